@@ -1,0 +1,34 @@
+# The CPU half of libtorch, as the target muster::torch. The wheel's own TorchConfig.cmake is not used: in a CUDA build it asks
+# for a CUDA toolkit and links libtorch_cuda. Looked for in MUSTER_TORCH (a folder that holds lib/libtorch_cpu.so), in
+# CMAKE_PREFIX_PATH, and where ./bootstrap unpacks the wheel.
+set(_cache "$ENV{XDG_CACHE_HOME}")
+if(NOT _cache)
+  set(_cache "$ENV{HOME}/.cache")
+endif()
+set(MUSTER_TORCH "$ENV{MUSTER_TORCH}" CACHE PATH "A libtorch: the folder that holds include/ and lib/")
+find_library(MusterTorch_CPU_LIBRARY torch_cpu
+  HINTS ${MUSTER_TORCH}/lib ${MUSTER_TORCH}/torch/lib PATH_SUFFIXES lib torch/lib
+  PATHS ${_cache}/muster/torch-2.11.0/torch/lib)
+find_library(MusterTorch_C10_LIBRARY c10
+  HINTS ${MUSTER_TORCH}/lib ${MUSTER_TORCH}/torch/lib PATH_SUFFIXES lib torch/lib
+  PATHS ${_cache}/muster/torch-2.11.0/torch/lib)
+if(MusterTorch_CPU_LIBRARY)
+  get_filename_component(MusterTorch_ROOT ${MusterTorch_CPU_LIBRARY} DIRECTORY)
+  get_filename_component(MusterTorch_ROOT ${MusterTorch_ROOT} DIRECTORY)
+  find_path(MusterTorch_INCLUDE_DIR torch/script.h HINTS ${MusterTorch_ROOT}/include NO_DEFAULT_PATH)
+  file(STRINGS ${MusterTorch_INCLUDE_DIR}/torch/csrc/api/include/torch/version.h _version REGEX "TORCH_VERSION \"")
+  string(REGEX REPLACE ".*\"([^\"]*)\".*" "\\1" MusterTorch_VERSION "${_version}")
+endif()
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(MusterTorch
+  REQUIRED_VARS MusterTorch_CPU_LIBRARY MusterTorch_C10_LIBRARY MusterTorch_INCLUDE_DIR
+  VERSION_VAR MusterTorch_VERSION
+  REASON_FAILURE_MESSAGE "./bootstrap build fetches it, or set MUSTER_TORCH to a libtorch")
+if(MusterTorch_FOUND AND NOT TARGET muster_torch)
+  add_library(muster_torch INTERFACE)
+  add_library(muster::torch ALIAS muster_torch)
+  target_include_directories(muster_torch SYSTEM INTERFACE
+    ${MusterTorch_INCLUDE_DIR} ${MusterTorch_INCLUDE_DIR}/torch/csrc/api/include)
+  target_link_libraries(muster_torch INTERFACE ${MusterTorch_CPU_LIBRARY} ${MusterTorch_C10_LIBRARY})
+  target_link_options(muster_torch INTERFACE "-Wl,-rpath,${MusterTorch_ROOT}/lib")
+endif()

@@ -1,0 +1,23 @@
+# Every library that Muster looks for. What cannot be had is named together with what is missing without it.
+find_package(Threads REQUIRED)
+find_package(Boost 1.74 REQUIRED COMPONENTS program_options)
+find_package(fmt 9 REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(MPI COMPONENTS C)
+find_package(HDF5 COMPONENTS C)
+find_package(Eigen3 3.4 NO_MODULE)
+find_path(MUSTER_LBFGSPP_INCLUDE LBFGSB.h)
+find_package(MusterTorch)
+if(MUSTER_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(MUSTER_BENCHMARKS)
+  find_package(benchmark REQUIRED)
+endif()
+
+# One target a library, whatever the module that found it calls it.
+add_library(muster_mpi INTERFACE)
+target_link_libraries(muster_mpi INTERFACE MPI::MPI_C)
+add_library(muster_hdf5 INTERFACE)
+target_include_directories(muster_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
+target_link_libraries(muster_hdf5 INTERFACE ${HDF5_C_LIBRARIES})

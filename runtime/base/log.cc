@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/base/log.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <mutex>
+
+#include "runtime/base/clock.h"
+
+namespace muster::log {
+namespace {
+
+struct State {
+  std::mutex mutex;
+  Label label;
+  std::function<void(Level, std::string_view)> sink;
+};
+State& state() {
+  static auto* the_state = new State;  // never destroyed: threads may log while the program ends  NOLINT
+  return *the_state;
+}
+std::atomic<Level> threshold{Level::info};
+thread_local Label thread_label;
+
+std::string_view name(Level level) {
+  switch (level) {
+    case Level::debug:
+      return "debug ";
+    case Level::warning:
+      return "warning: ";
+    case Level::error:
+      return "error: ";
+    case Level::info:
+      break;
+  }
+  return "";
+}
+
+}  // namespace
+
+void set_label(Label label) {
+  const std::lock_guard lock(state().mutex);
+  state().label = std::move(label);
+}
+
+void set_thread_label(Label label) { thread_label = std::move(label); }
+void set_threshold(Level least) { threshold = least; }
+
+void set_sink(std::function<void(Level, std::string_view)> sink) {
+  const std::lock_guard lock(state().mutex);
+  state().sink = std::move(sink);
+}
+
+void write(Level level, std::string_view text) {
+  if (level < threshold) {
+    return;
+  }
+  const std::lock_guard lock(state().mutex);
+  const int rank = thread_label.rank >= 0 ? thread_label.rank : state().label.rank;
+  const std::string& trial = thread_label.trial.empty() ? state().label.trial : thread_label.trial;
+  std::string line = iso_time(std::chrono::system_clock::now());
+  if (rank >= 0) {
+    line += fmt::format(" [rank {}]", rank);
+  }
+  if (!trial.empty()) {
+    line += fmt::format(" [trial {}]", trial);
+  }
+  line += fmt::format(" {}{}", name(level), text);
+  if (state().sink) {
+    state().sink(level, line);
+    return;
+  }
+  line += '\n';
+  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+}
+
+}  // namespace muster::log

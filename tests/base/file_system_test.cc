@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/base/file_system.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "runtime/base/error.h"
+
+namespace muster {
+namespace {
+
+class FileSystemTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "muster-files-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+  Path root_;
+  FileSystem& files_ = posix_file_system();
+};
+
+TEST_F(FileSystemTest, WritesWholeFilesAndLeavesNoTemporary) {
+  write_file_durably(root_ / "status.json", "one");
+  write_file_durably(root_ / "status.json", "two");
+  write_file_atomically(root_ / "status.json", "three");
+  EXPECT_EQ(read_file(root_ / "status.json"), "three");
+  EXPECT_EQ(files_.list(root_), std::vector<std::string>{"status.json"});
+}
+
+TEST_F(FileSystemTest, ReadsFilesThatSayTheyAreEmpty) {
+  EXPECT_NE(read_file("/proc/self/status").find("Name:"), std::string::npos);
+}
+
+TEST_F(FileSystemTest, NamesTheFileThatIsMissing) {
+  try {
+    read_file(root_ / "none");
+    FAIL() << "a missing file was read";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.fault(), Fault::io);
+    EXPECT_EQ(std::string(error.what()), "open " + (root_ / "none").string() + ": No such file or directory");
+  }
+  EXPECT_EQ(read_file_if_there(root_ / "none"), std::nullopt);
+}
+
+TEST_F(FileSystemTest, ReadsAndWritesAtOffsetsAndRefusesToOverwrite) {
+  auto file = files_.open(root_ / "data", OpenMode::create);
+  file->allocate(1 << 20);
+  EXPECT_EQ(file->size(), 0U);
+  file->write_at(4, as_bytes("abcd"));
+  std::array<std::byte, 16> read{};
+  EXPECT_EQ(file->read_at(2, read), 6U);
+  EXPECT_EQ(std::memcmp(read.data(), "\0\0abcd", 6), 0);
+  EXPECT_THROW(files_.open(root_ / "data", OpenMode::create), Error);
+}
+
+TEST_F(FileSystemTest, AppendsAfterWhatIsThere) {
+  files_.open(root_ / "journal", OpenMode::append)->append(as_bytes("one "));
+  auto file = files_.open(root_ / "journal", OpenMode::append);
+  file->append(as_bytes("two"));
+  file->sync_data();
+  EXPECT_EQ(read_file(root_ / "journal"), "one two");
+}
+
+TEST_F(FileSystemTest, ListsSortedAndRemovesTrees) {
+  files_.make_directory(root_ / "a" / "b");
+  write_file_atomically(root_ / "a" / "c", "");
+  EXPECT_EQ(files_.list(root_ / "a"), (std::vector<std::string>{"b", "c"}));
+  files_.remove(root_ / "a");
+  EXPECT_FALSE(files_.exists(root_ / "a"));
+  EXPECT_TRUE(files_.list(root_ / "a").empty());
+  files_.remove(root_ / "a");
+}
+
+}  // namespace
+}  // namespace muster
