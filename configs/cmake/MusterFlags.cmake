@@ -25,7 +25,7 @@ target_include_directories(muster_flags INTERFACE
 target_compile_definitions(muster_flags INTERFACE FMT_HEADER_ONLY)  # two fmt versions meet in programs with libtorch
 add_library(muster_warnings INTERFACE)
 target_compile_options(muster_warnings INTERFACE
-  -Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor -Werror -Wno-error=deprecated-declarations -pthread)
+  -Wall -Wextra -Wno-missing-field-initializers -Wconversion -Wshadow -Wnon-virtual-dtor -Werror -Wno-error=deprecated-declarations -pthread)
 target_link_options(muster_warnings INTERFACE -pthread)
 find_program(MUSTER_MOLD mold)
 if(MUSTER_MOLD)
