@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/engine/resources.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "runtime/base/file_system.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+/// Cores that the control group pays for, or 0 where it sets no limit.
+int quota_of_cgroup() {
+  if (const auto limit = read_file_if_there(
+          "/sys/fs/cgroup/cpu.max")) {  // version 2: "200000 100000" or "max 100000"
+    const auto parts = words(*limit);
+    const auto quota = parts.empty() ? std::nullopt : parse_double(parts[0]);
+    const auto period = parts.size() < 2 ? std::nullopt : parse_double(parts[1]);
+    return quota && period && *period > 0 ? static_cast<int>(std::ceil(*quota / *period)) : 0;
+  }
+  const auto quota = read_file_if_there("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+  const auto period = read_file_if_there("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  if (!quota || !period) {
+    return 0;
+  }
+  const double microseconds = parse_double(trim(*quota)).value_or(-1);
+  const double every = parse_double(trim(*period)).value_or(0);
+  return microseconds > 0 && every > 0 ? static_cast<int>(std::ceil(microseconds / every)) : 0;
+}
+
+std::vector<int> allowed_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  ::sched_getaffinity(0, sizeof set, &set);
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(static_cast<std::size_t>(cpu), &set)) {
+      cpus.push_back(cpu);
+    }
+  }
+  return cpus;
+}
+
+std::vector<std::string> visible_gpus() {
+  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
+    std::vector<std::string> gpus;
+    for (const auto& word : split(visible, ',')) {
+      const auto name = trim(word);
+      if (name.empty() || name == "-1") {
+        break;  // the driver too stops at the first that is none
+      }
+      gpus.emplace_back(name);
+    }
+    return gpus;
+  }
+  const auto cards = posix_file_system().list("/proc/driver/nvidia/gpus");
+  std::vector<std::string> gpus;
+  for (std::size_t i = 0; i < cards.size(); ++i) {
+    gpus.push_back(std::to_string(i));
+  }
+  return gpus;
+}
+
+std::string counted(std::size_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+}  // namespace
+
+Machine this_machine() {
+  Machine machine{allowed_cpus(), visible_gpus()};
+  if (const int quota = quota_of_cgroup();
+      quota > 0 && static_cast<std::size_t>(quota) < machine.cpus.size()) {
+    machine.cpus.resize(static_cast<std::size_t>(quota));
+  }
+  return machine;
+}
+
+std::vector<Share> divide(const Machine& machine, int ranks, int threads) {
+  const std::size_t each = machine.cpus.size() / static_cast<std::size_t>(std::max(ranks, 1));
+  std::vector<Share> shares;
+  for (int rank = 0; rank < ranks; ++rank) {
+    const auto place = static_cast<std::size_t>(rank);
+    Share share;
+    share.threads = threads > 0 ? threads : static_cast<int>(std::max<std::size_t>(each, 1));
+    if (each == 0) {
+      share.cpus = machine.cpus;
+    } else {
+      const auto first = machine.cpus.begin() + static_cast<std::ptrdiff_t>(place * each);
+      share.cpus.assign(first, first + static_cast<std::ptrdiff_t>(each));
+    }
+    if (!machine.gpus.empty()) {
+      share.gpus.push_back(machine.gpus[place % machine.gpus.size()]);
+    }
+    shares.push_back(std::move(share));
+  }
+  return shares;
+}
+
+std::string describe(const Machine& machine, const std::vector<Share>& shares,
+                     const std::string& where) {
+  if (shares.empty()) {
+    return "no ranks on " + where;
+  }
+  const std::size_t ranks = shares.size();
+  const Share& first = shares.front();
+  const bool crowded = ranks > machine.cpus.size();
+  std::string text = fmt::format("{} on {}: ", counted(ranks, "rank"), where);
+  text += crowded ? fmt::format("{} shared", counted(machine.cpus.size(), "core"))
+                  : counted(first.cpus.size(), "core");
+  text += fmt::format(" and {} each, ", counted(static_cast<std::size_t>(first.threads), "thread"));
+  if (machine.gpus.empty()) {
+    text += "no GPU";
+  } else {
+    text += ranks <= machine.gpus.size()
+                ? "one GPU each"
+                : fmt::format("{} shared by {} ranks", counted(machine.gpus.size(), "GPU"), ranks);
+  }
+  const std::size_t wanted = ranks * static_cast<std::size_t>(first.threads);
+  if (wanted > machine.cpus.size()) {
+    text += fmt::format(
+        "; OVERSUBSCRIBED: {} on {}, expect less than {:.0f} % of the speed of a rank alone",
+        counted(wanted, "thread"), counted(machine.cpus.size(), "core"),
+        100.0 * static_cast<double>(machine.cpus.size()) / static_cast<double>(wanted));
+  }
+  return text;
+}
+
+}  // namespace muster

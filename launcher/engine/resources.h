@@ -1,0 +1,34 @@
+/// Resources: the cores and cards of a machine, and how they are divided among the ranks that run
+/// on it. Pure but for the two functions that ask the machine, so that every division is tested
+/// without one.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace muster {
+
+struct Machine {
+  std::vector<int> cpus;          ///< that this process may use
+  std::vector<std::string> gpus;  ///< as CUDA_VISIBLE_DEVICES names them
+};
+/// What this process may use of this machine: its affinity mask, cut by the cgroup's quota;
+/// CUDA_VISIBLE_DEVICES or the driver's devices.
+Machine this_machine();
+
+/// What one rank gets.
+struct Share {
+  std::vector<int> cpus;  ///< a slice; all of them when there are more ranks than cores
+  int threads = 1;
+  std::vector<std::string> gpus;  ///< at most one: the local rank modulo the visible ones
+};
+/// `ranks` even shares. `threads` > 0 overrides the number of threads.
+std::vector<Share> divide(const Machine& machine, int ranks, int threads = 0);
+
+/// "2 ranks on this machine: 1 core and 1 thread each, no GPU", and aloud when there are more ranks
+/// than cores or share a card.
+std::string describe(const Machine& machine, const std::vector<Share>& shares,
+                     const std::string& where);
+
+}  // namespace muster

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+
+#include <csignal>
+#include <cstdlib>
+
+#include "launcher/engine/engine.h"
+#include "runtime/base/exit_codes.h"
+#include "tests/launcher/programs.h"
+
+namespace muster {
+namespace {
+
+using test::alive;
+using test::eventually;
+using testing::Contains;
+
+struct Watched {
+  std::map<int, Ended> ends;
+  std::vector<std::string> lines;
+  void take(const std::vector<RankEvent>& events) {
+    for (const auto& event : events) {
+      if (event.kind == RankEvent::Kind::ended) {
+        ends[event.rank] = event.ended;
+      } else {
+        lines.push_back(std::to_string(event.rank) + " " + event.text);
+      }
+    }
+  }
+};
+
+Watched watch(RankGroup& group) {
+  Watched watched;
+  EXPECT_TRUE(eventually(
+      [&] {
+        std::vector<RankEvent> events;
+        group.poll(std::chrono::milliseconds(50), -1, events);
+        watched.take(events);
+        return !group.running();
+      },
+      60));
+  return watched;
+}
+
+JobLaunch job(const test::TemporaryDirectory& directory, std::vector<std::string> words,
+              int ranks = 2) {
+  JobLaunch launch;
+  launch.command = std::move(words);
+  launch.command.insert(launch.command.begin(), test::program("muster_test_rank").string());
+  launch.environment = {{"PATH", std::getenv("PATH")},
+                        {"MUSTER_CHECKPOINT_DIR", directory.path().string()}};
+  launch.ranks = ranks;
+  return launch;
+}
+
+TEST(LocalEngine, RanksMeetOnThePageAndFinish) {
+  const test::TemporaryDirectory directory;
+  const auto group = local_engine()->start(job(directory, {"--steps", "20", "--step-ms", "1"}));
+  const auto watched = watch(*group);
+  EXPECT_TRUE(watched.ends.at(0).finished());
+  EXPECT_TRUE(watched.ends.at(1).finished());
+  EXPECT_THAT(watched.lines, Contains("1 finished at step 20"));
+  EXPECT_EQ(group->page()->slot(1).step, 20U);
+  EXPECT_EQ(group->page()->header().last_checkpoint_step, 20U);
+}
+
+TEST(LocalEngine, ANoticeOnThePageSavesAndTheNextStartContinues) {
+  const test::TemporaryDirectory directory;
+  const auto launch = job(directory, {"--steps", "100000", "--step-ms", "1"});
+  const auto group = local_engine()->start(launch);
+  std::vector<RankEvent> events;
+  ASSERT_TRUE(eventually([&] { return group->page()->slot(0).step > 5; }));
+  group->page()->header().notice = Notice::preempted;
+  const auto watched = watch(*group);
+  EXPECT_EQ(watched.ends.at(0).code(), exit_saved);
+  EXPECT_EQ(watched.ends.at(1).code(), exit_saved);
+  const auto step = group->page()->slot(0).step.load();
+  EXPECT_EQ(step, group->page()->slot(1).step);
+  const auto again =
+      local_engine()->start(job(directory, {"--steps", std::to_string(step), "--step-ms", "1"}));
+  EXPECT_THAT(watch(*again).lines, Contains("0 resumed at step " + std::to_string(step)));
+}
+
+TEST(LocalEngine, SeatsDifferAndThePlanSaysWho) {
+  const test::TemporaryDirectory directory;
+  auto launch = job(directory, {});
+  launch.command = {"/bin/sh", "-c", "echo $RANK of $WORLD_SIZE with $OMP_NUM_THREADS"};
+  launch.threads = 3;
+  launch.of_seat = [](const Seat& seat) {
+    return Environment{{"RANK", std::to_string(seat.rank)},
+                       {"WORLD_SIZE", std::to_string(seat.size)}};
+  };
+  const auto group = local_engine()->start(launch);
+  const auto watched = watch(*group);
+  EXPECT_THAT(watched.lines, testing::UnorderedElementsAre("0 0 of 2 with 3", "1 1 of 2 with 3"));
+  EXPECT_THAT(local_engine()->plan(launch), testing::StartsWith("2 ranks on this machine: "));
+}
+
+TEST(LocalEngine, AGroupThatGoesTakesAllWithIt) {
+  const test::TemporaryDirectory directory;
+  std::vector<pid_t> pids;
+  {
+    const auto group = local_engine()->start(job(directory, {"--steps", "100000"}));
+    pids = {group->pid_of(0), group->pid_of(1)};
+    EXPECT_TRUE(alive(pids[0]));
+  }
+  EXPECT_FALSE(alive(pids[0]));
+  EXPECT_FALSE(alive(pids[1]));
+}
+
+}  // namespace
+}  // namespace muster

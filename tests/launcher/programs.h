@@ -1,0 +1,63 @@
+/// What tests of the launcher share: the programs they start, directories of their own, waiting for
+/// a condition.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "runtime/base/file_system.h"
+
+namespace muster::test {
+
+/// The folder of the test programs: where this one lies.
+inline Path program(const std::string& name) {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
+}
+
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    std::string name = (std::filesystem::temp_directory_path() / "muster-launcher-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  ~TemporaryDirectory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const Path& path() const { return path_; }
+
+ private:
+  Path path_;
+};
+
+/// Looks every few milliseconds until `holds`, at most `seconds`: generous, since machines are
+/// busy.
+inline bool eventually(const std::function<bool()>& holds, int seconds = 30) {
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > until) {
+      return false;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
+
+/// Alive and no zombie.
+inline bool alive(pid_t pid) {
+  const auto text = read_file_if_there("/proc/" + std::to_string(pid) + "/stat");
+  const auto end = text ? text->rfind(')') : std::string::npos;
+  return end != std::string::npos && end + 2 < text->size() && (*text)[end + 2] != 'Z';
+}
+
+}  // namespace muster::test

@@ -1,0 +1,190 @@
+// A rank without a model: it beats, checkpoints a counter, honours notices, and misbehaves on
+// demand. test_rank --steps 100 --step-ms 5 [--crash-at S --rank R --how
+// segv|abort|exit:K|kill|hang|ignore|fork|error] [--once FILE] With --once, only the process that
+// manages to create FILE misbehaves, so that a restarted job goes on. SPDX-License-Identifier:
+// Apache-2.0
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <map>
+#include <optional>
+#include <thread>
+
+#include "runtime/base/error.h"
+#include "runtime/base/exit_codes.h"
+#include "runtime/base/file_system.h"
+#include "runtime/base/stop_signals.h"
+#include "runtime/base/text.h"
+#include "runtime/comm/control_page.h"
+
+namespace {
+
+using namespace muster;
+
+std::map<std::string, std::string> launch_words() {
+  std::map<std::string, std::string> result;
+  const char* text = std::getenv("MUSTER_LAUNCH");
+  for (const auto& word :
+       words(text == nullptr ? "rank=0 size=1 local_rank=0 local_size=1" : text)) {
+    const auto parts = split(word, '=');
+    result[parts.at(0)] = parts.at(1);
+  }
+  return result;
+}
+
+struct Rank {
+  std::map<std::string, std::string> options;
+  int rank = 0;
+  int size = 1;
+  std::optional<ControlPage> page;
+  Path checkpoint;
+  std::uint64_t step = 0;
+
+  long number(const std::string& name, long fallback) const {
+    const auto found = options.find(name);
+    return found == options.end() ? fallback : std::stol(found->second);
+  }
+
+  void load() {
+    if (const auto text = read_file_if_there(checkpoint)) {
+      step = static_cast<std::uint64_t>(std::stoull(*text));
+      fmt::print("resumed at step {}\n", step);
+    }
+  }
+
+  void save() {
+    if (rank == 0) {
+      write_file_durably(checkpoint, std::to_string(step));
+      page->header().last_checkpoint_step = step;
+      page->header().last_checkpoint_ns = monotonic_ns();
+    }
+  }
+
+  RankSlot& slot() { return page->slot(rank); }
+
+  void meet() {
+    const FlightScope scope(&slot(), "meet", 8);
+    slot().phase = Phase::exchange;
+    for (int other = 0; other < size; ++other) {
+      while (page->slot(other).step < step && page->header().aborted == 0) {
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+      }
+    }
+    slot().phase = Phase::compute;
+  }
+
+  bool chosen() const {
+    const auto once = options.find("--once");
+    return once == options.end() ||
+           ::open(once->second.c_str(), O_CREAT | O_EXCL | O_CLOEXEC, 0666) >= 0;
+  }
+
+  void misbehave(const std::string& how) {
+    fmt::print("rank {} misbehaves at step {}: {}\n", rank, step, how);
+    std::fflush(stdout);
+    if (how == "segv") {
+      std::raise(SIGSEGV);
+    } else if (how == "abort") {
+      std::abort();
+    } else if (how == "kill") {
+      ::kill(::getpid(), SIGKILL);
+    } else if (how == "hang") {
+      const FlightScope scope(&slot(), "all_reduce float32", 4096);
+      std::this_thread::sleep_for(std::chrono::hours(1));
+    } else if (how == "fork") {
+      fork_children();
+    } else if (how == "error") {
+      throw Error(Fault::io, "the disk of this test is full");
+    } else if (how == "input") {
+      throw Error(Fault::bad_input, "train.epochs = -1: must be at least 1");
+    } else if (how.starts_with("exit:")) {
+      ::_exit(std::stoi(how.substr(5)));
+    }
+  }
+
+  /// A child, and a grandchild in a session of its own: the kind that outlives careless launchers.
+  /// Both ignore TERM.
+  static void fork_children() {
+    for (int i = 0; i < 2; ++i) {
+      if (::fork() == 0) {
+        if (::fork() == 0) {
+          ::setsid();
+        }
+        std::signal(SIGTERM, SIG_IGN);
+        std::this_thread::sleep_for(std::chrono::hours(1));
+      }
+    }
+  }
+
+  int run() {
+    load();
+    const auto steps = static_cast<std::uint64_t>(number("--steps", 10));
+    const bool ignores = options.contains("--ignore");
+    while (step < steps) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(number("--step-ms", 5)));
+      if (static_cast<long>(step) == number("--crash-at", -1) && rank == number("--rank", 0) &&
+          chosen()) {
+        misbehave(options.at("--how"));
+      }
+      auto& header = page->header();
+      if (rank == 0 && header.notice != Notice::none &&
+          header.stop_after_step == ~std::uint64_t{0} && !ignores) {
+        header.stop_after_step = step + 1;
+      }
+      slot().step = ++step;
+      slot().step_ns = number("--step-ms", 5) * 1'000'000;
+      meet();
+      if (step % static_cast<std::uint64_t>(number("--every", 10)) == 0) {
+        save();
+      }
+      if (step >= header.stop_after_step) {
+        save();
+        const bool on_purpose =
+            header.notice == Notice::stopped || header.notice == Notice::time_limit;
+        return on_purpose ? exit_stopped : exit_saved;
+      }
+    }
+    save();
+    slot().phase = Phase::finished;
+    fmt::print("finished at step {}\n", step);
+    return exit_finished;
+  }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Rank rank;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    rank.options[argv[i]] = argv[i + 1];
+  }
+  const auto launch = launch_words();
+  rank.rank = std::stoi(launch.at("rank"));
+  rank.size = std::stoi(launch.at("size"));
+  rank.page =
+      launch.contains("control") ? ControlPage::open(launch.at("control")) : ControlPage::create(1);
+  const char* directory = std::getenv("MUSTER_CHECKPOINT_DIR");
+  rank.checkpoint = Path(directory == nullptr ? "." : directory) / "counter";
+  const StopSignals signals([&rank](int signal) {
+    auto none = Notice::none;
+    if (signal == SIGCONT) {
+      ++rank.page->header().checkpoint_hint;
+    } else {
+      rank.page->header().notice.compare_exchange_strong(none, Notice::preempted);
+    }
+  });
+  rank.slot().pid = ::getpid();
+  rank.slot().global_rank = rank.rank;
+  try {
+    return rank.run();
+  } catch (const std::exception& error) {
+    record_failure(rank.slot(), static_cast<int>(fault_of(error)), report(error));
+    fmt::print(stderr, "{}\n", report(error));
+    std::fflush(nullptr);
+    ::_exit(exit_code_of(error));
+  }
+}
