@@ -17,7 +17,7 @@
 
 namespace muster {
 
-struct DataSettings;
+struct DataSettings;  // runtime/config/data_settings.h
 
 /// What one sample looks like after gather(). Models are made to fit it.
 struct DataShape {

@@ -16,7 +16,7 @@
 
 namespace muster {
 
-struct ModelSettings;
+struct ModelSettings;  // runtime/config/model_settings.h
 
 /// A parameter (a leaf that requires grad) or a buffer. All copies of `tensor` are one tensor:
 /// tensor.set_data(view) moves the model's own, too. The trainer calls set_data for all of them
