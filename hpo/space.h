@@ -54,6 +54,7 @@ struct Parameter {
   bool is_int = false;
   double low = 0.0, high = 0.0;
   double step = 0.0;               ///< 0: none
+  std::size_t points = 0;          ///< as asked for; 0: none
   std::vector<std::string> words;  ///< lists and constants: the values, byte for byte
   std::vector<double> levels;      ///< numbers with few values (`points`): those values, ascending
   std::vector<double> prior;  ///< numbers: centre and spread, both encoded; lists: weights that sum
@@ -66,7 +67,11 @@ struct Parameter {
   double value_at(std::uint64_t index) const;  ///< needs count()
   double encode(double value) const;       ///< to [0, 1]; values sit in the middle of their cells
   double decode(double coordinate) const;  ///< from anywhere; the nearest value it takes
-  double low_edge = 0.0, high_edge = 1.0;  ///< what 0 and 1 stand for, on the scale (log low, ..)
+  double on_scale(double value) const;     ///< ln x for log, and so on
+  double off_scale(double scaled) const;
+  void set_edges();  ///< once the range is known
+  void set_levels(std::size_t points);
+  double low_edge = 0.0, high_edge = 1.0;  ///< what the coordinates 0 and 1 stand for, on the scale
 };
 
 class Space {
@@ -128,6 +133,9 @@ class Space {
   friend class SpaceReader;
   bool holds(const Condition& condition, const Config& config) const;
   void deactivate(Config& config) const;
+  Config given(const Params& params) const;                     // NaN where not given
+  Config unconditioned(std::span<const double> uniform) const;  // conditions not yet applied
+  std::uint64_t count_distinct(const std::vector<std::size_t>& bound, std::uint64_t product) const;
 
   std::vector<Parameter> parameters_;
   std::vector<std::size_t> searched_;
