@@ -1,21 +1,20 @@
-/// Keys: what a program can be told, each key bound to the field of a typed struct that it fills. Boost.Program_options reads them.
-/// One list serves the INI file, the command line (--section.key), the environment (MUSTER_SECTION_KEY), --help and --print-config.
+/// Keys: what a program can be told, each key bound to the field of a typed struct that it fills.
+/// One list serves the INI file, the command line (--section.key), the environment
+/// (MUSTER_SECTION_KEY), --help and --print-config. The fields must outlive the Keys.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace muster {
 
-/// Where a value came from, for messages: "job.ini:12", "the command line", "MUSTER_OPTIMIZER_LR", "the default".
+/// Where a value came from, for messages: "job.ini:12", "the command line", "MUSTER_OPTIMIZER_LR".
 struct Origin {
   enum class Kind { fallback, file, environment, command_line };
   Kind kind = Kind::fallback;
@@ -24,28 +23,33 @@ struct Origin {
   std::string text() const;
 };
 
-/// One key while it is being declared; refine it with the calls below. Valid until the next add().
+/// One key while it is being declared; refine it with these calls. Valid as long as its Keys.
 class Key {
  public:
   Key& at_least(double bound);
   Key& above(double bound);
   Key& at_most(double bound);
-  Key& one_of(std::vector<std::string> words);   ///< and the message proposes the nearest
-  /// Limits, hosts, ranks, logging: may differ when a stopped run is continued (interfaces.md, "Same command, again").
+  Key& below(double bound);
+  Key& one_of(std::vector<std::string> words);  ///< and the message proposes the nearest
+  /// Limits, hosts, ranks, logging: may differ when a stopped run is continued (interfaces.md).
   Key& may_change();
-  Key& hidden();                                  ///< not in --help
-  Key& placeholder(std::string word);             ///< "--optimizer.lr RATE" in --help
+  /// A flag of the command (--json, --print-config): not of the file, not of the environment.
+  Key& only_on_command_line();
+  Key& hidden();                       ///< not in --help
+  Key& placeholder(std::string word);  ///< "--optimizer.lr RATE" in --help
 
   struct Rules {
-    std::optional<double> least, beyond, most;
+    std::optional<double> least, beyond, most, under;
     std::vector<std::string> words;
     bool changeable = false;
+    bool command_only = false;
     bool is_hidden = false;
     std::string placeholder;
   } rules;
 };
 
 /// Sections keep the order in which they were declared; --help and --print-config follow it.
+/// A default is the value a field has when its key is added. Not thread-safe.
 class Keys {
  public:
   Keys();
@@ -53,28 +57,54 @@ class Keys {
   Keys(Keys&&) noexcept;
   Keys& operator=(Keys&&) noexcept;
 
-  /// "optimizer" and "How parameters move": the heading of its group in --help.
+  /// ("optimizer", "How parameters move"): the heading of its group in --help. Keys without a
+  /// section belong to "".
   void section(const std::string& name, const std::string& heading);
-  /// The field's present value is the default. `double` fields named in `*_seconds` style take durations through add_seconds.
+
   Key& add(const std::string& name, bool& field, const std::string& help);
   Key& add(const std::string& name, int& field, const std::string& help);
   Key& add(const std::string& name, std::int64_t& field, const std::string& help);
   Key& add(const std::string& name, std::uint64_t& field, const std::string& help);
   Key& add(const std::string& name, double& field, const std::string& help);
   Key& add(const std::string& name, std::string& field, const std::string& help);
+  Key& add(const std::string& name, std::optional<bool>& field, const std::string& help);
   Key& add(const std::string& name, std::optional<int>& field, const std::string& help);
+  Key& add(const std::string& name, std::optional<std::int64_t>& field, const std::string& help);
+  Key& add(const std::string& name, std::optional<std::uint64_t>& field, const std::string& help);
   Key& add(const std::string& name, std::optional<double>& field, const std::string& help);
   Key& add(const std::string& name, std::optional<std::string>& field, const std::string& help);
-  Key& add(const std::string& name, std::vector<std::string>& field, const std::string& help);  ///< a key that may be repeated
-  Key& add_seconds(const std::string& name, std::optional<double>& field, const std::string& help);  ///< "90", "15m", "02:30:00"
-  Key& add_bytes(const std::string& name, std::optional<std::uint64_t>& field, const std::string& help);
-  /// A section whose keys are the user's own ([search], [slurm], trial.metric.NAME): kept as (key, value, origin) in file order.
+  /// A list in one line, "0.9 0.999" or "0.9, 0.999"; bounds hold for each element.
+  Key& add(const std::string& name, std::vector<int>& field, const std::string& help);
+  Key& add(const std::string& name, std::vector<double>& field, const std::string& help);
+  /// A key that may be repeated, one element a line.
+  Key& add(const std::string& name, std::vector<std::string>& field, const std::string& help);
+  /// A duration: "90", "15m", "02:30:00". The field holds seconds.
+  Key& add_seconds(const std::string& name, double& field, const std::string& help);
+  Key& add_seconds(const std::string& name, std::optional<double>& field, const std::string& help);
+  /// A size: "512", "64K", "1.5GB".
+  Key& add_bytes(const std::string& name, std::uint64_t& field, const std::string& help);
+  Key& add_bytes(const std::string& name, std::optional<std::uint64_t>& field,
+                 const std::string& help);
+
+  /// Keys that are the user's own ([search], [slurm], trial.metric.NAME): kept in file order, raw.
   struct Entry {
-    std::string key;    ///< without the section
+    std::string key;  ///< without the prefix
     std::string value;
     Origin origin;
   };
-  void open_section(const std::string& prefix, std::vector<Entry>& entries, const std::string& help);
+  Key& open_section(const std::string& prefix, std::vector<Entry>& entries,
+                    const std::string& help);
+
+  /// A rule over several keys, asked once every key has its value: a sentence, or nothing. It is
+  /// reported with the place that set `name`.
+  void check(const std::string& name, std::function<std::optional<std::string>()> complaint);
+
+  /// "optimizer.lr" and so on, in order of declaration; open sections are not among them.
+  std::vector<std::string> names() const;
+  /// Why `value` would be refused for `name` (also when there is no such key), or nothing. Sets
+  /// nothing. This is how a search space is checked before the first trial starts.
+  std::optional<std::string> complaint_about(const std::string& name,
+                                             const std::string& value) const;
 
   struct Impl;
   Impl& impl() { return *impl_; }
@@ -84,30 +114,13 @@ class Keys {
   std::unique_ptr<Impl> impl_;
 };
 
-/// What is read, weakest first. Command line beats environment beats file beats default.
-struct Sources {
-  std::optional<std::string> file;                    ///< path
-  std::map<std::string, std::string> environment;     ///< only MUSTER_* is looked at
-  std::vector<std::string> arguments;                 ///< "--train.epochs" "3", or "--train.epochs=3"
-};
-
-/// The outcome of a load: the fields are filled; this remembers from where.
-struct Resolved {
-  std::map<std::string, Origin> origins;
-  /// The resolved file: reads back to the same settings. What --print-config shows and config.ini holds.
-  std::string file_text;
-  /// Keys whose value differs from that of an earlier run's config.ini and that may not change.
-  std::vector<std::string> differences;
-};
-
-/// Fills the fields, or throws one Error(bad_input) that lists every violation with its place: unknown key (and the nearest known
-/// one), wrong type, out of range, missing file, the traps of the INI parser (interfaces.md).
-Resolved load(Keys& keys, const Sources& sources);
-/// The settings of `keys` against an earlier resolved file: which keys differ that may not (see Key::may_change).
-std::vector<std::string> forbidden_differences(const Keys& keys, const std::string& resolved_now, const std::string& resolved_before);
-/// The option groups for --help: aligned, wrapped to `width`, defaults shown.
-std::string help_text(const Keys& keys, int width);
-/// This process's environment as a map.
-std::map<std::string, std::string> current_environment();
+/// The known key that an unknown one most likely means.
+std::optional<std::string> nearest_key(const Keys& keys, std::string_view unknown);
+/// MUSTER_OPTIMIZER_LR for optimizer.lr.
+std::string variable_of(std::string_view key);
+/// The option groups for --help: aligned, wrapped to `width`, defaults shown. With `section`, only
+/// that one ("" is the keys without a section).
+std::string help_text(const Keys& keys, int width,
+                      const std::optional<std::string>& section = std::nullopt);
 
 }  // namespace muster
