@@ -40,8 +40,9 @@ void* map(int descriptor, std::size_t bytes) {
 }  // namespace
 
 std::string_view name_of(Phase phase) {
-  constexpr std::array<std::string_view, 9> names{"starting", "loading data", "waiting for data", "computing", "exchanging",
-                                                  "evaluating", "saving a checkpoint", "finishing", "finished"};
+  constexpr std::array<std::string_view, 9> names{
+      "starting",   "loading data",        "waiting for data", "computing", "exchanging",
+      "evaluating", "saving a checkpoint", "finishing",        "finished"};
   const auto index = static_cast<std::size_t>(phase);
   return index < names.size() ? names[index] : "?";
 }
@@ -56,7 +57,8 @@ ControlPage ControlPage::create(int slots) {
   if (!descriptor) {
     throw_errno("create the control page", errno);
   }
-  if (const int error = ::posix_fallocate(descriptor.get(), 0, static_cast<off_t>(bytes)); error != 0) {
+  if (const int error = ::posix_fallocate(descriptor.get(), 0, static_cast<off_t>(bytes));
+      error != 0) {
     throw_errno(fmt::format("reserve {} bytes for the control page", bytes), error);
   }
   void* base = map(descriptor.get(), bytes);
@@ -73,7 +75,10 @@ ControlPage ControlPage::create(int slots) {
 ControlPage ControlPage::open(const std::string& path) {
   Descriptor descriptor(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!descriptor) {
-    throw_errno(fmt::format("open the control page {} (has the program that started this rank ended?)", path), errno);
+    throw_errno(
+        fmt::format("open the control page {} (has the program that started this rank ended?)",
+                    path),
+        errno);
   }
   struct stat info {};
   if (::fstat(descriptor.get(), &info) != 0) {
@@ -81,19 +86,25 @@ ControlPage ControlPage::open(const std::string& path) {
   }
   const auto bytes = static_cast<std::size_t>(info.st_size);
   if (bytes < sizeof(ControlHeader)) {
-    throw Error(Fault::communication, fmt::format("{} is not a control page: {} bytes", path, bytes));
+    throw Error(Fault::communication,
+                fmt::format("{} is not a control page: {} bytes", path, bytes));
   }
-  ControlPage page(std::move(descriptor), map(descriptor.get(), bytes), bytes);
+  void* base = map(descriptor.get(), bytes);
+  ControlPage page(std::move(descriptor), base, bytes);
   const auto& header = page.header();
   if (header.magic != ControlHeader::magic_value || bytes != bytes_for(header.slots)) {
-    throw Error(Fault::communication,
-                fmt::format("{} was made by another version of muster: use one installation on all ranks", path));
+    throw Error(
+        Fault::communication,
+        fmt::format("{} was made by another version of muster: use one installation on all ranks",
+                    path));
   }
   return page;
 }
 
 ControlPage::ControlPage(ControlPage&& other) noexcept
-    : descriptor_(std::move(other.descriptor_)), base_(std::exchange(other.base_, nullptr)), bytes_(other.bytes_) {}
+    : descriptor_(std::move(other.descriptor_)),
+      base_(std::exchange(other.base_, nullptr)),
+      bytes_(other.bytes_) {}
 
 ControlPage& ControlPage::operator=(ControlPage&& other) noexcept {
   std::swap(descriptor_, other.descriptor_);
@@ -108,16 +119,23 @@ ControlPage::~ControlPage() {
   }
 }
 
-ControlHeader& ControlPage::header() noexcept { return *static_cast<ControlHeader*>(base_); }
-int ControlPage::slots() const noexcept { return static_cast<ControlHeader*>(base_)->slots; }
+ControlHeader& ControlPage::header() noexcept {
+  return *static_cast<ControlHeader*>(base_);
+}
+int ControlPage::slots() const noexcept {
+  return static_cast<ControlHeader*>(base_)->slots;
+}
 
 RankSlot& ControlPage::slot(int local_rank) {
   require(local_rank >= 0 && local_rank < slots(), "local rank outside the control page");
   auto* first = static_cast<std::byte*>(base_) + sizeof(ControlHeader);
-  return *reinterpret_cast<RankSlot*>(first + static_cast<std::size_t>(local_rank) * sizeof(RankSlot));
+  return *reinterpret_cast<RankSlot*>(first +
+                                      static_cast<std::size_t>(local_rank) * sizeof(RankSlot));
 }
 
-std::string ControlPage::path() const { return fmt::format("/proc/{}/fd/{}", ::getpid(), descriptor_.get()); }
+std::string ControlPage::path() const {
+  return fmt::format("/proc/{}/fd/{}", ::getpid(), descriptor_.get());
+}
 
 void record_failure(RankSlot& slot, int fault, std::string_view text) noexcept {
   if (slot.failed.load() != 0) {

@@ -1,7 +1,9 @@
-/// ControlPage: what the ranks of one machine and the program that started them tell each other, in shared memory that outlives a rank.
-/// All fields are atomics or are written once before a release store, so a reader never needs the writer alive. Lock-free.
+/// ControlPage: what the ranks of one machine and the program that started them tell each other, in
+/// shared memory that outlives a rank. All fields are atomics or are written once before a release
+/// store, so a reader never needs the writer alive. Lock-free.
 ///
-/// The supervisor (or the node's rank 0 under mpirun and srun) creates it as a memfd; others map it by the path that MUSTER_LAUNCH names:
+/// The supervisor (or the node's rank 0 under mpirun and srun) creates it as a memfd; others map it
+/// by the path that MUSTER_LAUNCH names:
 ///   MUSTER_LAUNCH="rank=1 size=2 local_rank=1 local_size=2 control=/proc/4711/fd/5"
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -18,11 +20,29 @@
 namespace muster {
 
 /// What a rank is doing. A supervisor that sees no change for too long names it in its message.
-enum class Phase : std::uint32_t { starting, loading, data, compute, exchange, evaluate, checkpoint, finishing, finished };
+enum class Phase : std::uint32_t {
+  starting,
+  loading,
+  data,
+  compute,
+  exchange,
+  evaluate,
+  checkpoint,
+  finishing,
+  finished
+};
 std::string_view name_of(Phase phase);
 
 /// Why a run should end early, in order of arrival; the earliest deadline wins.
-enum class Notice : std::uint32_t { none, preempted, interrupted, stopped, time_limit, cloud, file };
+enum class Notice : std::uint32_t {
+  none,
+  preempted,
+  interrupted,
+  stopped,
+  time_limit,
+  cloud,
+  file
+};
 
 /// One operation of the flight record. `end_ns` 0: never left it.
 struct FlightEntry {
@@ -30,7 +50,7 @@ struct FlightEntry {
   std::atomic<std::int64_t> start_ns{0};
   std::atomic<std::int64_t> end_ns{0};
   std::atomic<std::uint64_t> bytes{0};
-  std::array<char, 32> operation{};        ///< "all_reduce float32"
+  std::array<char, 32> operation{};  ///< "all_reduce float32"
 };
 
 /// What one rank publishes. Times are CLOCK_MONOTONIC nanoseconds of this machine.
@@ -41,8 +61,9 @@ struct RankSlot {
   std::atomic<std::uint64_t> step{0};
   std::atomic<Phase> phase{Phase::starting};
   std::atomic<std::int64_t> phase_since_ns{0};
-  std::atomic<std::int64_t> step_ns{0};              ///< smoothed time of a step
-  /// Set to 1 by the rank when its error is complete; the earliest time over all ranks is the cause, the rest are consequences.
+  std::atomic<std::int64_t> step_ns{0};  ///< smoothed time of a step
+  /// Set to 1 by the rank when its error is complete; the earliest time over all ranks is the
+  /// cause, the rest are consequences.
   std::atomic<std::uint32_t> failed{0};
   std::atomic<std::int64_t> failed_ns{0};
   std::atomic<std::int32_t> fault{0};
@@ -53,32 +74,33 @@ struct RankSlot {
 
 /// What all share.
 struct ControlHeader {
-  static constexpr std::uint64_t magic_value = 0x3152455453554d00;  // "MUSTER1", also the layout's version
+  static constexpr std::uint64_t magic_value =
+      0x3152455453554d00;  // "MUSTER1", also the layout's version
   std::uint64_t magic = 0;
   std::int32_t slots = 0;
   std::atomic<std::int32_t> supervisor_pid{0};
-  // A request to stop: whoever learns of it first writes it; local rank 0 turns it into `stop_after_step` between two barriers, so
-  // that all ranks read the same step (no collective of its own).
+  // A request to stop: whoever learns of it first writes it; local rank 0 turns it into
+  // `stop_after_step` between two barriers, so that all ranks read the same step (no collective of
+  // its own).
   std::atomic<Notice> notice{Notice::none};
-  std::atomic<std::int64_t> deadline_ns{0};          ///< 0: unknown
-  std::atomic<std::uint32_t> checkpoint_hint{0};     ///< counts CONT: save at the next boundary and go on
+  std::atomic<std::int64_t> deadline_ns{0};  ///< 0: unknown
+  std::atomic<std::uint32_t> checkpoint_hint{
+      0};  ///< counts CONT: save at the next boundary and go on
   std::atomic<std::uint64_t> stop_after_step{~std::uint64_t{0}};
-  std::atomic<std::uint32_t> aborted{0};             ///< 1 + rank of who called abort()
+  std::atomic<std::uint32_t> aborted{0};  ///< 1 + rank of who called abort()
   std::array<char, 512> abort_reason{};
   std::atomic<std::uint64_t> last_checkpoint_step{0};
   std::atomic<std::int64_t> last_checkpoint_ns{0};
-  /// How ranks find each other's memory: the n-th share() of the node publishes "/proc/PID/fd/N" here (collectives/shm).
-  static constexpr std::size_t windows_length = 256;
-  std::atomic<std::uint32_t> windows{0};
-  std::array<std::array<char, 48>, windows_length> window_paths{};
-  /// Room for the barrier of collectives/shm: it lays its own structure here.
-  alignas(64) std::array<std::byte, 16384> barrier{};
+  /// Room for the node group of collectives/shm, which lays its own structure here: zero until
+  /// ranks join.
+  alignas(64) std::array<std::byte, 131072> node_group{};
 };
 
 /// A mapping of the page. Move-only; unmapped, not destroyed, when it goes.
 class ControlPage {
  public:
-  /// Makes the page for `slots` ranks. `path()` is how others of this user reach it while this process lives.
+  /// Makes the page for `slots` ranks. `path()` is how others of this user reach it while this
+  /// process lives.
   static ControlPage create(int slots);
   static ControlPage open(const std::string& path);
   ControlPage(ControlPage&& other) noexcept;
@@ -88,7 +110,7 @@ class ControlPage {
   ControlHeader& header() noexcept;
   RankSlot& slot(int local_rank);
   int slots() const noexcept;
-  std::string path() const;           ///< "/proc/PID/fd/N" of this process
+  std::string path() const;  ///< "/proc/PID/fd/N" of this process
   int descriptor() const noexcept { return descriptor_.get(); }
 
  private:
@@ -103,7 +125,8 @@ void record_failure(RankSlot& slot, int fault, std::string_view text) noexcept;
 /// Nanoseconds of CLOCK_MONOTONIC, the time base of the page.
 std::int64_t monotonic_ns() noexcept;
 
-/// FlightRecord: marks an operation's start and end in a slot; two stores each. A null slot makes it a no-op.
+/// FlightRecord: marks an operation's start and end in a slot; two stores each. A null slot makes
+/// it a no-op.
 class FlightScope {
  public:
   FlightScope(RankSlot* slot, std::string_view operation, std::uint64_t bytes) noexcept;
