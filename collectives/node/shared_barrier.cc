@@ -151,19 +151,32 @@ void SharedBarrier::sleep(std::uint32_t round) {
   block_.sleepers.fetch_sub(1, std::memory_order_relaxed);
 }
 
+/// The dead before those who left: a rank that leaves may do so because another died.
 void SharedBarrier::look_around(std::uint32_t round) {
+  auto sentence = first_trouble(false);
+  if (sentence.empty()) {
+    sentence = first_trouble(true);
+  }
+  // A peer that completed this round and left afterwards is no trouble.
+  if (block_.round.load(std::memory_order_acquire) != round) {
+    return;
+  }
+  if (!sentence.empty()) {
+    fail(sentence);
+  }
+  check();
+}
+
+std::string SharedBarrier::first_trouble(bool of_missing) {
   for (int member = 0; member < size_; ++member) {
     const auto& arrivals = block_.members[static_cast<std::size_t>(member)].arrivals;
-    const bool missing = arrivals.load(std::memory_order_relaxed) < barriers_;
-    const auto sentence = member == member_ ? std::string() : watch_.trouble(member, missing);
-    // A peer that completed this round and left afterwards is no trouble.
-    if (!sentence.empty() && block_.round.load(std::memory_order_acquire) == round) {
-      fail(sentence);
+    const bool missing = of_missing && arrivals.load(std::memory_order_relaxed) < barriers_;
+    auto sentence = member == member_ ? std::string() : watch_.trouble(member, missing);
+    if (!sentence.empty()) {
+      return sentence;
     }
   }
-  if (block_.round.load(std::memory_order_acquire) == round) {
-    check();
-  }
+  return {};
 }
 
 void SharedBarrier::fail(std::string_view sentence) noexcept {

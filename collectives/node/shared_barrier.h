@@ -74,6 +74,7 @@ class SharedBarrier {
   bool spin(std::uint32_t round, Monotonic& start);
   void sleep(std::uint32_t round);
   void look_around(std::uint32_t round);
+  std::string first_trouble(bool of_missing);
 
   GroupBlock& block_;
   Watch& watch_;
