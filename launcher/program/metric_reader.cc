@@ -15,8 +15,8 @@ namespace muster {
 namespace {
 
 using Json = nlohmann::ordered_json;
-constexpr std::size_t longest_line =
-    16384;  // std::regex recurses: a longer line could exhaust the stack
+// std::regex takes quadratic time and a stack frame a character.
+constexpr std::size_t longest_line = 2048;
 
 struct Definition {
   std::string name;
