@@ -41,6 +41,9 @@ class PosixFile final : public File {
         break;
       }
       done += static_cast<std::size_t>(got);
+      if (direct_ && got % 4096 != 0) {
+        break;  // the end of the file; asking on from an uneven place would be refused
+      }
     }
     return done;
   }
@@ -126,8 +129,8 @@ class PosixFileSystem final : public FileSystem {
     return std::make_unique<PosixFile>(path, std::move(descriptor), false);
   }
 
-  std::unique_ptr<File> open_direct(const Path& path) override {
-    Descriptor descriptor(::open(path.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC));
+  std::unique_ptr<File> open_direct(const Path& path, OpenMode mode) override {
+    Descriptor descriptor(::open(path.c_str(), flags_of(mode) | O_DIRECT | O_CLOEXEC));
     if (!descriptor && errno == EINVAL) {
       return nullptr;
     }

@@ -45,8 +45,9 @@ class FileSystem {
  public:
   virtual ~FileSystem() = default;
   virtual std::unique_ptr<File> open(const Path& path, OpenMode mode) = 0;
-  /// Past the page cache (O_DIRECT). Nothing where the file system refuses it. Opens an existing file for writing.
-  virtual std::unique_ptr<File> open_direct(const Path& path) = 0;
+  /// Past the page cache (O_DIRECT). Nothing where the file system refuses it. The file must exist; `mode` is read or read_write.
+  virtual std::unique_ptr<File> open_direct(const Path& path, OpenMode mode) = 0;
+  std::unique_ptr<File> open_direct(const Path& path) { return open_direct(path, OpenMode::read_write); }
   virtual void make_directory(const Path& path) = 0;  ///< parents too; fine if it is there
   virtual void rename(const Path& from, const Path& to) = 0;
   virtual void remove(const Path& path) = 0;          ///< a file or a whole directory; fine if missing

@@ -25,8 +25,9 @@ struct EngineOptions {
   IntervalOptions interval;
   int keep = 3;
   int keep_best = 0;
-  int threads = 2;     ///< that write: one sums while another waits for the disk
-  bool direct = true;  ///< past the page cache where the file system allows it
+  int threads = 2;      ///< that write: one sums while another waits for the disk
+  bool direct = true;   ///< past the page cache where the file system allows it
+  bool poison = false;  ///< overwrite a slot as soon as it is released: for tests
 };
 
 struct SaveCounts {
