@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/commands.h"
+
+#include <array>
+
+namespace muster {
+namespace {
+
+// Groups, in order: Run, Watch, Steer, Tools.
+constexpr std::array table{
+    Command{"Tools", "doctor", "What this machine offers, and how to get what is missing",
+            command_doctor},
+};
+
+}  // namespace
+
+std::span<const Command> commands() {
+  return table;
+}
+
+}  // namespace muster

@@ -1,0 +1,110 @@
+// The program itself: what it links, how fast it starts, what it prints.
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "runtime/base/exit_codes.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct Outcome {
+  int code = -1;
+  std::string output;
+};
+
+Outcome shell(const std::string& command) {
+  Outcome outcome;
+  std::FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
+  std::array<char, 4096> buffer{};
+  while (const auto count = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
+    outcome.output.append(buffer.data(), count);
+  }
+  const int status = ::pclose(pipe);
+  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return outcome;
+}
+
+std::string program() {
+  const char* path = std::getenv("MUSTER_PROGRAM");
+  return path == nullptr ? "bin/muster" : path;
+}
+
+Outcome muster(const std::string& arguments) {
+  return shell(shell_quoted(program()) + " " + arguments);
+}
+
+TEST(MusterProgram, LinksNeitherLibtorchNorMpi) {
+  const auto libraries = shell("ldd " + shell_quoted(program())).output;
+  EXPECT_THAT(libraries, HasSubstr("libc.so"));
+  for (const auto* heavy : {"torch", "libc10", "libmpi", "pmix", "hdf5", "cuda", "nccl"}) {
+    EXPECT_THAT(libraries, Not(HasSubstr(heavy)));
+  }
+}
+
+/// Prints the time beside its bar; fails only where the program has clearly grown heavy, since a
+/// loaded machine is no fault of ours.
+TEST(MusterProgram, StartsInMilliseconds) {
+  double best = 1e9;
+  for (int round = 0; round < 10; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    ASSERT_EQ(muster("--version").code, 0);
+    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    best = std::min(best, took.count());
+  }
+  RecordProperty("start_ms", std::to_string(best));
+  std::printf("best of 10 starts, shell included: %.1f ms (bar: 20)\n", best);
+  EXPECT_LT(best, 500);
+}
+
+TEST(MusterProgram, DoctorExaminesThisMachine) {
+  const auto outcome = muster("doctor --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.output;
+  const auto json = nlohmann::json::parse(outcome.output);
+  for (const auto* part : {"mpi", "pmix", "slurm", "gpus", "nccl", "blas", "cores", "memory",
+                           "shared_memory", "disk"}) {
+    EXPECT_TRUE(json["parts"].contains(part)) << part;
+  }
+  EXPECT_THAT(muster("doctor").output, HasSubstr("This machine"));
+}
+
+TEST(MusterProgram, SaysWhatIsWrongWithACommandLine) {
+  const auto outcome = muster("doctor --jsno");
+  EXPECT_EQ(outcome.code, exit_usage);
+  EXPECT_THAT(outcome.output, HasSubstr("unknown key 'jsno' (did you mean 'json'?)"));
+  EXPECT_EQ(muster("docter").code, exit_usage);
+  EXPECT_EQ(muster("").code, exit_usage);
+}
+
+TEST(MusterProgram, EveryCommandHasItsHelp) {
+  const auto overview = muster("--help").output;
+  int commands = 0;
+  for (const auto& line : split(overview, '\n')) {
+    if (!line.starts_with("  ") || line.starts_with("   ") || line.starts_with("  muster ")) {
+      continue;
+    }
+    const auto name = words(line).front();
+    const auto help = muster(name + " --help");
+    EXPECT_EQ(help.code, 0) << name << ": " << help.output;
+    EXPECT_THAT(help.output, HasSubstr("muster " + name)) << name;
+    ++commands;
+  }
+  EXPECT_GT(commands, 0);
+}
+
+}  // namespace
+}  // namespace muster
