@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "collectives/node/node_communicator.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/support/communicator_conformance.h"
+#include "tests/support/ranks.h"
+
+namespace muster::test {
+namespace {
+
+using testing::AllOf;
+using testing::Each;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class ThreadCommunicator : public testing::TestWithParam<int> {};
+
+TEST_P(ThreadCommunicator, Conforms) {
+  for (const auto& body : conformance_bodies()) {
+    const auto endings = run_threads(GetParam(), [&](LocalGroup& group) {
+      NodeCommunicator comm(group);
+      body.run(comm);
+    });
+    EXPECT_THAT(endings, Each(IsEmpty())) << body.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, ThreadCommunicator, testing::Values(1, 2, 3, 4));
+
+/// What each rank got to read.
+Endings errors(int ranks, std::string (*body)(Communicator&)) {
+  return run_threads(ranks, [&](LocalGroup& group) {
+    NodeCommunicator comm(group);
+    throw std::runtime_error(body(comm));
+  });
+}
+
+TEST(ThreadCommunicator, NamesWhoCallsWithAnotherCount) {
+  EXPECT_THAT(errors(3, error_of_mismatched_counts),
+              Each(HasSubstr("rank 1 calls all_reduce (sum) of 2001 float32 where rank 0 calls "
+                             "all_reduce (sum) of 2000")));
+}
+
+TEST(ThreadCommunicator, NamesWhoCallsAnotherOperation) {
+  EXPECT_THAT(errors(2, error_of_mismatched_operations),
+              Each(HasSubstr("rank 1 calls broadcast from rank 0")));
+}
+
+TEST(ThreadCommunicator, IsOverAfterAbort) {
+  EXPECT_THAT(errors(1, error_after_abort), Each(HasSubstr("rank 0 aborted: out of milk")));
+  EXPECT_THAT(errors(4, error_after_abort), Each(HasSubstr("rank 3 aborted: out of milk")));
+}
+
+TEST(ThreadCommunicator, IsOverWhenWorkIsDropped) {
+  EXPECT_THAT(errors(2, error_of_dropped_work),
+              Each(AllOf(HasSubstr("rank 0 aborted"), HasSubstr("must be waited for"))));
+}
+
+/// Ranks' buffers at different offsets of one window: reduced where they are.
+void reduces_in_windows(LocalGroup& group) {
+  NodeCommunicator comm(group);
+  constexpr std::size_t count = 50003;
+  const auto memory =
+      group.share(static_cast<std::size_t>(group.size()) * (count + 77) * sizeof(float));
+  auto* mine = reinterpret_cast<float*>(memory->bytes().data()) +
+               static_cast<std::size_t>(group.rank()) * (count + 77);
+  for (int round = 0; round < 5; ++round) {
+    std::fill_n(mine, count, static_cast<float>(group.rank() + round));
+    comm.all_reduce(buffer_of(mine, count), ReduceOp::sum).wait();
+    const auto ranks = static_cast<float>(group.size());
+    const float sum = ranks * (ranks - 1) / 2 + ranks * static_cast<float>(round);
+    demand(std::all_of(mine, mine + count, [&](float value) { return value == sum; }),
+           "sums in windows");
+  }
+  // One rank's buffer elsewhere: all go through pieces.
+  std::vector<float> own(count, 1.0F);
+  std::fill_n(mine, count, 1.0F);
+  float* buffer = group.rank() == 0 ? own.data() : mine;
+  comm.all_reduce(buffer_of(buffer, count), ReduceOp::sum).wait();
+  demand(std::all_of(buffer, buffer + count,
+                     [&](float value) { return value == static_cast<float>(group.size()); }),
+         "mixed memory");
+}
+
+TEST(ThreadCommunicator, ReducesInWindows) {
+  EXPECT_THAT(run_threads(2, reduces_in_windows), Each(IsEmpty()));
+  EXPECT_THAT(run_threads(4, reduces_in_windows), Each(IsEmpty()));
+}
+
+}  // namespace
+}  // namespace muster::test
