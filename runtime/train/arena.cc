@@ -71,19 +71,21 @@ Arena::Arena(std::span<const NamedTensor> parameters, NodeGroup& node, Communica
     across.broadcast(buffer_of(this->parameters().data(), table_.capacity()), 0).wait();
   }
   node.barrier();
-  for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    place(i);
-  }
+  point_at(this->parameters());
 }
 
-void Arena::place(std::size_t index) {
+void Arena::place(std::size_t index, float* base, const std::shared_ptr<SharedMemory>& keep) {
   at::Tensor& tensor = tensors_[index];
-  const at::Tensor dense =
-      tensor.is_non_overlapping_and_dense() ? tensor.detach() : tensor.detach().contiguous();
-  const auto keep = parameter_memory_;
+  const at::Tensor dense = tensor.is_non_overlapping_and_dense() ? tensor.detach() : tensor.detach().contiguous();
   tensor.set_data(at::from_blob(
-      parameters().data() + table_.segments()[index].offset, dense.sizes(), dense.strides(),
-      [keep](void* /*data*/) {}, dense.options()));
+      base + table_.segments()[index].offset, dense.sizes(), dense.strides(), [keep](void* /*data*/) {}, dense.options()));
+}
+
+void Arena::point_at(std::span<float> base) {
+  const auto& keep = base.data() == parameters().data() ? parameter_memory_ : state_memory_;
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    place(i, base.data(), keep);
+  }
 }
 
 std::span<float> Arena::parameters() {

@@ -38,9 +38,11 @@ class Arena {
   std::span<float> parameters();
   std::span<float> state(std::size_t slot);
   std::size_t state_slots() const { return state_slots_; }
+  /// Makes the tensors views of `base` (parameters(), or a slot of state laid out like it).
+  void point_at(std::span<float> base);
 
  private:
-  void place(std::size_t index);
+  void place(std::size_t index, float* base, const std::shared_ptr<SharedMemory>& keep);
 
   SegmentTable table_;
   std::vector<at::Tensor> tensors_;

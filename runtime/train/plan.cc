@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/train/plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/base/error.h"
+#include "runtime/base/text.h"
+#include "runtime/data/order.h"
+#include "runtime/model/model.h"
+
+namespace muster {
+namespace {
+
+[[noreturn]] void refuse(const std::string& sentence) { throw Error(Fault::bad_input, sentence); }
+
+std::uint64_t steps_of(double epochs, const RunLength& length) {
+  return static_cast<std::uint64_t>(std::llround(epochs * static_cast<double>(length.steps_per_epoch)));
+}
+
+GroupRules::RateFactor rate_factor(const std::string& text) {
+  const auto parts = words(text);
+  const auto factor = parts.size() == 2 ? parse_double(parts[1]) : std::nullopt;
+  if (!factor || !(*factor >= 0) || !std::isfinite(*factor)) {
+    refuse("optimizer.rate: '" + text + "' is not 'PATTERN FACTOR', such as 'encoder.* 0.1'");
+  }
+  return {parts[0], *factor};
+}
+
+void check_strict(const JobSettings& job, const Model& model, int ranks, int nodes) {
+  if (ranks > job.train.shards) {
+    refuse("train.strict keeps equal bits on up to train.shards = " + std::to_string(job.train.shards) + " ranks, not " +
+           std::to_string(ranks) + "; raise train.shards (another result, the same on any number of ranks up to it)");
+  }
+  if (nodes > 1 || job.train.exchange != "fused") {
+    refuse("train.strict needs the ranks on one machine and train.exchange = fused: sums over a network have no fixed tree");
+  }
+  if (const std::string why = model.refuses_strict(); !why.empty()) {
+    refuse("train.strict cannot promise equal bits: " + why);
+  }
+}
+
+}  // namespace
+
+RunLength run_length(const TrainSettings& train, std::uint64_t rows) {
+  RunLength length;
+  length.steps_per_epoch = BatchPlan{.rows = rows, .batch = static_cast<std::uint64_t>(train.batch_size)}.steps();
+  length.steps = length.steps_per_epoch * static_cast<std::uint64_t>(train.epochs);
+  if (train.steps) {
+    length.steps = std::min(length.steps, static_cast<std::uint64_t>(*train.steps));
+  }
+  return length;
+}
+
+OptimizerRule optimizer_rule(const OptimizerSettings& optimizer, const TrainSettings& train) {
+  OptimizerRule rule;
+  rule.kind = optimizer.kind == "adam"    ? OptimizerRule::Kind::adam
+              : optimizer.kind == "adamw" ? OptimizerRule::Kind::adamw
+                                          : OptimizerRule::Kind::sgd;
+  rule.momentum = optimizer.momentum;
+  rule.nesterov = optimizer.nesterov;
+  rule.beta1 = optimizer.betas.at(0);
+  rule.beta2 = optimizer.betas.at(1);
+  rule.epsilon = optimizer.eps;
+  rule.weight_decay = optimizer.weight_decay;
+  rule.clip_norm = optimizer.clip.value_or(0);
+  rule.ema = train.ema.value_or(0);
+  return rule;
+}
+
+ScheduleRule schedule_rule(const ScheduleSettings& schedule, double rate, const RunLength& length) {
+  ScheduleRule rule;
+  rule.kind = schedule.kind == "step"        ? ScheduleRule::Kind::step
+              : schedule.kind == "cosine"    ? ScheduleRule::Kind::cosine
+              : schedule.kind == "one_cycle" ? ScheduleRule::Kind::one_cycle
+                                             : ScheduleRule::Kind::constant;
+  rule.rate = rate;
+  rule.warmup_steps = static_cast<std::uint64_t>(schedule.warmup_steps) + steps_of(schedule.warmup_epochs, length);
+  rule.warmup_from = schedule.warmup_from;
+  rule.total_steps = length.steps;
+  rule.every = steps_of(schedule.every, length);
+  for (const int epoch : schedule.milestones) {
+    rule.milestones.push_back(steps_of(epoch, length));
+  }
+  rule.factor = schedule.gamma;
+  rule.final_share = schedule.final_share;
+  rule.peak_at = schedule.peak_at;
+  rule.start_share = schedule.start_share;
+  return rule;
+}
+
+GroupRules group_rules(const OptimizerSettings& optimizer, const ModelSettings& model) {
+  GroupRules rules{.no_decay = optimizer.no_decay, .freeze = model.freeze, .rates = {}};
+  for (const std::string& text : optimizer.rate) {
+    rules.rates.push_back(rate_factor(text));
+  }
+  return rules;
+}
+
+bool Monitor::improves(double value, double best, double least_change) const {
+  if (std::isnan(value)) {
+    return false;
+  }
+  return std::isnan(best) || (higher_is_better ? value > best + least_change : value < best - least_change);
+}
+
+Monitor parse_monitor(const std::string& text) {
+  if (text == "auto") {
+    return {};
+  }
+  const auto parts = words(text);
+  if (parts.size() != 2 || (parts[0] != "max" && parts[0] != "min")) {
+    refuse("train.monitor: '" + text + "' is not 'max NAME' or 'min NAME', such as 'max val_accuracy'");
+  }
+  return {.metric = parts[1], .higher_is_better = parts[0] == "max"};
+}
+
+std::optional<std::pair<std::uint64_t, std::uint64_t>> profile_steps(const TrainSettings& train) {
+  if (!train.profile) {
+    return std::nullopt;
+  }
+  const auto parts = split(*train.profile, '-');
+  const auto first = parse_int(parts.front());
+  const auto last = parse_int(parts.back());
+  if (parts.size() > 2 || !first || !last || *first < 0 || *last < *first) {
+    refuse("train.profile: '" + *train.profile + "' is not a range of steps, such as 100-110");
+  }
+  return std::pair(static_cast<std::uint64_t>(*first), static_cast<std::uint64_t>(*last));
+}
+
+void check_job(const JobSettings& job, const Model& model, const Dataset& data, int ranks, int nodes) {
+  const auto batch = static_cast<std::uint64_t>(job.train.batch_size);
+  if (batch > data.rows()) {
+    refuse("train.batch_size = " + std::to_string(batch) + " is larger than the " + std::to_string(data.rows()) +
+           " samples of " + data.name() + "; use " + std::to_string(data.rows()) + " or less");
+  }
+  if (data.rows() < static_cast<std::uint64_t>(ranks)) {
+    refuse(data.name() + " has " + std::to_string(data.rows()) + " samples for " + std::to_string(ranks) +
+           " ranks; start fewer ranks");
+  }
+  if (job.train.strict) {
+    check_strict(job, model, ranks, nodes);
+  }
+}
+
+}  // namespace muster

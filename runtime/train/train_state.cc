@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/train/train_state.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "runtime/base/error.h"
+
+namespace muster {
+namespace {
+
+// Sizes in the order of memory: largest stride first, so that the flat order of the arena is row-major in them.
+std::vector<std::uint64_t> memory_shape(const at::Tensor& tensor) {
+  std::vector<std::size_t> order(static_cast<std::size_t>(tensor.dim()));
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
+    return tensor.strides()[a] > tensor.strides()[b];
+  });
+  std::vector<std::uint64_t> shape;
+  for (const std::size_t dimension : order) {
+    shape.push_back(static_cast<std::uint64_t>(tensor.sizes()[dimension]));
+  }
+  if (shape.empty()) {
+    shape.push_back(1);
+  }
+  return shape;
+}
+
+void add_segment(StateTree& tree, const std::string& name, const Segment& segment, const at::Tensor& tensor, std::span<float> flat,
+                 Range shard, bool replicated) {
+  const Range range{std::clamp(shard.begin, segment.offset, segment.offset + segment.count),
+                    std::clamp(shard.end, segment.offset, segment.offset + segment.count)};
+  tree.add(TensorSlice{.name = name,
+                       .dtype = DType::float32,
+                       .shape = memory_shape(tensor),
+                       .first = range.begin - segment.offset,
+                       .bytes = std::as_writable_bytes(flat.subspan(range.begin, range.count())),
+                       .replicated = replicated,
+                       .stability = Stability::step});
+}
+
+DType dtype_of_tensor(const at::Tensor& tensor, const std::string& name) {
+  switch (tensor.scalar_type()) {
+    case at::kFloat:
+      return DType::float32;
+    case at::kDouble:
+      return DType::float64;
+    case at::kLong:
+      return DType::int64;
+    case at::kInt:
+      return DType::int32;
+    case at::kByte:
+    case at::kBool:
+      return DType::uint8;
+    default:
+      throw Error(Fault::bad_input, "buffer '" + name + "' has a type that no checkpoint holds; use float32, float64, int64 or bool");
+  }
+}
+
+void add_buffer(StateTree& tree, const NamedTensor& buffer) {
+  const at::Tensor& tensor = buffer.tensor;
+  if (!tensor.is_non_overlapping_and_dense()) {
+    throw Error(Fault::bad_input, "buffer '" + buffer.name + "' is no dense tensor; make it contiguous() in the model");
+  }
+  tree.add(TensorSlice{.name = "model/" + buffer.name,
+                       .dtype = dtype_of_tensor(tensor, buffer.name),
+                       .shape = memory_shape(tensor),
+                       .bytes = {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()},
+                       .replicated = true,
+                       .stability = Stability::forward});
+}
+
+}  // namespace
+
+void TrainState::add_to(StateTree& tree) {
+  tree.record("step", &step);
+  tree.record("updates", &updates);
+  tree.record("closed_step", &closed_step);
+  tree.record("loss_sum", &loss_sum);
+  tree.record("loss_samples", &loss_samples);
+  tree.record("report_loss_sum", &report_loss_sum);
+  tree.record("report_samples", &report_samples);
+  tree.record("best", &best);
+  tree.record("best_step", &best_step);
+  tree.record("without_improvement", &without_improvement);
+  tree.record("last_train_loss", &last_train_loss);
+  tree.record("ended", &ended);
+}
+
+void add_tensors(StateTree& tree, Arena& arena, Range shard, const OptimizerRule& rule, Model& model, bool replicated) {
+  const auto& segments = arena.table().segments();
+  for (std::size_t i = 0; i < segments.size(); ++i) {
+    add_segment(tree, "model/" + segments[i].name, segments[i], arena.tensors()[i], arena.parameters(), shard, replicated);
+  }
+  const auto slots = rule.slot_names();
+  for (std::size_t slot = 0; slot < slots.size(); ++slot) {
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      add_segment(tree, "optimizer/" + slots[slot] + "/" + segments[i].name, segments[i], arena.tensors()[i], arena.state(slot), shard,
+                  replicated);
+    }
+  }
+  for (const NamedTensor& buffer : model.buffers()) {
+    add_buffer(tree, buffer);
+  }
+}
+
+}  // namespace muster
