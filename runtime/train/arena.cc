@@ -76,9 +76,11 @@ Arena::Arena(std::span<const NamedTensor> parameters, NodeGroup& node, Communica
 
 void Arena::place(std::size_t index, float* base, const std::shared_ptr<SharedMemory>& keep) {
   at::Tensor& tensor = tensors_[index];
-  const at::Tensor dense = tensor.is_non_overlapping_and_dense() ? tensor.detach() : tensor.detach().contiguous();
+  const at::Tensor dense =
+      tensor.is_non_overlapping_and_dense() ? tensor.detach() : tensor.detach().contiguous();
   tensor.set_data(at::from_blob(
-      base + table_.segments()[index].offset, dense.sizes(), dense.strides(), [keep](void* /*data*/) {}, dense.options()));
+      base + table_.segments()[index].offset, dense.sizes(), dense.strides(),
+      [keep](void* /*data*/) {}, dense.options()));
 }
 
 void Arena::point_at(std::span<float> base) {

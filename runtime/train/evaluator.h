@@ -1,5 +1,6 @@
-/// Evaluator: loss and metrics over a whole data set, shared among the ranks, with every sample's own weight.
-/// Batches are cut the same for any number of ranks and their sums are added in batch order, so the figures do not depend on it.
+/// Evaluator: loss and metrics over a whole data set, shared among the ranks, with every sample's
+/// own weight. Batches are cut the same for any number of ranks and their sums are added in batch
+/// order, so the figures do not depend on it.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -18,7 +19,8 @@ namespace muster {
 class Evaluator {
  public:
   /// The data must outlive it. `batch`: samples a pass.
-  Evaluator(const Dataset& data, const Loss& loss, std::vector<std::unique_ptr<Metric>> metrics, std::uint64_t batch, bool bf16);
+  Evaluator(const Dataset& data, const Loss& loss, std::vector<std::unique_ptr<Metric>> metrics,
+            std::uint64_t batch, bool bf16);
 
   /// Collective. ("loss", ..), ("accuracy", ..): equal on all ranks.
   std::vector<std::pair<std::string, double>> run(Model& model, Communicator& world);

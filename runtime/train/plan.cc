@@ -12,10 +12,13 @@
 namespace muster {
 namespace {
 
-[[noreturn]] void refuse(const std::string& sentence) { throw Error(Fault::bad_input, sentence); }
+[[noreturn]] void refuse(const std::string& sentence) {
+  throw Error(Fault::bad_input, sentence);
+}
 
 std::uint64_t steps_of(double epochs, const RunLength& length) {
-  return static_cast<std::uint64_t>(std::llround(epochs * static_cast<double>(length.steps_per_epoch)));
+  return static_cast<std::uint64_t>(
+      std::llround(epochs * static_cast<double>(length.steps_per_epoch)));
 }
 
 GroupRules::RateFactor rate_factor(const std::string& text) {
@@ -29,11 +32,14 @@ GroupRules::RateFactor rate_factor(const std::string& text) {
 
 void check_strict(const JobSettings& job, const Model& model, int ranks, int nodes) {
   if (ranks > job.train.shards) {
-    refuse("train.strict keeps equal bits on up to train.shards = " + std::to_string(job.train.shards) + " ranks, not " +
-           std::to_string(ranks) + "; raise train.shards (another result, the same on any number of ranks up to it)");
+    refuse("train.strict keeps equal bits on up to train.shards = " +
+           std::to_string(job.train.shards) + " ranks, not " + std::to_string(ranks) +
+           "; raise train.shards (another result, the same on any number of ranks up to it)");
   }
   if (nodes > 1 || job.train.exchange != "fused") {
-    refuse("train.strict needs the ranks on one machine and train.exchange = fused: sums over a network have no fixed tree");
+    refuse(
+        "train.strict needs the ranks on one machine and train.exchange = fused: sums over a "
+        "network have no fixed tree");
   }
   if (const std::string why = model.refuses_strict(); !why.empty()) {
     refuse("train.strict cannot promise equal bits: " + why);
@@ -44,7 +50,8 @@ void check_strict(const JobSettings& job, const Model& model, int ranks, int nod
 
 RunLength run_length(const TrainSettings& train, std::uint64_t rows) {
   RunLength length;
-  length.steps_per_epoch = BatchPlan{.rows = rows, .batch = static_cast<std::uint64_t>(train.batch_size)}.steps();
+  length.steps_per_epoch =
+      BatchPlan{.rows = rows, .batch = static_cast<std::uint64_t>(train.batch_size)}.steps();
   length.steps = length.steps_per_epoch * static_cast<std::uint64_t>(train.epochs);
   if (train.steps) {
     length.steps = std::min(length.steps, static_cast<std::uint64_t>(*train.steps));
@@ -75,17 +82,15 @@ ScheduleRule schedule_rule(const ScheduleSettings& schedule, double rate, const 
               : schedule.kind == "one_cycle" ? ScheduleRule::Kind::one_cycle
                                              : ScheduleRule::Kind::constant;
   rule.rate = rate;
-  rule.warmup_steps = static_cast<std::uint64_t>(schedule.warmup_steps) + steps_of(schedule.warmup_epochs, length);
-  rule.warmup_from = schedule.warmup_from;
+  rule.warmup_steps =
+      schedule.warmup_steps + steps_of(schedule.warmup_epochs, length);
   rule.total_steps = length.steps;
   rule.every = steps_of(schedule.every, length);
-  for (const int epoch : schedule.milestones) {
-    rule.milestones.push_back(steps_of(epoch, length));
-  }
-  rule.factor = schedule.gamma;
+  rule.factor = schedule.factor;
   rule.final_share = schedule.final_share;
-  rule.peak_at = schedule.peak_at;
-  rule.start_share = schedule.start_share;
+  rule.rise_share = schedule.rise_share;
+  rule.start_divisor = schedule.start_divisor;
+  rule.final_divisor = schedule.final_divisor;
   return rule;
 }
 
@@ -101,7 +106,8 @@ bool Monitor::improves(double value, double best, double least_change) const {
   if (std::isnan(value)) {
     return false;
   }
-  return std::isnan(best) || (higher_is_better ? value > best + least_change : value < best - least_change);
+  return std::isnan(best) ||
+         (higher_is_better ? value > best + least_change : value < best - least_change);
 }
 
 Monitor parse_monitor(const std::string& text) {
@@ -110,7 +116,8 @@ Monitor parse_monitor(const std::string& text) {
   }
   const auto parts = words(text);
   if (parts.size() != 2 || (parts[0] != "max" && parts[0] != "min")) {
-    refuse("train.monitor: '" + text + "' is not 'max NAME' or 'min NAME', such as 'max val_accuracy'");
+    refuse("train.monitor: '" + text +
+           "' is not 'max NAME' or 'min NAME', such as 'max val_accuracy'");
   }
   return {.metric = parts[1], .higher_is_better = parts[0] == "max"};
 }
@@ -128,15 +135,17 @@ std::optional<std::pair<std::uint64_t, std::uint64_t>> profile_steps(const Train
   return std::pair(static_cast<std::uint64_t>(*first), static_cast<std::uint64_t>(*last));
 }
 
-void check_job(const JobSettings& job, const Model& model, const Dataset& data, int ranks, int nodes) {
+void check_job(const JobSettings& job, const Model& model, const Dataset& data, int ranks,
+               int nodes) {
   const auto batch = static_cast<std::uint64_t>(job.train.batch_size);
   if (batch > data.rows()) {
-    refuse("train.batch_size = " + std::to_string(batch) + " is larger than the " + std::to_string(data.rows()) +
-           " samples of " + data.name() + "; use " + std::to_string(data.rows()) + " or less");
+    refuse("train.batch_size = " + std::to_string(batch) + " is larger than the " +
+           std::to_string(data.rows()) + " samples of " + data.name() + "; use " +
+           std::to_string(data.rows()) + " or less");
   }
   if (data.rows() < static_cast<std::uint64_t>(ranks)) {
-    refuse(data.name() + " has " + std::to_string(data.rows()) + " samples for " + std::to_string(ranks) +
-           " ranks; start fewer ranks");
+    refuse(data.name() + " has " + std::to_string(data.rows()) + " samples for " +
+           std::to_string(ranks) + " ranks; start fewer ranks");
   }
   if (job.train.strict) {
     check_strict(job, model, ranks, nodes);

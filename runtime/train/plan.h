@@ -1,5 +1,5 @@
-/// What the settings of a job mean for the engine: rules with every number worked out, and what cannot be, said before anything starts.
-/// Pure: nothing is opened or allocated here.
+/// What the settings of a job mean for the engine: rules with every number worked out, and what
+/// cannot be, said before anything starts. Pure: nothing is opened or allocated here.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -41,7 +41,9 @@ Monitor parse_monitor(const std::string& text);
 /// "100-110" of train.profile: first and last step.
 std::optional<std::pair<std::uint64_t, std::uint64_t>> profile_steps(const TrainSettings& train);
 
-/// Throws bad_input with what, where and remedy: a batch larger than the set, fewer samples than ranks, what strict mode cannot keep.
-void check_job(const JobSettings& job, const Model& model, const Dataset& data, int ranks, int nodes);
+/// Throws bad_input with what, where and remedy: a batch larger than the set, fewer samples than
+/// ranks, what strict mode cannot keep.
+void check_job(const JobSettings& job, const Model& model, const Dataset& data, int ranks,
+               int nodes);
 
 }  // namespace muster

@@ -18,27 +18,20 @@ double share_of(std::uint64_t step, std::uint64_t total) {
 }
 
 double one_cycle(const ScheduleRule& rule, double share) {
-  if (share < rule.peak_at) {
-    return half_cosine(rule.rate * rule.start_share, rule.rate, share / rule.peak_at);
+  const double start = rule.rate / rule.start_divisor;
+  if (share < rule.rise_share) {
+    return half_cosine(start, rule.rate, share / rule.rise_share);
   }
-  const double left = 1.0 - rule.peak_at;
-  return half_cosine(rule.rate, rule.rate * rule.final_share, left <= 0 ? 1.0 : (share - rule.peak_at) / left);
-}
-
-std::uint64_t cuts_before(const ScheduleRule& rule, std::uint64_t step) {
-  if (rule.milestones.empty()) {
-    return step / std::max<std::uint64_t>(1, rule.every);
-  }
-  return static_cast<std::uint64_t>(
-      std::count_if(rule.milestones.begin(), rule.milestones.end(), [&](std::uint64_t at) { return at <= step; }));
+  const double left = 1.0 - rule.rise_share;
+  return half_cosine(rule.rate, start / rule.final_divisor,
+                     left <= 0 ? 1.0 : (share - rule.rise_share) / left);
 }
 
 }  // namespace
 
 double rate_at(const ScheduleRule& rule, std::uint64_t step) {
   if (step < rule.warmup_steps) {
-    const double share = static_cast<double>(step + 1) / static_cast<double>(rule.warmup_steps);
-    return rule.rate * (rule.warmup_from + (1.0 - rule.warmup_from) * share);
+    return rule.rate * static_cast<double>(step + 1) / static_cast<double>(rule.warmup_steps);
   }
   const std::uint64_t after = step - rule.warmup_steps;
   const std::uint64_t total =
@@ -47,7 +40,8 @@ double rate_at(const ScheduleRule& rule, std::uint64_t step) {
     case ScheduleRule::Kind::constant:
       return rule.rate;
     case ScheduleRule::Kind::step:
-      return rule.rate * std::pow(rule.factor, static_cast<double>(cuts_before(rule, after)));
+      return rule.rate * std::pow(rule.factor, static_cast<double>(
+                                                   after / std::max<std::uint64_t>(1, rule.every)));
     case ScheduleRule::Kind::cosine:
       return half_cosine(rule.rate, rule.rate * rule.final_share, share_of(after, total));
     case ScheduleRule::Kind::one_cycle:

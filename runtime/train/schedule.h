@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 namespace muster {
 
@@ -14,14 +13,13 @@ struct ScheduleRule {
   Kind kind = Kind::constant;
   double rate = 0.1;  ///< the peak
   std::uint64_t warmup_steps = 0;
-  double warmup_from = 0;         ///< share of `rate` that warm-up starts above
   std::uint64_t total_steps = 0;  ///< cosine and one_cycle end here and stay at their last rate
-  std::uint64_t every = 1;        ///< step: times `factor` after each so many steps ...
-  std::vector<std::uint64_t> milestones;  ///< ... or, if there are any, after each of these steps
+  std::uint64_t every = 1;        ///< step: multiplied by `factor` after each so many steps
   double factor = 0.1;
-  double final_share = 0;    ///< cosine and one_cycle end at rate * final_share
-  double peak_at = 0.3;      ///< one_cycle: share of the steps until the peak
-  double start_share = 0.04; ///< one_cycle: starts at rate * start_share
+  double final_share = 0.0;     ///< cosine ends at rate * final_share
+  double rise_share = 0.3;      ///< one_cycle: share of the steps in which the rate rises
+  double start_divisor = 25.0;  ///< one_cycle starts at rate / start_divisor
+  double final_divisor = 1e4;   ///< and ends at that start / final_divisor
 };
 
 double rate_at(const ScheduleRule& rule, std::uint64_t step);

@@ -16,21 +16,25 @@
 namespace muster {
 namespace {
 
-at::Tensor borrowed(std::span<const std::byte> bytes, std::uint64_t count, std::span<const std::int64_t> sample, DType type) {
+at::Tensor borrowed(std::span<const std::byte> bytes, std::uint64_t count,
+                    std::span<const std::int64_t> sample, DType type) {
   std::vector<std::int64_t> sizes{static_cast<std::int64_t>(count)};
   sizes.insert(sizes.end(), sample.begin(), sample.end());
   // Models only read their input.
-  return at::from_blob(const_cast<std::byte*>(bytes.data()), sizes,  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  return at::from_blob(const_cast<std::byte*>(bytes.data()),
+                       sizes,  // NOLINT(cppcoreguidelines-pro-type-const-cast)
                        at::dtype(type == DType::int64 ? at::kLong : at::kFloat));
 }
 
 // Adds `part`, of `count` samples, to the weighted mean in `mean`, of `before` samples.
-void merge(BatchStatistics& mean, const BatchStatistics& part, std::uint64_t before, std::uint64_t count) {
+void merge(BatchStatistics& mean, const BatchStatistics& part, std::uint64_t before,
+           std::uint64_t count) {
   if (before == 0) {
     mean = part;
     return;
   }
-  const auto share = static_cast<float>(static_cast<double>(count) / static_cast<double>(before + count));
+  const auto share =
+      static_cast<float>(static_cast<double>(count) / static_cast<double>(before + count));
   for (std::size_t i = 0; i < mean.values.size(); ++i) {
     mean.values[i] += share * (part.values[i] - mean.values[i]);
   }
@@ -38,11 +42,13 @@ void merge(BatchStatistics& mean, const BatchStatistics& part, std::uint64_t bef
 
 }  // namespace
 
-at::Tensor feature_tensor(const DataShape& shape, std::span<const std::byte> bytes, std::uint64_t count) {
+at::Tensor feature_tensor(const DataShape& shape, std::span<const std::byte> bytes,
+                          std::uint64_t count) {
   return borrowed(bytes, count, shape.features, shape.feature_type);
 }
 
-at::Tensor label_tensor(const DataShape& shape, std::span<const std::byte> bytes, std::uint64_t count) {
+at::Tensor label_tensor(const DataShape& shape, std::span<const std::byte> bytes,
+                        std::uint64_t count) {
   return borrowed(bytes, count, shape.label_shape, shape.label_type());
 }
 
@@ -56,14 +62,16 @@ AutocastScope::AutocastScope(bool on) : on_(on) {
 
 AutocastScope::~AutocastScope() {
   if (on_) {
-    // Other ranks change the parameters behind torch's back: cached casts are stale after every step.
+    // Other ranks change the parameters behind torch's back: cached casts are stale after every
+    // step.
     at::autocast::clear_cache();
     at::autocast::decrement_nesting();
     at::autocast::set_autocast_enabled(at::kCPU, false);
   }
 }
 
-StepRunner::StepRunner(Model& model, const Loss& loss, const DataShape& shape, Exchange& exchange, const Options& options)
+StepRunner::StepRunner(Model& model, const Loss& loss, const DataShape& shape, Exchange& exchange,
+                       const Options& options)
     : model_(model), loss_(loss), shape_(shape), exchange_(exchange), options_(options) {}
 
 SampleRange StepRunner::own_part(SampleRange whole) const {
@@ -84,8 +92,8 @@ void StepRunner::run(const HostBatch& batch, std::uint64_t step) {
   }
 }
 
-double StepRunner::run_lane(const HostBatch& batch, SampleRange part, std::uint64_t lane, std::uint64_t step,
-                            BatchStatistics& statistics) {
+double StepRunner::run_lane(const HostBatch& batch, SampleRange part, std::uint64_t lane,
+                            std::uint64_t step, BatchStatistics& statistics) {
   const std::size_t feature_bytes = shape_.feature_bytes();
   const std::size_t label_bytes = shape_.label_bytes();
   double loss = 0;
@@ -97,32 +105,42 @@ double StepRunner::run_lane(const HostBatch& batch, SampleRange part, std::uint6
     }
     const std::size_t at = samples.first - batch.part.first;
     BatchStatistics own;
-    loss += run_part(feature_tensor(shape_, batch.features.subspan(at * feature_bytes, samples.count * feature_bytes), samples.count),
-                     label_tensor(shape_, batch.labels.subspan(at * label_bytes, samples.count * label_bytes), samples.count),
-                     static_cast<double>(batch.whole.count), mix(mix(options_.seed, step), lane, micro), own);
+    loss += run_part(
+        feature_tensor(shape_,
+                       batch.features.subspan(at * feature_bytes, samples.count * feature_bytes),
+                       samples.count),
+        label_tensor(shape_, batch.labels.subspan(at * label_bytes, samples.count * label_bytes),
+                     samples.count),
+        static_cast<double>(batch.whole.count), mix(mix(options_.seed, step), lane, micro), own);
     merge(statistics, own, done, samples.count);
     done += samples.count;
   }
   return loss;
 }
 
-double StepRunner::run_part(const at::Tensor& features, const at::Tensor& labels, double whole_count, std::uint64_t key,
-                            BatchStatistics& statistics) {
+double StepRunner::run_part(const at::Tensor& features, const at::Tensor& labels,
+                            double whole_count, std::uint64_t key, BatchStatistics& statistics) {
   const std::int64_t start = monotonic_ns();
   if (options_.seeds_torch) {
-    at::globalContext().defaultGenerator(c10::Device(at::kCPU)).set_current_seed(key);
+    at::Generator generator = at::globalContext().defaultGenerator(c10::Device(at::kCPU));
+    generator.set_current_seed(key);
   }
   at::Tensor sum;
   {
     const AutocastScope autocast(options_.bf16);
-    const Pass pass{.training = true, .random_key = key, .statistics = &statistics, .synchronise = options_.synchronise};
+    const Pass pass{.training = true,
+                    .random_key = key,
+                    .statistics = &statistics,
+                    .synchronise = options_.synchronise};
     sum = loss_.sum(model_.forward(features, pass), labels);
   }
   if (options_.forward_ns != nullptr) {
     *options_.forward_ns += monotonic_ns() - start;
   }
   if (!sum.requires_grad()) {
-    throw Error(Fault::bad_input, "nothing of this model can be trained: every parameter is frozen, or its loss does not depend on one");
+    throw Error(Fault::bad_input,
+                "nothing of this model can be trained: every parameter is frozen, or its loss does "
+                "not depend on one");
   }
   std::optional<GradientPool::Backward> backward;
   if (exchange_.pool() != nullptr) {

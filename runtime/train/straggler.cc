@@ -18,7 +18,8 @@ double median_of(std::span<const std::int64_t> values) {
 
 }  // namespace
 
-std::optional<std::string> Straggler::on_step(std::uint64_t step, std::span<const std::int64_t> busy_ns) {
+std::optional<std::string> Straggler::on_step(std::uint64_t step,
+                                              std::span<const std::int64_t> busy_ns) {
   if (busy_ns.size() < 2) {
     return std::nullopt;
   }
@@ -36,8 +37,9 @@ std::optional<std::string> Straggler::on_step(std::uint64_t step, std::span<cons
     spell.over += over;
     if (spell.steps == patience) {
       sentence = fmt::format(
-          "rank {} is slow: {:.2f} times the median of all ranks over the last {} steps (step {}); all others wait for it", rank,
-          spell.over / patience, patience, step);
+          "rank {} is slow: {:.2f} times the median of all ranks over the last {} steps (step {}); "
+          "all others wait for it",
+          rank, spell.over / patience, patience, step);
     }
   }
   return sentence;

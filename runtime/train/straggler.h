@@ -1,4 +1,5 @@
-/// Straggler: says which rank is slow: 1.25 times the median of all for 50 steps in a row. One sentence for each spell.
+/// Straggler: says which rank is slow: 1.25 times the median of all for 50 steps in a row. One
+/// sentence for each spell.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -31,7 +31,9 @@ struct OperatorStart final : at::ObserverContext {
   std::int64_t start_ns = monotonic_ns();
 };
 
-std::unique_ptr<at::ObserverContext> on_start(const at::RecordFunction& /*function*/) { return std::make_unique<OperatorStart>(); }
+std::unique_ptr<at::ObserverContext> on_start(const at::RecordFunction& /*function*/) {
+  return std::make_unique<OperatorStart>();
+}
 
 void on_end(const at::RecordFunction& function, at::ObserverContext* context) {
   if (recording != nullptr && context != nullptr) {
@@ -47,7 +49,8 @@ Trace::Trace(int rank) : state_(std::make_unique<State>()) {
   state_->rank = rank;
   recording = state_.get();
   state_->handle = at::addThreadLocalCallback(
-      at::RecordFunctionCallback(on_start, on_end).scopes({at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION}));
+      at::RecordFunctionCallback(on_start, on_end)
+          .scopes({at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION}));
 }
 
 Trace::~Trace() {
@@ -55,7 +58,8 @@ Trace::~Trace() {
   recording = nullptr;
 }
 
-void Trace::phase(std::string_view name, std::int64_t start_ns, std::int64_t end_ns, std::uint64_t step) {
+void Trace::phase(std::string_view name, std::int64_t start_ns, std::int64_t end_ns,
+                  std::uint64_t step) {
   state_->events.push_back({.name = std::string(name),
                             .category = "phase",
                             .start_ns = start_ns,
@@ -65,11 +69,15 @@ void Trace::phase(std::string_view name, std::int64_t start_ns, std::int64_t end
 
 std::string Trace::text() const {
   std::string text = "{\"displayTimeUnit\": \"ms\", \"traceEvents\": [\n";
-  text += fmt::format(R"({{"name": "process_name", "ph": "M", "pid": {0}, "args": {{"name": "rank {0}"}}}})", state_->rank);
+  text += fmt::format(
+      R"({{"name": "process_name", "ph": "M", "pid": {0}, "args": {{"name": "rank {0}"}}}})",
+      state_->rank);
   for (const State::Event& event : state_->events) {
-    text += fmt::format(",\n" R"({{"name": "{}", "cat": "{}", "ph": "X", "pid": {}, "tid": 0, "ts": {:.3f}, "dur": {:.3f})", event.name,
-                        event.category, state_->rank, static_cast<double>(event.start_ns) / 1e3,
-                        static_cast<double>(event.end_ns - event.start_ns) / 1e3);
+    text += fmt::format(
+        ",\n"
+        R"({{"name": "{}", "cat": "{}", "ph": "X", "pid": {}, "tid": 0, "ts": {:.3f}, "dur": {:.3f})",
+        event.name, event.category, state_->rank, static_cast<double>(event.start_ns) / 1e3,
+        static_cast<double>(event.end_ns - event.start_ns) / 1e3);
     text += event.step < 0 ? "}" : fmt::format(R"(, "args": {{"step": {}}}}})", event.step);
   }
   return text + "\n]}\n";

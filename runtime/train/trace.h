@@ -1,5 +1,6 @@
-/// Trace: what a thread did, step by step, as a Chrome trace (chrome://tracing, Perfetto): the phases of a step and torch's operators
-/// inside them. Records while one lives; operators of the thread that made it only.
+/// Trace: what a thread did, step by step, as a Chrome trace (chrome://tracing, Perfetto): the
+/// phases of a step and torch's operators inside them. Records while one lives; operators of the
+/// thread that made it only.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

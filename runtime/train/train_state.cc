@@ -9,7 +9,8 @@
 namespace muster {
 namespace {
 
-// Sizes in the order of memory: largest stride first, so that the flat order of the arena is row-major in them.
+// Sizes in the order of memory: largest stride first, so that the flat order of the arena is
+// row-major in them.
 std::vector<std::uint64_t> memory_shape(const at::Tensor& tensor) {
   std::vector<std::size_t> order(static_cast<std::size_t>(tensor.dim()));
   std::iota(order.begin(), order.end(), 0);
@@ -26,8 +27,8 @@ std::vector<std::uint64_t> memory_shape(const at::Tensor& tensor) {
   return shape;
 }
 
-void add_segment(StateTree& tree, const std::string& name, const Segment& segment, const at::Tensor& tensor, std::span<float> flat,
-                 Range shard, bool replicated) {
+void add_segment(StateTree& tree, const std::string& name, const Segment& segment,
+                 const at::Tensor& tensor, std::span<float> flat, Range shard, bool replicated) {
   const Range range{std::clamp(shard.begin, segment.offset, segment.offset + segment.count),
                     std::clamp(shard.end, segment.offset, segment.offset + segment.count)};
   tree.add(TensorSlice{.name = name,
@@ -53,21 +54,25 @@ DType dtype_of_tensor(const at::Tensor& tensor, const std::string& name) {
     case at::kBool:
       return DType::uint8;
     default:
-      throw Error(Fault::bad_input, "buffer '" + name + "' has a type that no checkpoint holds; use float32, float64, int64 or bool");
+      throw Error(Fault::bad_input,
+                  "buffer '" + name +
+                      "' has a type that no checkpoint holds; use float32, float64, int64 or bool");
   }
 }
 
 void add_buffer(StateTree& tree, const NamedTensor& buffer) {
   const at::Tensor& tensor = buffer.tensor;
   if (!tensor.is_non_overlapping_and_dense()) {
-    throw Error(Fault::bad_input, "buffer '" + buffer.name + "' is no dense tensor; make it contiguous() in the model");
+    throw Error(Fault::bad_input, "buffer '" + buffer.name +
+                                      "' is no dense tensor; make it contiguous() in the model");
   }
-  tree.add(TensorSlice{.name = "model/" + buffer.name,
-                       .dtype = dtype_of_tensor(tensor, buffer.name),
-                       .shape = memory_shape(tensor),
-                       .bytes = {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()},
-                       .replicated = true,
-                       .stability = Stability::forward});
+  tree.add(
+      TensorSlice{.name = "model/" + buffer.name,
+                  .dtype = dtype_of_tensor(tensor, buffer.name),
+                  .shape = memory_shape(tensor),
+                  .bytes = {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()},
+                  .replicated = true,
+                  .stability = Stability::forward});
 }
 
 }  // namespace
@@ -87,16 +92,18 @@ void TrainState::add_to(StateTree& tree) {
   tree.record("ended", &ended);
 }
 
-void add_tensors(StateTree& tree, Arena& arena, Range shard, const OptimizerRule& rule, Model& model, bool replicated) {
+void add_tensors(StateTree& tree, Arena& arena, Range shard, const OptimizerRule& rule,
+                 Model& model, bool replicated) {
   const auto& segments = arena.table().segments();
   for (std::size_t i = 0; i < segments.size(); ++i) {
-    add_segment(tree, "model/" + segments[i].name, segments[i], arena.tensors()[i], arena.parameters(), shard, replicated);
+    add_segment(tree, "model/" + segments[i].name, segments[i], arena.tensors()[i],
+                arena.parameters(), shard, replicated);
   }
   const auto slots = rule.slot_names();
   for (std::size_t slot = 0; slot < slots.size(); ++slot) {
     for (std::size_t i = 0; i < segments.size(); ++i) {
-      add_segment(tree, "optimizer/" + slots[slot] + "/" + segments[i].name, segments[i], arena.tensors()[i], arena.state(slot), shard,
-                  replicated);
+      add_segment(tree, "optimizer/" + slots[slot] + "/" + segments[i].name, segments[i],
+                  arena.tensors()[i], arena.state(slot), shard, replicated);
     }
   }
   for (const NamedTensor& buffer : model.buffers()) {

@@ -28,13 +28,16 @@ constexpr std::size_t strict_alignment = 4096;
 std::size_t statistics_floats(Model& model) {
   std::size_t floats = 0;
   for (const NamedTensor& buffer : model.buffers()) {
-    floats += buffer.tensor.scalar_type() == at::kFloat ? static_cast<std::size_t>(buffer.tensor.numel()) : 0;
+    floats += buffer.tensor.scalar_type() == at::kFloat
+                  ? static_cast<std::size_t>(buffer.tensor.numel())
+                  : 0;
   }
   return model.has_batch_norm() ? floats : 0;
 }
 
 Loss loss_of(const TrainSettings& train, const DataShape& shape) {
-  Loss loss{.kind = loss_kind(train.loss == "bce" ? "binary_cross_entropy" : train.loss, shape), .label_smoothing = train.label_smoothing};
+  Loss loss{.kind = loss_kind(train.loss == "bce" ? "binary_cross_entropy" : train.loss, shape),
+            .label_smoothing = train.label_smoothing};
   loss.check(shape);
   return loss;
 }
@@ -43,7 +46,9 @@ Loss loss_of(const TrainSettings& train, const DataShape& shape) {
 class WorldReducer final : public ChannelReducer {
  public:
   explicit WorldReducer(Communicator& world) : world_(world) {}
-  void sum(double* values, std::size_t count) override { world_.all_reduce(buffer_of(values, count), ReduceOp::sum).wait(); }
+  void sum(double* values, std::size_t count) override {
+    world_.all_reduce(buffer_of(values, count), ReduceOp::sum).wait();
+  }
 
  private:
   Communicator& world_;
@@ -61,7 +66,8 @@ struct Shares {
 }  // namespace
 
 struct Trainer::Impl {
-  Impl(const JobSettings& job_settings, const TrainerParts& trainer_parts, TrainObserver& train_observer);
+  Impl(const JobSettings& job_settings, const TrainerParts& trainer_parts,
+       TrainObserver& train_observer);
 
   TrainEnd run();
   double train_step();
@@ -88,12 +94,12 @@ struct Trainer::Impl {
   TrainerParts parts;
   TrainObserver& observer;
   RunLength length;
-  std::uint64_t until;                 // steps that run() goes to
+  std::uint64_t until;  // steps that run() goes to
   OptimizerRule rule;
   ScheduleRule schedule;
   Monitor monitor;
   Loss loss;
-  std::unique_ptr<NodeGroup> alone;    // exchange = bucketed: nobody shares the arena
+  std::unique_ptr<NodeGroup> alone;  // exchange = bucketed: nobody shares the arena
   std::unique_ptr<Communicator> alone_across;
   std::unique_ptr<Arena> arena;
   std::unique_ptr<Exchange> exchange;
@@ -107,7 +113,7 @@ struct Trainer::Impl {
   TrainState state;
   StateTree tree;
   Shares shares;
-  std::optional<double> score;         // of the parameters as they are
+  std::optional<double> score;  // of the parameters as they are
   Verdict verdict = Verdict::go_on;
   bool stop_agreed = false;
   bool checkpoint_agreed = false;
@@ -117,7 +123,8 @@ struct Trainer::Impl {
   bool is_bucketed = false;
 };
 
-Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer_parts, TrainObserver& train_observer)
+Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer_parts,
+                    TrainObserver& train_observer)
     : job(job_settings),
       parts(trainer_parts),
       observer(train_observer),
@@ -139,36 +146,44 @@ Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer
     node = alone.get();
     across = &parts.ranks.world;
   }
-  arena = std::make_unique<Arena>(parts.model.parameters(), *node, *across,
-                                  Arena::Shape{.parts = is_bucketed ? 1 : static_cast<std::size_t>(world),
-                                               .alignment = job.train.strict ? strict_alignment : SegmentTable::line,
-                                               .state_slots = rule.slot_names().size()});
+  arena = std::make_unique<Arena>(
+      parts.model.parameters(), *node, *across,
+      Arena::Shape{.parts = is_bucketed ? 1 : static_cast<std::size_t>(world),
+                   .alignment = job.train.strict ? strict_alignment : SegmentTable::line,
+                   .state_slots = rule.slot_names().size()});
   arena->table().apply(group_rules(job.optimizer, job.model));
   for (std::size_t i = 0; i < arena->tensors().size(); ++i) {
     arena->tensors()[i].set_requires_grad(!arena->table().segments()[i].frozen);
   }
-  const ExchangeOptions options{.strict_lanes = job.train.strict ? static_cast<std::size_t>(job.train.shards) : 0,
-                                .on_nan = job.train.on_nan == "skip" ? OnNan::skip : OnNan::stop,
-                                .bucket_bytes = static_cast<std::size_t>(job.train.bucket_mb * 1048576.0),
-                                .statistics = statistics_floats(parts.model)};
-  exchange = is_bucketed ? make_bucketed_exchange(parts.ranks, *arena, options) : make_fused_exchange(parts.ranks, *arena, options);
+  const ExchangeOptions options{
+      .strict_lanes = job.train.strict ? static_cast<std::size_t>(job.train.shards) : 0,
+      .on_nan = job.train.on_nan == "skip" ? OnNan::skip : OnNan::stop,
+      .bucket_bytes = static_cast<std::size_t>(job.train.bucket_mb * 1048576.0),
+      .statistics = statistics_floats(parts.model)};
+  exchange = is_bucketed ? make_bucketed_exchange(parts.ranks, *arena, options)
+                         : make_fused_exchange(parts.ranks, *arena, options);
   const bool synchronised = job.model.batch_norm == "synchronised";
   runner = std::make_unique<StepRunner>(
       parts.model, loss, parts.train.shape(), *exchange,
-      StepRunner::Options{.seed = job.train.seed,
-                          .accumulate = static_cast<std::uint64_t>(job.train.accumulate),
-                          .bf16 = job.train.amp == "bf16",
-                          .seeds_torch = job.model.kind == "torchscript" || job.model.kind.starts_with("plugin:"),
-                          .synchronise = synchronised && world > 1 ? &reducer : nullptr});
-  loader = std::make_unique<Loader>(parts.train, Loader::Options{.batch = static_cast<std::uint64_t>(job.train.batch_size),
-                                                                 .seed = job.train.seed,
-                                                                 .prefetch = job.data.prefetch,
-                                                                 .part = [this](SampleRange whole) { return runner->own_part(whole); }});
+      StepRunner::Options{
+          .seed = job.train.seed,
+          .accumulate = static_cast<std::uint64_t>(job.train.accumulate),
+          .bf16 = job.train.amp == "bf16",
+          .seeds_torch = job.model.kind == "torchscript" || job.model.kind.starts_with("plugin:"),
+          .synchronise = synchronised && world > 1 ? &reducer : nullptr});
+  loader = std::make_unique<Loader>(
+      parts.train,
+      Loader::Options{.batch = static_cast<std::uint64_t>(job.train.batch_size),
+                      .seed = job.train.seed,
+                      .prefetch = job.data.prefetch,
+                      .part = [this](SampleRange whole) { return runner->own_part(whole); }});
   if (parts.validation != nullptr && job.train.evaluate_every > 0) {
-    const auto words = job.train.metric.empty() ? usual_metrics(parts.validation->shape()) : job.train.metric;
-    evaluator = std::make_unique<Evaluator>(*parts.validation, loss, make_metrics(words, parts.validation->shape()),
-                                            std::min<std::uint64_t>(256, static_cast<std::uint64_t>(job.train.batch_size)),
-                                            job.train.amp == "bf16");
+    const auto words =
+        job.train.metric.empty() ? usual_metrics(parts.validation->shape()) : job.train.metric;
+    evaluator = std::make_unique<Evaluator>(
+        *parts.validation, loss, make_metrics(words, parts.validation->shape()),
+        std::min<std::uint64_t>(256, static_cast<std::uint64_t>(job.train.batch_size)),
+        job.train.amp == "bf16");
   }
   state.add_to(tree);
   add_tensors(tree, *arena, own_range(), rule, parts.model, is_bucketed);
@@ -179,7 +194,8 @@ Range Trainer::Impl::own_range() const {
     return {0, arena->table().capacity()};
   }
   const auto nodes = static_cast<std::size_t>(parts.ranks.across.size());
-  return arena->table().shard(static_cast<std::size_t>(parts.ranks.node.rank()) * nodes + static_cast<std::size_t>(parts.ranks.across.rank()));
+  return arena->table().shard(static_cast<std::size_t>(parts.ranks.node.rank()) * nodes +
+                              static_cast<std::size_t>(parts.ranks.across.rank()));
 }
 
 TrainEnd Trainer::Impl::run() {
@@ -247,9 +263,11 @@ double Trainer::Impl::train_step() {
 StepNote Trainer::Impl::note() const {
   StepNote own;
   if (parts.control != nullptr && parts.ranks.node.rank() == 0) {
-    own.wants_stop = parts.control->notice.load(std::memory_order_acquire) != Notice::none ||
-                     parts.control->stop_after_step.load(std::memory_order_acquire) <= state.step + 1;
-    own.wants_checkpoint = parts.control->checkpoint_hint.load(std::memory_order_relaxed) != hints_seen;
+    own.wants_stop =
+        parts.control->notice.load(std::memory_order_acquire) != Notice::none ||
+        parts.control->stop_after_step.load(std::memory_order_acquire) <= state.step + 1;
+    own.wants_checkpoint =
+        parts.control->checkpoint_hint.load(std::memory_order_relaxed) != hints_seen;
   }
   return own;
 }
@@ -287,8 +305,9 @@ void Trainer::Impl::settle(const StepOutcome& outcome, const HostBatch& batch) {
 // A loss or gradient that is no number: an error that names it, or a step left out.
 void Trainer::Impl::heed(const StepOutcome& outcome) {
   const std::string where = outcome.not_finite ? outcome.not_finite->where : "a gradient";
-  std::string what = fmt::format("step {}: {}{} is not finite (NaN or infinity)", state.step + 1,
-                                 where == "the loss" || where == "a gradient" ? "" : "the gradient of ", where);
+  std::string what =
+      fmt::format("step {}: {}{} is not finite (NaN or infinity)", state.step + 1,
+                  where == "the loss" || where == "a gradient" ? "" : "the gradient of ", where);
   if (outcome.not_finite && outcome.not_finite->rank >= 0) {
     what += fmt::format(" on rank {}", outcome.not_finite->rank);
   }
@@ -298,7 +317,10 @@ void Trainer::Impl::heed(const StepOutcome& outcome) {
     }
     return;
   }
-  throw Error(Fault::bad_input, what + "; lower optimizer.lr, set optimizer.clip, look at the data, or set train.on_nan = skip");
+  throw Error(
+      Fault::bad_input,
+      what +
+          "; lower optimizer.lr, set optimizer.clip, look at the data, or set train.on_nan = skip");
 }
 
 void Trainer::Impl::advance_buffers(SampleRange whole) {
@@ -317,8 +339,10 @@ bool Trainer::Impl::epoch_is_due() const {
 void Trainer::Impl::close_epoch() {
   TrainReport report = new_report();
   report.ends_epoch = true;
-  state.last_train_loss = state.loss_sum / static_cast<double>(std::max<std::uint64_t>(1, state.loss_samples));
-  report.values = {{"train_loss", state.last_train_loss}, {"lr", rate_at(schedule, state.step - 1)}};
+  state.last_train_loss =
+      state.loss_sum / static_cast<double>(std::max<std::uint64_t>(1, state.loss_samples));
+  report.values = {{"train_loss", state.last_train_loss},
+                   {"lr", rate_at(schedule, state.step - 1)}};
   const std::uint64_t epoch = (state.step + length.steps_per_epoch - 1) / length.steps_per_epoch;
   const bool is_last = state.step >= until;
   if (evaluator && (is_last || epoch % static_cast<std::uint64_t>(job.train.evaluate_every) == 0)) {
@@ -355,10 +379,12 @@ void Trainer::Impl::judge(TrainReport& report) {
   if (job.train.monitor == "auto" && !evaluator) {
     wanted = "train_loss";
   }
-  const auto found = std::ranges::find_if(report.values, [&](const auto& value) { return value.first == wanted; });
+  const auto found =
+      std::ranges::find_if(report.values, [&](const auto& value) { return value.first == wanted; });
   if (found == report.values.end()) {
     if (evaluator && report.values.size() > 2) {
-      throw Error(Fault::bad_input, "train.monitor: nothing here is called '" + wanted + "'; add it to train.metric");
+      throw Error(Fault::bad_input,
+                  "train.monitor: nothing here is called '" + wanted + "'; add it to train.metric");
     }
     return;
   }
@@ -371,11 +397,13 @@ void Trainer::Impl::judge(TrainReport& report) {
     return;
   }
   ++state.without_improvement;
-  if (job.train.patience && state.without_improvement >= static_cast<std::uint64_t>(*job.train.patience)) {
+  if (job.train.patience &&
+      state.without_improvement >= static_cast<std::uint64_t>(*job.train.patience)) {
     state.ended = true;
     if (is_first()) {
-      observer.on_remark(fmt::format("{} has not improved for {} evaluations; the best was {:.6g} at step {}", wanted,
-                                     state.without_improvement, state.best, state.best_step));
+      observer.on_remark(
+          fmt::format("{} has not improved for {} evaluations; the best was {:.6g} at step {}",
+                      wanted, state.without_improvement, state.best, state.best_step));
     }
   }
 }
@@ -386,7 +414,8 @@ TrainReport Trainer::Impl::new_report() {
   report.steps = until;
   report.epoch = static_cast<double>(state.step) / static_cast<double>(length.steps_per_epoch);
   report.epochs = (until + length.steps_per_epoch - 1) / length.steps_per_epoch;
-  const auto elapsed = static_cast<double>(std::max<std::int64_t>(1, monotonic_ns() - shares.since_ns));
+  const auto elapsed =
+      static_cast<double>(std::max<std::int64_t>(1, monotonic_ns() - shares.since_ns));
   report.samples_per_second = static_cast<double>(shares.samples) / (elapsed * 1e-9);
   report.data_share = static_cast<double>(shares.data_ns) / elapsed;
   report.compute_share = static_cast<double>(shares.compute_ns) / elapsed;
@@ -407,8 +436,10 @@ void Trainer::Impl::report_between_epochs() {
     return;
   }
   TrainReport report = new_report();
-  report.values = {{"train_loss", state.report_loss_sum / static_cast<double>(std::max<std::uint64_t>(1, state.report_samples))},
-                   {"lr", rate_at(schedule, state.step - 1)}};
+  report.values = {
+      {"train_loss", state.report_loss_sum /
+                         static_cast<double>(std::max<std::uint64_t>(1, state.report_samples))},
+      {"lr", rate_at(schedule, state.step - 1)}};
   state.report_loss_sum = 0;
   state.report_samples = 0;
   verdict = tell(report);
@@ -422,7 +453,8 @@ void Trainer::Impl::maybe_show_progress() {
   }
   shown_ns = now;
   TrainReport report = new_report();
-  report.values = {{"train_loss", state.loss_sum / static_cast<double>(std::max<std::uint64_t>(1, state.loss_samples))}};
+  report.values = {{"train_loss", state.loss_sum / static_cast<double>(std::max<std::uint64_t>(
+                                                       1, state.loss_samples))}};
   observer.on_progress(report);
 }
 
@@ -449,12 +481,14 @@ void Trainer::Impl::trace_step(std::uint64_t step) {
   }
   if (trace && step > profile->second) {
     posix_file_system().make_directory(parts.directory / "profile");
-    const Path path = parts.directory / "profile" / fmt::format("trace-rank-{}.json", parts.ranks.world.rank());
+    const Path path =
+        parts.directory / "profile" / fmt::format("trace-rank-{}.json", parts.ranks.world.rank());
     write_file_atomically(path, trace->text());
     trace.reset();
     profile.reset();
     if (is_first()) {
-      observer.on_remark("the trace is in " + path.string() + " (open it in a browser's trace viewer, or ui.perfetto.dev)");
+      observer.on_remark("the trace is in " + path.string() +
+                         " (open it in a browser's trace viewer, or ui.perfetto.dev)");
     }
   }
 }
@@ -467,23 +501,29 @@ Trainer::Trainer(const JobSettings& job, const TrainerParts& parts, TrainObserve
     : impl_(std::make_unique<Impl>(job, parts, observer)) {}
 Trainer::~Trainer() = default;
 
-TrainEnd Trainer::run() { return impl_->run(); }
+TrainEnd Trainer::run() {
+  return impl_->run();
+}
 
 void Trainer::extend_to_epochs(std::uint64_t epochs) {
   impl_->until = epochs * impl_->length.steps_per_epoch;
 }
 
-StateTree& Trainer::state() { return impl_->tree; }
+StateTree& Trainer::state() {
+  return impl_->tree;
+}
 
 void Trainer::restored() {
   Arena& arena = *impl_->arena;
   if (!impl_->is_bucketed && impl_->parts.ranks.across.size() > 1) {
     const auto nodes = static_cast<std::size_t>(impl_->parts.ranks.across.size());
     const Range own = impl_->own_range();
-    const std::size_t first = static_cast<std::size_t>(impl_->parts.ranks.node.rank()) * nodes * own.count();
+    const std::size_t first =
+        static_cast<std::size_t>(impl_->parts.ranks.node.rank()) * nodes * own.count();
     auto parameters = arena.parameters();
     impl_->parts.ranks.across
-        .all_gather(buffer_of(parameters.data() + own.begin, own.count()), buffer_of(parameters.data() + first, own.count() * nodes))
+        .all_gather(buffer_of(parameters.data() + own.begin, own.count()),
+                    buffer_of(parameters.data() + first, own.count() * nodes))
         .wait();
   }
   impl_->parts.ranks.node.barrier();
@@ -504,9 +544,15 @@ CheckpointInfo Trainer::checkpoint_info() const {
   return info;
 }
 
-std::uint64_t Trainer::step() const { return impl_->state.step; }
-double Trainer::best() const { return impl_->state.best; }
-std::uint64_t Trainer::steps() const { return impl_->until; }
+std::uint64_t Trainer::step() const {
+  return impl_->state.step;
+}
+double Trainer::best() const {
+  return impl_->state.best;
+}
+std::uint64_t Trainer::steps() const {
+  return impl_->until;
+}
 
 void Trainer::with_final_parameters(const std::function<void()>& body) {
   if (impl_->rule.ema == 0) {
@@ -523,7 +569,8 @@ std::vector<double> Trainer::run_steps(std::uint64_t count) {
   if (impl_->exchange->pool() != nullptr) {
     entered.emplace(*impl_->exchange->pool());
   }
-  impl_->loader->seek({impl_->state.step / impl_->length.steps_per_epoch, impl_->state.step % impl_->length.steps_per_epoch});
+  impl_->loader->seek({impl_->state.step / impl_->length.steps_per_epoch,
+                       impl_->state.step % impl_->length.steps_per_epoch});
   std::vector<double> losses;
   for (std::uint64_t i = 0; i < count; ++i) {
     losses.push_back(impl_->train_step());
@@ -532,7 +579,8 @@ std::vector<double> Trainer::run_steps(std::uint64_t count) {
 }
 
 std::uint64_t Trainer::memory_bytes() const {
-  const std::uint64_t flat = impl_->arena->table().capacity() * sizeof(float) * (1 + impl_->arena->state_slots());
+  const std::uint64_t flat =
+      impl_->arena->table().capacity() * sizeof(float) * (1 + impl_->arena->state_slots());
   return flat + (impl_->exchange->pool() != nullptr ? impl_->exchange->pool()->private_bytes() : 0);
 }
 

@@ -1,6 +1,7 @@
-/// Trainer: trains one model as one rank of a job: the loop, evaluation, the best so far, patience, and what is told to whom.
-/// Collective: all ranks make it and call run() and the state calls together. Holds no state of the process, so that several
-/// trainers can run as threads side by side, each a group of one. An error on one rank must be met with abort() on its groups.
+/// Trainer: trains one model as one rank of a job: the loop, evaluation, the best so far, patience,
+/// and what is told to whom. Collective: all ranks make it and call run() and the state calls
+/// together. Holds no state of the process, so that several trainers can run as threads side by
+/// side, each a group of one. An error on one rank must be met with abort() on its groups.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -23,15 +24,17 @@
 
 namespace muster {
 
-/// What went on since the last report. On rank 0 complete; the values are equal on all ranks but for times.
+/// What went on since the last report. On rank 0 complete; the values are equal on all ranks but
+/// for times.
 struct TrainReport {
-  std::uint64_t step = 0;        ///< steps done
-  std::uint64_t steps = 0;       ///< of the whole run
+  std::uint64_t step = 0;   ///< steps done
+  std::uint64_t steps = 0;  ///< of the whole run
   double epoch = 0;
   std::uint64_t epochs = 0;
   bool ends_epoch = false;
-  std::vector<std::pair<std::string, double>> values;  ///< train_loss, lr, val_loss, val_accuracy ...
-  bool is_best = false;          ///< the monitored value has never been better
+  std::vector<std::pair<std::string, double>>
+      values;            ///< train_loss, lr, val_loss, val_accuracy ...
+  bool is_best = false;  ///< the monitored value has never been better
   double samples_per_second = 0;
   double data_share = 0, compute_share = 0, exchange_share = 0;  ///< of the time, on this rank
 };
@@ -56,14 +59,15 @@ class StateKeeper {
   virtual ~StateKeeper() = default;
   virtual bool due(std::uint64_t /*step*/) { return false; }
   /// Copies and returns; what is not kept is said by the keeper. `score`: greater is better.
-  virtual void save(const StateTree& /*tree*/, std::uint64_t /*step*/, std::optional<double> /*score*/) {}
+  virtual void save(const StateTree& /*tree*/, std::uint64_t /*step*/,
+                    std::optional<double> /*score*/) {}
 };
 
 enum class TrainEnd {
-  finished,   ///< all steps done, or patience ran out
-  noticed,    ///< the control page asked to leave; the state stands at a step boundary, unsaved
-  paused,     ///< the observer asked for it
-  stopped,    ///< the observer asked for it
+  finished,  ///< all steps done, or patience ran out
+  noticed,   ///< the control page asked to leave; the state stands at a step boundary, unsaved
+  paused,    ///< the observer asked for it
+  stopped,   ///< the observer asked for it
 };
 
 struct TrainerParts {
@@ -71,10 +75,10 @@ struct TrainerParts {
   const Dataset& train;
   const Dataset* validation = nullptr;
   Ranks ranks;
-  ControlHeader* control = nullptr;   ///< where notices come from; none for trials
-  RankSlot* slot = nullptr;           ///< where this rank's phase and step are shown
+  ControlHeader* control = nullptr;  ///< where notices come from; none for trials
+  RankSlot* slot = nullptr;          ///< where this rank's phase and step are shown
   StateKeeper* keeper = nullptr;
-  Path directory;                     ///< for traces; empty: none
+  Path directory;  ///< for traces; empty: none
 };
 
 class Trainer {
@@ -98,11 +102,13 @@ class Trainer {
   CheckpointInfo checkpoint_info() const;
 
   std::uint64_t step() const;
-  double best() const;                ///< NaN before the first evaluation
-  std::uint64_t steps() const;        ///< of the whole run
-  /// Runs `body` with the model's parameters being the ones to use: the moving average where there is one. Collective.
+  double best() const;          ///< NaN before the first evaluation
+  std::uint64_t steps() const;  ///< of the whole run
+  /// Runs `body` with the model's parameters being the ones to use: the moving average where there
+  /// is one. Collective.
   void with_final_parameters(const std::function<void()>& body);
-  /// Steps on batches of the training set without evaluation or reports: for benchmarks and tests. The losses of the steps.
+  /// Steps on batches of the training set without evaluation or reports: for benchmarks and tests.
+  /// The losses of the steps.
   std::vector<double> run_steps(std::uint64_t count);
   /// The most that this rank's pools and arena have taken, in bytes.
   std::uint64_t memory_bytes() const;
