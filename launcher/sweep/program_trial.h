@@ -1,0 +1,126 @@
+/// ProgramTrial: one launch of one trial as processes of its own: any program, one rank or several.
+/// It starts them, reads their metrics, keeps their log, watches memory and time, and ends them by
+/// TERM, a grace, and KILL. Decides nothing about the search. Driven by one thread; never blocks
+/// but in its destructor, which kills what still runs.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <poll.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "launcher/engine/line_reader.h"
+#include "launcher/engine/process.h"
+#include "launcher/program/metric_reader.h"
+#include "launcher/program/program_job.h"
+#include "runtime/base/clock.h"
+
+namespace muster {
+
+/// What all trials of a sweep have in common.
+struct ProgramTrialPlan {
+  std::string sweep;  ///< its name
+  Path trials;        ///< sweeps/NAME/trials, absolute
+  std::vector<std::string> command;
+  Path directory;  ///< where the program runs
+  ArgumentStyle style = ArgumentStyle::plain;
+  LineMetrics::Definitions metrics;
+  std::vector<Channel> channels;
+  std::string objective;          ///< the metric that is searched for
+  std::string resource_argument;  ///< carries a rung's target; empty: the program runs on and is
+                                  ///< stopped by its reports
+  int ranks = 1;
+  std::optional<std::uint64_t> memory;  ///< bytes that a trial's processes may use together
+  std::optional<double> timeout;        ///< seconds a launch may take
+  double grace = 30;                    ///< seconds from TERM to KILL
+  std::map<std::string, std::string> environment;
+};
+
+/// What one launch gets.
+struct ProgramTrialSeat {
+  std::uint32_t trial = 0;
+  Parameters parameters;
+  double from = 0;  ///< resource done so far
+  double to = 0;    ///< the target, where the program takes one
+  std::vector<int> cpus;
+  std::vector<std::string> gpus;
+};
+
+/// The value of the objective, with what else was measured by then.
+struct TrialReading {
+  double value = 0;
+  double resource = 0;  ///< as the program says; else its reports are counted
+  std::vector<std::pair<std::string, double>> others;
+};
+
+/// How a launch ended.
+struct TrialEnding {
+  enum class Kind {
+    finished,  ///< exit 0
+    saved,     ///< exit 75: state kept, run me again
+    failed,
+    too_large,  ///< used more memory than it may
+  };
+  Kind kind = Kind::finished;
+  std::string reason;  ///< one line; empty when finished
+};
+
+class ProgramTrial {
+ public:
+  /// Makes the trial's directory and starts its processes. Throws when that cannot be done.
+  ProgramTrial(const ProgramTrialPlan& plan, const ProgramTrialSeat& seat, Monotonic now);
+
+  /// What to wait for; poll(2) may add its own.
+  void add_descriptors(std::vector<pollfd>& waits) const;
+  /// Takes what there is. Returns the ending once all processes have ended.
+  std::optional<TrialEnding> advance(Monotonic now, std::vector<TrialReading>& readings);
+  /// TERM now, KILL after the grace. Idempotent.
+  void stop(Monotonic now);
+  bool stopping() const { return kill_at_.has_value(); }
+  /// Sentences about metric definitions that never matched.
+  std::vector<std::string> complaints() const;
+  const Path& directory() const { return job_.directory; }
+  std::optional<double> last_value() const { return last_value_; }
+
+ private:
+  struct Rank {
+    Process process;
+    LineReader output;
+    LineReader error;
+    std::optional<Ended> ended;
+  };
+  void start_rank(const ProgramTrialPlan& plan, const ProgramTrialSeat& seat, int rank, int port);
+  void read_lines(Rank& rank, std::vector<TrialReading>& readings);
+  void take(const std::vector<MetricPoint>& points, std::vector<TrialReading>& readings);
+  void write_log(const std::vector<std::string>& lines);
+  void enforce_limits(Monotonic now);
+  std::uint64_t used_memory() const;
+  std::string failure_of(const Rank& rank) const;
+  TrialEnding ending() const;
+
+  ProgramTrialPlan plan_;
+  ProgramJob job_;
+  std::vector<Rank> ranks_;
+  LineMetrics line_metrics_;
+  FileMetrics file_metrics_;
+  std::map<std::string, double> latest_;
+  std::optional<double> last_value_;
+  double counted_;                       // reports, for programs that name no resource
+  std::vector<std::string> last_words_;  // of stderr, for the failure
+  std::unique_ptr<File> log_;
+  std::optional<Monotonic> kill_at_;
+  Monotonic deadline_ = Monotonic::max();
+  Monotonic next_look_{};
+  std::string verdict_;  // why we ended it: too long
+  bool too_large_ = false;
+};
+
+/// sweeps/NAME/trials/0017
+Path trial_directory(const Path& trials, std::uint32_t trial);
+
+}  // namespace muster

@@ -1,0 +1,273 @@
+// Real programs (small shell scripts) as trials: what they print, how they end, and what becomes of
+// those that behave badly. SPDX-License-Identifier: Apache-2.0
+#include "launcher/sweep/process_runner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cmath>
+
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+using hpo::Decision;
+using hpo::TrialEvent;
+using hpo::TrialState;
+using testing::HasSubstr;
+
+class ProcessRunnerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "muster-runner-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+    plan_.sweep = "s";
+    plan_.trials = root_ / "trials";
+    plan_.directory = root_;
+    plan_.objective = "acc";
+    plan_.metrics = LineMetrics::Definitions{{"acc", "acc=([^ ]+)"}, {"loss", "loss=([^ ]+)"}};
+    plan_.grace = 0.5;
+    plan_.environment = {{"PATH", "/usr/bin:/bin"}};
+    const std::vector<hpo::SpaceLine> lines{{"lr", "float 0 1", "sweep.ini:3"},
+                                            {"kind", "choice mlp cnn", "sweep.ini:4"}};
+    space_ = hpo::Space::parse(lines);
+  }
+  void TearDown() override {
+    runner_.reset();
+    std::filesystem::remove_all(root_);
+  }
+
+  /// The script gets the arguments that a trial gets.
+  void make_runner(const std::string& script, std::size_t slots = 2) {
+    plan_.command = {"/bin/sh", "-c", script, "program"};
+    runner_ = std::make_unique<ProcessRunner>(plan_, space_, Machine{.cpus = {}, .gpus = {}}, slots,
+                                              clock_);
+  }
+  void start(hpo::TrialId trial = 1, double to = hpo::no_limit, std::size_t shares = 1) {
+    hpo::Launch launch;
+    launch.trial = trial;
+    launch.config = space_.config({{"lr", "0.25"}, {"kind", "cnn"}});
+    launch.to = to;
+    runner_->start(launch, std::move(*runner_->slots().try_lease(shares)));
+  }
+  std::vector<TrialEvent> next() { return runner_->poll(clock_.now() + std::chrono::seconds(30)); }
+  /// All events until one says that the launch is over.
+  std::vector<TrialEvent> until_ended() {
+    std::vector<TrialEvent> all;
+    while (all.empty() || all.back().kind != TrialEvent::Kind::ended) {
+      const auto events = next();
+      if (events.empty()) {
+        ADD_FAILURE() << "no event in 30 s";
+        break;
+      }
+      all.insert(all.end(), events.begin(), events.end());
+    }
+    return all;
+  }
+  /// Polls until all slots are free again.
+  void until_idle() {
+    for (int i = 0; i < 300 && runner_->slots().leased() > 0; ++i) {
+      runner_->poll(clock_.now() + std::chrono::milliseconds(100));
+    }
+    EXPECT_EQ(runner_->slots().leased(), 0U);
+  }
+  std::string file(const std::string& name) { return read_file(root_ / "trials" / "0001" / name); }
+
+  Path root_;
+  ProgramTrialPlan plan_;
+  SystemClock clock_;
+  hpo::Space space_;
+  std::unique_ptr<ProcessRunner> runner_;
+};
+
+TEST_F(ProcessRunnerTest, ReportsWhatTheProgramPrintsAndItsEnd) {
+  make_runner("echo \"$@\"; echo loss=2; echo acc=0.5; echo acc=0.75");
+  start();
+  const auto events = until_ended();
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(events[0].value, 0.5);
+  EXPECT_EQ(events[0].resource, 1);
+  EXPECT_EQ(events[0].metrics, (hpo::Metrics{{"loss", 2}}));
+  EXPECT_EQ(events[1].resource, 2);
+  EXPECT_EQ(events[2].state, TrialState::complete);
+  EXPECT_EQ(events[2].value, 0.75);
+  EXPECT_EQ(file("log/rank-0.log"), "--kind cnn --lr 0.25\nloss=2\nacc=0.5\nacc=0.75\n");
+  EXPECT_EQ(runner_->slots().free(), 2U);
+}
+
+TEST_F(ProcessRunnerTest, ReadsTheFileOfMetricsAndGivesTheDirectories) {
+  make_runner(
+      R"(echo '{"step":7,"acc":0.5}' >> "$MUSTER_METRICS"; echo w > "$SM_MODEL_DIR/weights"; echo "$SM_HP_LR")");
+  start();
+  const auto events = until_ended();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(events[0].resource, 7);
+  EXPECT_EQ(file("model/weights"), "w\n");
+  EXPECT_EQ(file("log/rank-0.log"), "0.25\n");
+}
+
+TEST_F(ProcessRunnerTest, TellsHowFarToRunAndReportsWhenTheProgramHasEnded) {
+  plan_.resource_argument = "epochs";
+  make_runner(R"(while [ "$1" != --epochs ]; do shift; done
+    done=$(cat "$MUSTER_CHECKPOINT_DIR/done" 2>/dev/null || echo 0)
+    while [ $done -lt $2 ]; do done=$((done + 1)); echo "{\"epochs\":$done,\"acc\":0.$done}" >> "$MUSTER_METRICS"; done
+    echo $done > "$MUSTER_CHECKPOINT_DIR/done")");
+  start(1, 3);
+  std::vector<TrialEvent> events;
+  while (events.empty() || events.back().resource != 3) {
+    const auto more = next();
+    ASSERT_FALSE(more.empty());
+    events.insert(events.end(), more.begin(), more.end());
+  }
+  EXPECT_EQ(file("checkpoints/done"), "3\n")
+      << "the value at the target comes after the checkpoint";
+  EXPECT_EQ(events.size(), 3U);
+  EXPECT_EQ(runner_->slots().leased(), 1U);
+  runner_->answer(1, {.decision = Decision::keep_going, .to = 5});
+  events.clear();
+  while (events.empty() || events.back().resource != 5) {
+    const auto more = next();
+    ASSERT_FALSE(more.empty());
+    events.insert(events.end(), more.begin(), more.end());
+  }
+  EXPECT_EQ(events.size(), 2U);
+  EXPECT_EQ(events.back().value, 0.5);
+  runner_->answer(1, {.decision = Decision::pause});
+  EXPECT_EQ(runner_->slots().leased(), 0U);
+}
+
+TEST_F(ProcessRunnerTest, ACrashIsAFailureWithItsLastWords) {
+  make_runner("echo acc=0.5; echo 'ValueError: no such layer' >&2; exit 3");
+  start();
+  const auto events = until_ended();
+  EXPECT_EQ(events.back().state, TrialState::failed);
+  EXPECT_THAT(events.back().reason, HasSubstr("exited with 3: ValueError: no such layer"));
+  EXPECT_EQ(file("failure"), events.back().reason + "\n");
+}
+
+TEST_F(ProcessRunnerTest, WhatTheProgramWritesToFailureIsTheReason) {
+  make_runner("echo 'out of data' > \"$SM_OUTPUT_FAILURE\"; exit 1");
+  start();
+  EXPECT_EQ(until_ended().back().reason, "out of data");
+}
+
+TEST_F(ProcessRunnerTest, AMetricThatNeverComesIsAFailureWithASentence) {
+  make_runner("echo accuracy: 0.5");
+  start();
+  const auto events = until_ended();
+  EXPECT_EQ(events.back().state, TrialState::failed);
+  EXPECT_THAT(events.back().reason,
+              HasSubstr("ended without a value of acc: metric acc: no line of the output matched"));
+}
+
+TEST_F(ProcessRunnerTest, NotANumberIsReportedAsOne) {
+  make_runner("echo acc=nan");
+  start();
+  EXPECT_TRUE(std::isnan(*until_ended().front().value));
+}
+
+TEST_F(ProcessRunnerTest, AProgramThatIgnoresTermIsKilledAndItsLaterWordsAreNobodys) {
+  make_runner("trap 'echo acc=0.9' TERM; echo acc=0.5; while :; do sleep 0.05; done");
+  start();
+  ASSERT_EQ(next().front().value, 0.5);
+  runner_->answer(1, {.decision = Decision::stop});
+  std::vector<TrialEvent> events;
+  for (int i = 0; i < 300 && runner_->slots().leased() > 0; ++i) {
+    const auto more = runner_->poll(clock_.now() + std::chrono::milliseconds(100));
+    events.insert(events.end(), more.begin(), more.end());
+  }
+  EXPECT_EQ(runner_->slots().leased(), 0U);
+  EXPECT_TRUE(events.empty());
+  EXPECT_THAT(file("log/rank-0.log"), HasSubstr("acc=0.9"));
+}
+
+TEST_F(ProcessRunnerTest, WhatATrialForkedDiesWithIt) {
+  make_runner("setsid sleep 1000 & echo $! > child; echo acc=1");
+  start();
+  until_ended();
+  const auto child = parse_int(trim(read_file(root_ / "child")));
+  ASSERT_TRUE(child);
+  for (int i = 0; i < 300 && ::kill(static_cast<pid_t>(*child), 0) == 0; ++i) {
+    runner_->poll(clock_.now() + std::chrono::milliseconds(10));
+  }
+  EXPECT_NE(::kill(static_cast<pid_t>(*child), 0), 0);
+}
+
+TEST_F(ProcessRunnerTest, TooMuchMemoryIsAnEvictionOnceAndThenAFailure) {
+  plan_.memory = 60'000'000;
+  make_runner("head -c 300000000 /dev/zero | tail -c 299999999 | sleep 100");
+  start();
+  auto last = until_ended().back();
+  EXPECT_EQ(last.state, TrialState::evicted);
+  EXPECT_EQ(last.reason, "used more than trial.memory = 60.0 MB");
+  start();
+  EXPECT_EQ(until_ended().back().state, TrialState::failed);
+}
+
+TEST_F(ProcessRunnerTest, ATrialThatHangsEndsAtItsTimeout) {
+  plan_.timeout = 0.3;
+  make_runner("sleep 1000");
+  start();
+  const auto last = until_ended().back();
+  EXPECT_EQ(last.state, TrialState::failed);
+  EXPECT_EQ(last.reason, "ran longer than trial.timeout = 300 ms");
+}
+
+TEST_F(ProcessRunnerTest, SuspendedTrialsAreSavedAndPreempted) {
+  plan_.grace = 20;
+  make_runner(
+      "trap 'echo saved > state; exit 75' TERM; echo acc=0.5; while :; do sleep 0.05; done");
+  start();
+  next();
+  runner_->suspend();
+  const auto last = until_ended().back();
+  EXPECT_EQ(last.state, TrialState::preempted);
+  EXPECT_EQ(read_file(root_ / "state"), "saved\n");
+  until_idle();
+}
+
+TEST_F(ProcessRunnerTest, RanksOfOneTrialFindEachOther) {
+  plan_.ranks = 2;
+  make_runner(
+      "echo \"$RANK of $WORLD_SIZE at $MASTER_ADDR\" > rank-$RANK; test $RANK = 0 && echo acc=1; "
+      "exit 0");
+  start(1, hpo::no_limit, 2);
+  EXPECT_EQ(until_ended().back().state, TrialState::complete);
+  EXPECT_EQ(read_file(root_ / "rank-1"), "1 of 2 at 127.0.0.1\n");
+}
+
+TEST_F(ProcessRunnerTest, OneRankThatFailsEndsTheOthers) {
+  plan_.ranks = 2;
+  make_runner("test $RANK = 1 && exit 4; sleep 1000");
+  start(1, hpo::no_limit, 2);
+  const auto last = until_ended().back();
+  EXPECT_EQ(last.state, TrialState::failed);
+  EXPECT_EQ(runner_->slots().free(), 2U);
+}
+
+TEST_F(ProcessRunnerTest, WhatCannotStartIsAFailureAndTheRunnerGoesOn) {
+  plan_.channels = {{.name = "train", .path = "/nowhere", .content_type = ""}};
+  make_runner("true");
+  start();
+  EXPECT_EQ(until_ended().back().reason,
+            "trial.data.train = /nowhere: there is no such file or directory");
+  plan_.channels.clear();
+  plan_.command = {"/no/such/program"};
+  runner_ = std::make_unique<ProcessRunner>(plan_, space_, Machine{}, 1, clock_);
+  start();
+  EXPECT_THAT(until_ended().back().reason,
+              HasSubstr("could not be started: No such file or directory"));
+}
+
+TEST_F(ProcessRunnerTest, WakeEndsAWait) {
+  make_runner("true");
+  runner_->wake();
+  EXPECT_TRUE(runner_->poll(clock_.now() + std::chrono::hours(1)).empty());
+}
+
+}  // namespace
+}  // namespace muster
