@@ -76,7 +76,10 @@ class Model {
   virtual std::string refuses_strict() const { return {}; }
   /// Moves the running statistics towards `statistics` (see BatchStatistics), with the model's
   /// momentum.
-  virtual void advance_statistics(const BatchStatistics& statistics);
+  virtual void advance_statistics(const BatchStatistics& statistics) { (void)statistics; }
+  /// A model whose training pass writes its own buffers (TorchScript with batch norm): they must
+  /// not lie in memory that ranks share.
+  virtual bool writes_own_buffers() const { return false; }
   /// Which units of an activation layer answered zero for every sample of the latest training pass
   /// (channels for images). For the rule on dead units; nothing is looked at unless asked for.
   struct Activity {

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "runtime/base/error.h"
+#include "runtime/model/built_in.h"
+
+namespace muster {
+namespace {
+
+struct GptShape {
+  std::int64_t vocabulary = 0;
+  std::int64_t context = 0;
+  std::int64_t width = 0;
+  std::int64_t heads = 0;
+  int blocks = 0;
+};
+
+class Gpt final : public Network {
+ public:
+  Gpt(const GptShape& shape, double dropout, NetworkOptions options)
+      : Network(options), shape_(shape), dropout_(dropout) {
+    parameter("wte.weight", {shape.vocabulary, shape.width}, Start::normal(0.02));
+    parameter("wpe.weight", {shape.context, shape.width}, Start::normal(0.02));
+    for (int i = 0; i < shape.blocks; ++i) {
+      add_block(fmt::format("h.{}", i));
+    }
+    add_norm("ln_f");
+  }
+  std::string_view kind() const override { return "gpt"; }
+  bool has_dropout() const override { return dropout_ > 0; }
+
+  at::Tensor forward(const at::Tensor& features, const Pass& pass) override {
+    begin(pass);
+    const at::Tensor positions = at::arange(features.size(1), features.options());
+    at::Tensor x = at::embedding(tensor("wte.weight"), features) +
+                   at::embedding(tensor("wpe.weight"), positions);
+    x = dropout(x, dropout_, pass, 0);
+    for (int i = 0; i < shape_.blocks; ++i) {
+      const std::string name = fmt::format("h.{}", i);
+      const auto place = static_cast<std::uint64_t>(2 * i + 1);
+      x = x + dropout(attention(name, norm(name + ".ln_1", x)), dropout_, pass, place);
+      x = x + dropout(feed_forward(name, norm(name + ".ln_2", x)), dropout_, pass, place + 1);
+    }
+    return at::linear(norm("ln_f", x), tensor("wte.weight"));
+  }
+
+ private:
+  void add_norm(const std::string& name) {
+    parameter(name + ".weight", {shape_.width}, Start::constant(1));
+    parameter(name + ".bias", {shape_.width}, Start::constant(0));
+  }
+
+  void add_matrix(const std::string& name, std::int64_t inputs, std::int64_t outputs,
+                  double deviation) {
+    parameter(name + ".weight", {inputs, outputs}, Start::normal(deviation));
+    parameter(name + ".bias", {outputs}, Start::constant(0));
+  }
+
+  void add_block(const std::string& name) {
+    const double residual =
+        0.02 / std::sqrt(2.0 * shape_.blocks);  // what adds to the residual starts smaller
+    add_norm(name + ".ln_1");
+    add_matrix(name + ".attn.c_attn", shape_.width, 3 * shape_.width, 0.02);
+    add_matrix(name + ".attn.c_proj", shape_.width, shape_.width, residual);
+    add_norm(name + ".ln_2");
+    add_matrix(name + ".mlp.c_fc", shape_.width, 4 * shape_.width, 0.02);
+    add_matrix(name + ".mlp.c_proj", 4 * shape_.width, shape_.width, residual);
+  }
+
+  at::Tensor norm(const std::string& name, const at::Tensor& x) const {
+    return at::layer_norm(x, {shape_.width}, tensor(name + ".weight"), tensor(name + ".bias"),
+                          1e-5);
+  }
+
+  at::Tensor matrix(const std::string& name, const at::Tensor& x) const {
+    const at::Tensor& weight = tensor(name + ".weight");
+    const at::Tensor flat =
+        at::addmm(tensor(name + ".bias"), x.reshape({-1, weight.size(0)}), weight);
+    return flat.view({x.size(0), x.size(1), weight.size(1)});
+  }
+
+  at::Tensor attention(const std::string& name, const at::Tensor& x) const {
+    const std::int64_t batch = x.size(0);
+    const std::int64_t positions = x.size(1);
+    const auto parts = matrix(name + ".attn.c_attn", x).split(shape_.width, 2);
+    auto by_head = [&](const at::Tensor& part) {
+      return part.reshape({batch, positions, shape_.heads, shape_.width / shape_.heads})
+          .transpose(1, 2);
+    };
+    const at::Tensor mixed = at::scaled_dot_product_attention(
+        by_head(parts[0]), by_head(parts[1]), by_head(parts[2]), std::nullopt, 0.0, true);
+    return matrix(name + ".attn.c_proj",
+                  mixed.transpose(1, 2).reshape({batch, positions, shape_.width}));
+  }
+
+  at::Tensor feed_forward(const std::string& name, const at::Tensor& x) const {
+    return matrix(name + ".mlp.c_proj", at::gelu(matrix(name + ".mlp.c_fc", x), "tanh"));
+  }
+
+  GptShape shape_;
+  double dropout_;
+};
+
+}  // namespace
+
+std::unique_ptr<Network> make_gpt(const ModelSettings& settings, const DataShape& data,
+                                  NetworkOptions options) {
+  if (data.labels != DataShape::Labels::tokens) {
+    throw Error(
+        Fault::bad_input,
+        fmt::format("model.kind = gpt takes tokens, but the data has {}; set data.format = tokens",
+                    data.text()));
+  }
+  if (settings.embedding % settings.heads != 0) {
+    throw Error(Fault::bad_input,
+                fmt::format("model.embedding ({}) must be a multiple of model.heads ({})",
+                            settings.embedding, settings.heads));
+  }
+  const std::int64_t context = settings.context > 0 ? settings.context : data.features[0];
+  if (context < data.features[0]) {
+    throw Error(
+        Fault::bad_input,
+        fmt::format(
+            "model.context is {}, but a sample of the data has {} positions; lower data.context",
+            context, data.features[0]));
+  }
+  return std::make_unique<Gpt>(GptShape{.vocabulary = data.classes,
+                                        .context = context,
+                                        .width = settings.embedding,
+                                        .heads = settings.heads,
+                                        .blocks = settings.depth.value_or(12)},
+                               settings.dropout, options);
+}
+
+}  // namespace muster

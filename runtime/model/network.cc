@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/model/network.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/tanh.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/base/crc32c.h"
+#include "runtime/base/error.h"
+#include "runtime/model/batch_norm.h"
+#include "runtime/model/random_fill.h"
+
+namespace muster {
+namespace {
+
+at::Tensor empty_float(at::IntArrayRef sizes, bool channels_last) {
+  const auto format = channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  return at::empty(sizes, at::TensorOptions().dtype(at::kFloat), format);
+}
+
+}  // namespace
+
+std::string Network::fingerprint() const {
+  std::uint32_t sum = 0;
+  for (const auto* tensors : {&parameters_, &buffers_}) {
+    for (const NamedTensor& each : *tensors) {
+      const std::string text = fmt::format("{} {}{};", each.name,
+                                           fmt::join(each.tensor.sizes(), "x"), each.channels_last);
+      sum = crc32c(sum, text.data(), text.size());
+    }
+  }
+  return fmt::format("{} {} parameters {:08x}", kind(), parameter_count(*this), sum);
+}
+
+at::Tensor Network::parameter(const std::string& name, at::IntArrayRef sizes, Start start) {
+  const bool channels_last = options_.channels_last && sizes.size() == 4;
+  at::Tensor made = empty_float(sizes, false);
+  fill(made.data_ptr<float>(), static_cast<std::size_t>(made.numel()), start,
+       random_key(options_.seed, name));
+  if (channels_last) {  // the same values whatever the layout
+    made = made.contiguous(at::MemoryFormat::ChannelsLast);
+  }
+  adopt(name, made);
+  return tensor(name);
+}
+
+void Network::adopt(const std::string& name, const at::Tensor& made) {
+  require(by_name_.emplace(name, made).second, fmt::format("two tensors are called {}", name));
+  made.requires_grad_(true);
+  const bool channels_last = made.dim() == 4 && !made.is_contiguous() &&
+                             made.is_contiguous(at::MemoryFormat::ChannelsLast);
+  parameters_.push_back({.name = name, .tensor = made, .channels_last = channels_last});
+}
+
+at::Tensor Network::buffer(const std::string& name, at::IntArrayRef sizes, double value) {
+  at::Tensor made = empty_float(sizes, false);
+  made.fill_(value);
+  require(by_name_.emplace(name, made).second, fmt::format("two tensors are called {}", name));
+  buffers_.push_back({.name = name, .tensor = made});
+  return made;
+}
+
+const at::Tensor& Network::tensor(const std::string& name) const {
+  const auto found = by_name_.find(name);
+  require(found != by_name_.end(), fmt::format("the model has no tensor {}", name));
+  return found->second;
+}
+
+void Network::add_linear(const std::string& name, std::int64_t inputs, std::int64_t outputs,
+                         bool bias) {
+  const double bound = 1 / std::sqrt(static_cast<double>(inputs));
+  parameter(name + ".weight", {outputs, inputs}, Start::uniform(bound));
+  if (bias) {
+    parameter(name + ".bias", {outputs}, Start::uniform(bound));
+  }
+}
+
+void Network::add_convolution(const std::string& name, std::int64_t inputs, std::int64_t outputs,
+                              int kernel, bool bias) {
+  const double bound = 1 / std::sqrt(static_cast<double>(inputs * kernel * kernel));
+  parameter(name + ".weight", {outputs, inputs, kernel, kernel}, Start::uniform(bound));
+  if (bias) {
+    parameter(name + ".bias", {outputs}, Start::uniform(bound));
+  }
+}
+
+void Network::add_batch_norm(const std::string& name, std::int64_t channels) {
+  parameter(name + ".weight", {channels}, Start::constant(1));
+  parameter(name + ".bias", {channels}, Start::constant(0));
+  buffer(name + ".running_mean", {channels}, 0);
+  buffer(name + ".running_var", {channels}, 1);
+  norms_.push_back(name);
+}
+
+at::Tensor Network::linear(const std::string& name, const at::Tensor& input) const {
+  const bool biased = has_tensor(name + ".bias");
+  return at::linear(input, tensor(name + ".weight"),
+                    biased ? std::optional(tensor(name + ".bias")) : std::nullopt);
+}
+
+at::Tensor Network::convolution(const std::string& name, const at::Tensor& input, int stride,
+                                int padding) const {
+  const bool biased = has_tensor(name + ".bias");
+  return at::conv2d(input, tensor(name + ".weight"),
+                    biased ? std::optional(tensor(name + ".bias")) : std::nullopt, {stride, stride},
+                    {padding, padding});
+}
+
+at::Tensor Network::batch_norm(const std::string& name, const at::Tensor& input,
+                               const Pass& pass) const {
+  const BatchNormTensors tensors{.weight = tensor(name + ".weight"),
+                                 .bias = tensor(name + ".bias"),
+                                 .running_mean = tensor(name + ".running_mean"),
+                                 .running_variance = tensor(name + ".running_var")};
+  return muster::batch_norm(name, input, tensors, pass);
+}
+
+at::Tensor Network::dropout(const at::Tensor& input, double share, const Pass& pass,
+                            std::uint64_t place) const {
+  if (!pass.training || share <= 0 || input.numel() == 0) {
+    return input;
+  }
+  at::Tensor mask = empty_float(input.sizes(), false);
+  fill_dropout_mask(mask.data_ptr<float>(), static_cast<std::size_t>(mask.numel()), share,
+                    mix(pass.random_key, place));
+  return input * mask.to(input.device(), input.scalar_type());
+}
+
+void Network::advance_statistics(const BatchStatistics& statistics) {
+  std::size_t at = 0;
+  auto advance = [&](const at::Tensor& running) {
+    const auto count = static_cast<std::size_t>(running.numel());
+    require(at + count <= statistics.values.size(), "batch statistics of another model");
+    const auto keep = static_cast<float>(1 - options_.norm_momentum);
+    auto* values = running.data_ptr<float>();
+    for (std::size_t i = 0; i < count; ++i, ++at) {
+      values[i] = keep * values[i] + (1 - keep) * statistics.values[at];
+    }
+  };
+  for (const std::string& name : norms_) {
+    advance(tensor(name + ".running_mean"));
+    advance(tensor(name + ".running_var"));
+  }
+}
+
+void Network::begin(const Pass& pass) {
+  activity_.clear();
+  if (pass.training && pass.statistics != nullptr) {
+    pass.statistics->values.clear();
+  }
+}
+
+at::Tensor Network::relu(const std::string& layer, const at::Tensor& input) {
+  at::Tensor output = at::relu(input);
+  if (watches_activity_) {
+    watch(layer, output);
+  }
+  return output;
+}
+
+at::Tensor Network::activate(const std::string& word, const std::string& layer,
+                             const at::Tensor& input) {
+  if (word == "gelu") {
+    return at::gelu(input);
+  }
+  return word == "tanh" ? at::tanh(input) : relu(layer, input);
+}
+
+void Network::watch(const std::string& layer, const at::Tensor& output) {
+  if (output.numel() == 0) {
+    return;
+  }
+  const at::Tensor peak =
+      output.detach().transpose(0, 1).flatten(1).amax(1).to(at::kCPU, at::kFloat);
+  Activity activity{.layer = layer, .silent = {}};
+  for (std::int64_t i = 0; i < peak.numel(); ++i) {
+    activity.silent.push_back(!(peak.data_ptr<float>()[i] > 0));
+  }
+  activity_.push_back(std::move(activity));
+}
+
+std::int64_t parameter_count(const Model& model) {
+  std::int64_t count = 0;
+  for (const NamedTensor& each : model.parameters()) {
+    count += each.tensor.numel();
+  }
+  return count;
+}
+
+}  // namespace muster

@@ -1,0 +1,75 @@
+/// Network: what the built-in models share: their tensors by name, keyed starts, and the layers
+/// that need more than one torch call. Derive, add tensors in the constructor, compute in
+/// forward().
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime/model/builder.h"
+#include "runtime/model/model.h"
+
+namespace muster {
+
+/// What all networks are told, whatever their kind.
+struct NetworkOptions {
+  std::uint64_t seed = 0;
+  bool channels_last = false;
+  double norm_momentum = 0.1;
+};
+
+class Network : public Model, public Builder {
+ public:
+  explicit Network(NetworkOptions options) : options_(options) {}
+
+  const std::vector<NamedTensor>& parameters() const override { return parameters_; }
+  const std::vector<NamedTensor>& buffers() const override { return buffers_; }
+  std::string fingerprint() const override;
+  bool has_batch_norm() const override { return !norms_.empty(); }
+  void advance_statistics(const BatchStatistics& statistics) override;
+  void watch_activity(bool on) override { watches_activity_ = on; }
+  std::vector<Activity> activity() const override { return activity_; }
+
+  at::Tensor parameter(const std::string& name, at::IntArrayRef sizes, Start start) override;
+  at::Tensor buffer(const std::string& name, at::IntArrayRef sizes, double value) override;
+  void adopt(const std::string& name, const at::Tensor& tensor) override;
+  std::uint64_t seed() const override { return options_.seed; }
+
+  at::Tensor linear(const std::string& name, const at::Tensor& input) const override;
+  at::Tensor convolution(const std::string& name, const at::Tensor& input, int stride,
+                         int padding) const override;
+  at::Tensor batch_norm(const std::string& name, const at::Tensor& input,
+                        const Pass& pass) const override;
+  void add_linear(const std::string& name, std::int64_t inputs, std::int64_t outputs,
+                  bool bias = true) override;
+  void add_convolution(const std::string& name, std::int64_t inputs, std::int64_t outputs,
+                       int kernel, bool bias = true) override;
+  void add_batch_norm(const std::string& name, std::int64_t channels) override;
+  at::Tensor dropout(const at::Tensor& input, double share, const Pass& pass,
+                     std::uint64_t place) const override;
+
+ protected:
+  const at::Tensor& tensor(const std::string& name) const;
+  bool has_tensor(const std::string& name) const { return by_name_.contains(name); }
+  bool channels_last() const { return options_.channels_last; }
+  /// First thing in forward(): forgets the statistics and activity of the pass before.
+  void begin(const Pass& pass);
+  /// max(x, 0), watched under `layer` when asked for.
+  at::Tensor relu(const std::string& layer, const at::Tensor& input);
+  /// Any of relu, gelu, tanh.
+  at::Tensor activate(const std::string& word, const std::string& layer, const at::Tensor& input);
+
+ private:
+  void watch(const std::string& layer, const at::Tensor& output);
+  NetworkOptions options_;
+  std::vector<NamedTensor> parameters_;
+  std::vector<NamedTensor> buffers_;
+  std::vector<std::string> norms_;  // batch-norm layers, in the order in which they run
+  std::unordered_map<std::string, at::Tensor> by_name_;
+  bool watches_activity_ = false;
+  std::vector<Activity> activity_;
+};
+
+}  // namespace muster
