@@ -160,7 +160,8 @@ void Matrix::grow(std::size_t rows, std::size_t columns) {
     stride_ = stride;
   } else {
     for (std::size_t i = 0; i < rows; ++i) {
-      std::fill(row(i) + (i < rows_ ? columns_ : 0), row(i) + columns, 0.0);
+      const std::size_t kept = i < rows_ ? std::min(columns_, columns) : 0;
+      std::fill(row(i) + kept, row(i) + columns, 0.0);
     }
   }
   rows_ = rows;

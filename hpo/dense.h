@@ -67,7 +67,7 @@ void multiply_by_lower(const MatrixView& a, const MatrixView& lower, const Matri
 /// The lower triangle of `a` becomes L with L L^T = A; above the diagonal nothing is read or
 /// written. False where a pivot is not positive.
 bool cholesky(const MatrixView& a);
-/// A lower triangle becomes its inverse.
+/// A lower triangle becomes its inverse; zeros above the diagonal, before and after.
 void invert_lower(const MatrixView& lower);
 /// The lower triangle of C = L^T L with L lower triangular: the inverse of A from the inverse of
 /// its factor.

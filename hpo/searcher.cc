@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hpo/searcher.h"
 
+#include "hpo/bayesian.h"
 #include "hpo/simple_searchers.h"
 #include "runtime/base/error.h"
 #include "runtime/base/text.h"
@@ -9,6 +10,9 @@ namespace muster::hpo {
 
 std::unique_ptr<Searcher> make_searcher(std::string_view name, const Space& space,
                                         const SearcherOptions& options) {
+  if (name == "bayesian") {
+    return std::make_unique<BayesianSearcher>(space, options);
+  }
   if (name == "random") {
     return std::make_unique<RandomSearcher>(space, options.seed);
   }

@@ -1,0 +1,99 @@
+/// GaussianProcess: an exact Gaussian process with a Matern-5/2 kernel, one length a group of
+/// features, zero mean and noise.
+///   k = s (1 + a + a^2/3) exp(-a), a = sqrt(5) r, r^2 = sum over features of (x - x')^2 / l^2;
+///   noise n on the diagonal
+/// Priors, all log-normal, the mode taken in log space: ln l ~ N(0.5 ln d - 0.7, 1), ln s ~ N(0,
+/// 1), ln n ~ N(-7, 2). It keeps the inverse of the Cholesky factor: a point is one more row,
+/// O(n^2), and points without values (pending) are rows that narrow the deviation and leave the
+/// mean alone. Not thread-safe.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "hpo/dense.h"
+
+namespace muster::hpo {
+
+/// ln of the lengths, then ln of the signal's variance, then ln of the noise's.
+using Theta = std::vector<double>;
+
+struct KernelShape {
+  std::vector<std::size_t> group;  ///< of each feature
+  std::size_t groups = 0;
+  double length_mean = 0.0;                       ///< of ln l under the prior
+  bool fixes_noise = false;                       ///< n = 1e-6: equal points have equal values
+  static KernelShape of(std::size_t dimensions);  ///< a feature a group
+};
+
+/// -ln p(y | theta) - ln p(theta) and its gradient, from one factor, one inverse and one product:
+/// no n x n x d tensor.
+class Evidence {
+ public:
+  /// `features`: n x F. Both must outlive this.
+  Evidence(const KernelShape& shape, const Matrix& features, std::span<const double> values);
+  /// Infinite where the matrix cannot be factored. `gradient` is resized.
+  double operator()(const Theta& theta, std::vector<double>& gradient);
+
+ private:
+  const KernelShape& shape_;
+  const Matrix& features_;
+  std::span<const double> values_;
+  Matrix kernel_, slopes_, inverse_, scaled_, product_;
+  std::vector<double> alpha_, sums_;
+};
+
+/// The mode of the posterior of theta from the given starts; the first start when nothing can be
+/// factored.
+Theta fit(const KernelShape& shape, const Matrix& features, std::span<const double> values,
+          const std::vector<Theta>& starts, int evaluations);
+Theta usual_start(const KernelShape& shape);  ///< l = 0.3, s = 1, n = e^-5
+
+class GaussianProcess {
+ public:
+  /// Starts empty. Throws Error(bug) when sizes do not match.
+  GaussianProcess(KernelShape shape, Theta theta);
+
+  void append(std::span<const double>
+                  features);  ///< one more point; set_values must follow before a mean is asked for
+  void append_all(const Matrix& features);  ///< many at once, into an empty one: O(n^3)
+  void set_values(std::span<const double>
+                      values);       ///< of the first points, in their order; the rest are pending
+  void truncate(std::size_t count);  ///< takes the last points back
+  std::size_t size() const { return count_; }
+  const Theta& theta() const { return theta_; }
+  double signal() const { return signal_; }
+  double noise() const { return noise_; }
+
+  /// What is known at some points, and what is needed for gradients there.
+  struct Answer {
+    std::vector<double> means, deviations;
+    Matrix whitened;    ///< m x n: L^-1 k(X, x); its last columns belong to pending points
+    Matrix scaled;      ///< m x F: the points over their lengths
+    Matrix slopes;      ///< m x n: -2 dk / d(r^2)
+    Matrix covariance;  ///< m x n
+  };
+  void ask(const Matrix& points, Answer& answer, bool with_slopes) const;
+  /// d/d(feature) of sum_i (by_mean_i mean_i + sum_j by_whitened_ij whitened_ij) for each point,
+  /// into m x F `gradients`.
+  void gradients(const Answer& answer, std::span<const double> by_mean, const Matrix& by_whitened,
+                 Matrix& gradients) const;
+
+ private:
+  void scale_into(std::span<const double> features, double* scaled) const;
+  void place(std::size_t row, std::span<const double> features);
+
+  KernelShape shape_;
+  Theta theta_;
+  std::vector<double> rates_;  // 1 / l of each feature
+  double signal_ = 1.0, noise_ = 1e-6;
+  std::size_t count_ = 0;
+  Matrix columns_;  // F x n: points over their lengths, a feature a row
+  Matrix factor_;   // inverse of the Cholesky factor
+  std::vector<double> alpha_, row_;
+  mutable Matrix weights_;
+};
+
+}  // namespace muster::hpo
