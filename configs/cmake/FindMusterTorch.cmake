@@ -25,10 +25,9 @@ find_package_handle_standard_args(MusterTorch
   VERSION_VAR MusterTorch_VERSION
   REASON_FAILURE_MESSAGE "./bootstrap build fetches it, or set MUSTER_TORCH to a libtorch")
 if(MusterTorch_FOUND AND NOT TARGET muster_torch)
-  add_library(muster_torch INTERFACE)
+  add_library(muster_torch INTERFACE IMPORTED GLOBAL)  # imported: an installed Muster looks for it again
   add_library(muster::torch ALIAS muster_torch)
   target_include_directories(muster_torch SYSTEM INTERFACE
     ${MusterTorch_INCLUDE_DIR} ${MusterTorch_INCLUDE_DIR}/torch/csrc/api/include)
   target_link_libraries(muster_torch INTERFACE ${MusterTorch_CPU_LIBRARY} ${MusterTorch_C10_LIBRARY})
-  target_link_options(muster_torch INTERFACE "-Wl,-rpath,${MusterTorch_ROOT}/lib")
 endif()

@@ -2,7 +2,8 @@
 #   One library target a folder. Headers are checked to compile alone (target all_verify_interface_header_sets).
 # muster_program(name SOURCES .. USES ..)
 # muster_test(name SOURCES .. USES .. [LABELS ..] [TIMEOUT s] [PROCESSORS n] [ENVIRONMENT ..])
-#   One GoogleTest program; each of its tests is one ctest entry. Label `unit` unless told otherwise.
+#   One GoogleTest program; each of its tests is one ctest entry. Label `unit` unless told otherwise. The targets tests_LABEL build
+#   all test programs of a label.
 include(GoogleTest)
 set_property(GLOBAL PROPERTY MUSTER_MODULES "")
 
@@ -25,10 +26,12 @@ function(muster_module name)
   set_property(GLOBAL APPEND PROPERTY MUSTER_MODULES ${name})
 endfunction()
 
+# Programs and modules are installed; test programs are not.
 function(muster_program name)
   cmake_parse_arguments(arg "" "" "SOURCES;USES" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE muster_flags muster_warnings ${arg_USES})
+  set_property(GLOBAL APPEND PROPERTY MUSTER_PROGRAMS ${name})
 endfunction()
 
 function(muster_test name)
@@ -45,6 +48,12 @@ function(muster_test name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE muster_flags muster_warnings ${arg_USES} GTest::gmock GTest::gtest_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  foreach(label IN LISTS arg_LABELS)
+    if(NOT TARGET tests_${label})
+      add_custom_target(tests_${label})
+    endif()
+    add_dependencies(tests_${label} ${name})
+  endforeach()
   gtest_discover_tests(${name} TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST PROPERTIES
     LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS} ENVIRONMENT "${arg_ENVIRONMENT}")
 endfunction()
