@@ -46,6 +46,7 @@ endif()
 # One target a library, whatever the module that found it calls it. Imported: an installed Muster looks for them again.
 add_library(muster_mpi INTERFACE IMPORTED GLOBAL)
 target_link_libraries(muster_mpi INTERFACE MPI::MPI_C)
+target_compile_definitions(muster_mpi INTERFACE OMPI_SKIP_MPICXX)  # the C interface alone
 add_library(muster_hdf5 INTERFACE IMPORTED GLOBAL)
 target_include_directories(muster_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
 target_link_libraries(muster_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
