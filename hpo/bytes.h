@@ -27,7 +27,14 @@ class ByteWriter {
   }
   /// Whole numbers below 2^30 as integers with the lowest bit set; all else as its eight bytes
   /// behind a zero.
+  /// NaN and infinity cost one byte.
   void number(double value) {
+    if (std::isnan(value)) {
+      return byte(2);
+    }
+    if (value == std::numeric_limits<double>::infinity()) {
+      return byte(4);
+    }
     if (value == std::trunc(value) && std::fabs(value) < 1073741824.0 && !is_negative_zero(value)) {
       const auto whole = static_cast<std::int64_t>(value);
       const auto zigzag = static_cast<std::uint64_t>((whole << 1) ^ (whole >> 63));
@@ -88,6 +95,12 @@ class ByteReader {
       const std::uint64_t zigzag = first >> 1U;
       return static_cast<double>(static_cast<std::int64_t>(zigzag >> 1U) ^
                                  -static_cast<std::int64_t>(zigzag & 1U));
+    }
+    if (first == 2) {
+      return std::numeric_limits<double>::quiet_NaN();
+    }
+    if (first == 4) {
+      return std::numeric_limits<double>::infinity();
     }
     if (first != 0) {
       throw Error(Fault::io, "neither a whole number nor a double");

@@ -87,7 +87,7 @@ void agree_with_the_plain_rule(bool resumes, double eta, std::uint64_t seed) {
   PlainAsha plain(levels, eta, resumes);
   std::vector<std::pair<TrialId, double>> running;
   TrialId last = 0;
-  for (int event = 0; event < 1500; ++event) {
+  for (int event = 0; event < 800; ++event) {
     if (running.size() < 7) {
       const Offer offer = asha.offer({.spent = 0.0, .may_start = true});
       const auto promotion = plain.next_promotion();
@@ -120,14 +120,14 @@ void agree_with_the_plain_rule(bool resumes, double eta, std::uint64_t seed) {
 }
 
 TEST(Asha, PromotesAsThePlainRuleDoes) {
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
     agree_with_the_plain_rule(true, 3.0, seed);
     agree_with_the_plain_rule(true, 2.0, seed);
   }
 }
 
 TEST(Asha, StopsAsThePlainRuleDoes) {
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
     agree_with_the_plain_rule(false, 3.0, seed);
     agree_with_the_plain_rule(false, 4.0, seed);
   }
