@@ -3,6 +3,7 @@
 include(CMakePackageConfigHelpers)
 get_property(_modules GLOBAL PROPERTY MUSTER_MODULES)
 get_property(_programs GLOBAL PROPERTY MUSTER_PROGRAMS)
+add_custom_target(programs DEPENDS ${_programs})  # what users run, without tests and benchmarks
 set(_package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/muster)
 
 foreach(_module IN LISTS _modules)

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/config/load.h"
 
-#include <unistd.h>
-
 #include <fmt/format.h>
 #include <boost/program_options.hpp>
 
 #include <algorithm>
-#include <array>
-#include <limits>
 #include <set>
 
 #include "runtime/base/file_system.h"
@@ -29,9 +25,6 @@ struct Given {
   std::string value;
   Origin origin;
 };
-
-constexpr std::array<std::string_view, 3> reserved_variables{"MUSTER_TORCH", "MUSTER_METRICS",
-                                                             "MUSTER_CHECKPOINT_DIR"};
 
 /// Reads the sources, weakest last in `given_`, and hands the winners to the fields.
 class Loader {
@@ -91,7 +84,7 @@ class Loader {
       run_checks();
     }
     if (!violations_.empty()) {
-      throw_violations(in_order());
+      throw_violations(violations_);
     }
     resolved_.file_text = resolved_text(keys_, nullptr);
     resolved_.explained_text = resolved_text(keys_, &resolved_.origins);
@@ -248,20 +241,6 @@ class Loader {
     }
   }
 
-  /// By line within the file; other places behind it in the order they were found.
-  Texts in_order() {
-    const auto line_of = [](const std::string& violation) {
-      const auto colon = violation.find(':');
-      const auto end = violation.find(':', colon + 1);
-      const auto line = colon == std::string::npos || end == std::string::npos
-                            ? std::nullopt
-                            : parse_int(violation.substr(colon + 1, end - colon - 1));
-      return line.value_or(std::numeric_limits<std::int64_t>::max());
-    };
-    std::ranges::stable_sort(violations_, {}, line_of);
-    return violations_;
-  }
-
   Keys& keys_;
   Keys::Impl& impl_;
   options::variables_map map_;
@@ -304,32 +283,6 @@ Resolved load_text(Keys& keys, const std::string& text, const std::string& name)
   Loader loader(keys);
   loader.take_file(text, name);
   return loader.finish();
-}
-
-std::map<std::string, std::string> current_environment() {
-  std::map<std::string, std::string> result;
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
-    const std::string_view text(*entry);
-    const auto equals = text.find('=');
-    if (equals != std::string_view::npos) {
-      result.emplace(text.substr(0, equals), text.substr(equals + 1));
-    }
-  }
-  return result;
-}
-
-bool is_reserved_variable(std::string_view name) {
-  return std::ranges::find(reserved_variables, name) != reserved_variables.end();
-}
-
-void throw_violations(const std::vector<std::string>& violations, Where where) {
-  if (violations.size() == 1) {
-    throw Error(Fault::bad_input, violations.front(), where);
-  }
-  throw Error(Fault::bad_input,
-              fmt::format("{} things in the configuration cannot be used:\n  {}", violations.size(),
-                          fmt::join(violations, "\n  ")),
-              where);
 }
 
 }  // namespace muster
