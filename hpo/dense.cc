@@ -20,11 +20,22 @@ using kernels::tile_rows;
 
 /// `width` rows (of `a`) side by side for each k, zeros beyond the edge.
 void pack(const MatrixView& a, std::size_t width, double* into) {
-  for (std::size_t first = 0; first < a.rows; first += width) {
+  for (std::size_t first = 0; first < a.rows; first += width, into += width * a.columns) {
     const std::size_t count = std::min(width, a.rows - first);
-    for (std::size_t k = 0; k < a.columns; ++k) {
-      for (std::size_t i = 0; i < width; ++i) {
-        *into++ = i < count ? a(first + i, k) : 0.0;
+    const double* const from = a.data + first * a.row_stride;
+    if (count < width) {
+      std::fill_n(into, width * a.columns, 0.0);
+    }
+    if (a.row_stride == 1) {
+      for (std::size_t k = 0; k < a.columns; ++k) {
+        std::copy_n(from + k * a.column_stride, count, into + k * width);
+      }
+      continue;
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      const double* const row = from + i * a.row_stride;
+      for (std::size_t k = 0; k < a.columns; ++k) {
+        into[k * width + i] = row[k * a.column_stride];
       }
     }
   }
@@ -32,10 +43,15 @@ void pack(const MatrixView& a, std::size_t width, double* into) {
 
 void store(const double* sums, const MatrixView& c, Into into) {
   for (std::size_t i = 0; i < c.rows; ++i) {
+    const double* const sum = sums + i * tile_columns;
+    double* const row = c.data + i * c.row_stride;
+    if (into == Into::overwrite) {
+      std::copy_n(sum, c.columns, row);
+      continue;
+    }
+    const double sign = into == Into::add ? 1.0 : -1.0;
     for (std::size_t j = 0; j < c.columns; ++j) {
-      double& place = c(i, j);
-      const double sum = sums[i * tile_columns + j];
-      place = into == Into::overwrite ? sum : into == Into::add ? place + sum : place - sum;
+      row[j] += sign * sum[j];
     }
   }
 }
@@ -98,18 +114,21 @@ void invert_small(const MatrixView& lower) {
   }
 }
 
-/// X L^T = B for X, in place of B: solves from the left, halving L.
+/// X L^T = B for X, in place of B, halving L.
 void solve_transposed(const MatrixView& lower, const MatrixView& b) {
   const std::size_t n = lower.rows;
-  if (n <= small) {
+  if (n <= small) {  // by the inverse of the small triangle: a product runs many times faster than
+                     // a substitution
+    Matrix inverse(n, n);
+    for (std::size_t i = 0; i < n; ++i) {
+      std::fill_n(inverse.row(i), n, 0.0);
+      std::copy_n(&lower(i, 0), i + 1, inverse.row(i));
+    }
+    invert_small(inverse.view());
+    Matrix solved(b.rows, n);
+    multiply(b, inverse.view().transposed(), solved.view(), Into::overwrite);
     for (std::size_t i = 0; i < b.rows; ++i) {
-      for (std::size_t j = 0; j < n; ++j) {
-        double sum = b(i, j);
-        for (std::size_t k = 0; k < j; ++k) {
-          sum -= b(i, k) * lower(j, k);
-        }
-        b(i, j) = sum / lower(j, j);
-      }
+      std::copy_n(solved.row(i), n, &b(i, 0));
     }
     return;
   }

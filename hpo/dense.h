@@ -55,17 +55,17 @@ class Matrix {
 };
 
 enum class Into { overwrite, add, subtract };
-/// C = A B, C += A B or C -= A B. C must not overlap A or B.
+/// C = A B, C += A B or C -= A B. C has contiguous rows and must not overlap A or B.
 void multiply(const MatrixView& a, const MatrixView& b, const MatrixView& c, Into into);
-/// C (m x n) = A (m x n) L^T with L lower triangular (n x n): zeros above the diagonal are not
-/// touched nor multiplied.
+/// C (m x n) = A (m x n) L^T with L lower triangular (n x n): zeros above its diagonal,
+/// in half the work.
 void multiply_by_lower_transposed(const MatrixView& a, const MatrixView& lower,
                                   const MatrixView& c);
 /// C (m x n) = A (m x n) L.
 void multiply_by_lower(const MatrixView& a, const MatrixView& lower, const MatrixView& c);
 
-/// The lower triangle of `a` becomes L with L L^T = A; above the diagonal nothing is read or
-/// written. False where a pivot is not positive.
+/// The lower triangle of `a` becomes L with L L^T = A; what stands above it is not read, and
+/// undefined after. False where a pivot is not positive.
 bool cholesky(const MatrixView& a);
 /// A lower triangle becomes its inverse; zeros above the diagonal, before and after.
 void invert_lower(const MatrixView& lower);

@@ -36,11 +36,25 @@ void clear_above(Matrix& matrix) {
   }
 }
 
+/// Copies the lower triangle to the upper one, in squares that stay in the cache.
+void mirror(Matrix& matrix) {
+  constexpr std::size_t side = 32;
+  const std::size_t n = matrix.rows();
+  for (std::size_t i = 0; i < n; i += side) {
+    for (std::size_t j = 0; j <= i; j += side) {
+      for (std::size_t k = i; k < std::min(i + side, n); ++k) {
+        for (std::size_t l = j; l < std::min(j + side, k); ++l) {
+          matrix(l, k) = matrix(k, l);
+        }
+      }
+    }
+  }
+}
+
 /// The inverse of the Cholesky factor of `matrix` (lower), with growing jitter where it is needed.
 /// False where even that fails.
-bool factor_and_invert(Matrix& matrix, double* log_determinant) {
+bool factor_and_invert(Matrix& matrix, Matrix& attempt, double* log_determinant) {
   const std::size_t n = matrix.rows();
-  Matrix attempt;
   double jitter = 0.0;
   for (int i = 0; i <= most_jitters; ++i) {
     attempt = matrix;
@@ -146,7 +160,7 @@ double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
     kernel_(i, i) = signal + noise;
   }
   double log_determinant = 0.0;
-  if (!factor_and_invert(kernel_, &log_determinant)) {
+  if (!factor_and_invert(kernel_, attempt_, &log_determinant)) {
     return std::numeric_limits<double>::infinity();
   }
   solve(kernel_, values_, alpha_);
@@ -160,12 +174,12 @@ double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
   std::ranges::fill(sums_, 0.0);
   for (std::size_t i = 0; i < n; ++i) {
     double sum = 0.0;
+    double* const row = slopes_.row(i);
+    const double* const inverse = inverse_.row(i);
     for (std::size_t j = 0; j < i; ++j) {
-      const double m = (alpha_[i] * alpha_[j] - inverse_(i, j)) * slopes_(i, j);
-      slopes_(i, j) = m;
-      slopes_(j, i) = m;
-      sum += m;
-      sums_[j] += m;
+      row[j] *= alpha_[i] * alpha_[j] - inverse[j];
+      sum += row[j];
+      sums_[j] += row[j];
     }
     slopes_(i, i) = 0.0;  // (x - x)^2: the diagonal never counts
     sums_[i] += sum;
@@ -173,6 +187,7 @@ double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
     quadratic += values_[i] * alpha_[i];
     squares += alpha_[i] * alpha_[i];
   }
+  mirror(slopes_);
   multiply(scaled_.view(), slopes_.view(), product_.view(), Into::overwrite);
   for (std::size_t f = 0; f < count; ++f) {
     double sum = 0.0;
@@ -267,7 +282,8 @@ void GaussianProcess::append_all(const Matrix& features) {
     kernel(i, i) = signal_ + noise_;
   }
   double unused = 0.0;
-  if (!factor_and_invert(kernel, &unused)) {
+  Matrix attempt;
+  if (!factor_and_invert(kernel, attempt, &unused)) {
     throw Error(Fault::bug,
                 "the kernel matrix of " + std::to_string(n) + " points cannot be factored");
   }

@@ -41,7 +41,7 @@ class Evidence {
   const KernelShape& shape_;
   const Matrix& features_;
   std::span<const double> values_;
-  Matrix kernel_, slopes_, inverse_, scaled_, product_;
+  Matrix kernel_, attempt_, slopes_, inverse_, scaled_, product_;
   std::vector<double> alpha_, sums_;
 };
 
