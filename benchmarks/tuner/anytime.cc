@@ -67,8 +67,9 @@ class Sweep {
   }
 
   void run(int workers) {
-    for (int i = 0; i < workers; ++i) {
-      begin(0.0);
+    idle_ = workers;
+    while (idle_ > 0 && begin(0.0)) {
+      --idle_;
     }
     while (!events_.empty()) {
       const Event event = events_.top();
@@ -76,9 +77,8 @@ class Sweep {
       if (event.time > horizon_) {
         return;
       }
-      finish(event);
-      begin(event.time);
-      for (; idle_ > 0 && begin(event.time);) {
+      idle_ += finish(event) ? 1 : 0;
+      while (idle_ > 0 && begin(event.time)) {
         --idle_;
       }
     }
@@ -99,7 +99,6 @@ class Sweep {
   bool begin(double now) {
     const hpo::Offer offer = scheduler_->offer({.spent = now / horizon_, .may_start = true});
     if (offer.kind == hpo::Offer::Kind::wait) {
-      ++idle_;
       return false;
     }
     hpo::TrialId trial = offer.trial;
@@ -155,7 +154,8 @@ class Sweep {
     return spent;
   }
 
-  void finish(const Event& event) {
+  /// Whether the worker is free.
+  bool finish(const Event& event) {
     const double value =
         problem_.evaluate(configs_[event.trial - 1].values, static_cast<int>(event.resource)).value;
     const hpo::Verdict verdict = scheduler_->judge(event.trial, event.resource, value);
@@ -167,12 +167,13 @@ class Sweep {
                      .failed = false});
     if (verdict.decision == hpo::Decision::keep_going && event.resource < problem_.max_resource) {
       advance(event.trial, event.time, std::min<double>(verdict.to, problem_.max_resource));
-      return;
+      return false;
     }
     is_open_[event.trial - 1] = false;
     if (event.resource >= problem_.max_resource && verdict.decision == hpo::Decision::keep_going) {
       scheduler_->end(event.trial, hpo::TrialState::complete);
     }
+    return true;
   }
 
   const Problem& problem_;
