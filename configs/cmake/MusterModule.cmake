@@ -6,6 +6,7 @@
 #   all test programs of a label.
 include(GoogleTest)
 set_property(GLOBAL PROPERTY MUSTER_MODULES "")
+add_custom_target(all_tests)  # every test program, without benchmarks
 
 function(muster_module name)
   cmake_parse_arguments(arg "" "" "SOURCES;HEADERS;USES;PRIVATE_USES" ${ARGN})
@@ -48,6 +49,7 @@ function(muster_test name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE muster_flags muster_warnings ${arg_USES} GTest::gmock GTest::gtest_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_dependencies(all_tests ${name})
   foreach(label IN LISTS arg_LABELS)
     if(NOT TARGET tests_${label})
       add_custom_target(tests_${label})
