@@ -141,11 +141,18 @@ const std::vector<Layer>& layers() {
       {"collectives/node", between_ranks, {}},
       {"collectives/thread", between_ranks, {}},
       {"collectives/shm", between_ranks, {}},
-      {"collectives/mpi", between_ranks, {"mpi"}},
+      // Ranks that MPI brings together still meet in shared memory on each machine.
+      {"collectives/mpi",
+       {"runtime/base", "runtime/comm", "collectives/reduce", "collectives/node",
+        "collectives/shm"},
+       {"mpi"}},
+      {"collectives/bench", {"runtime/base", "runtime/comm", "collectives"}, {"mpi"}},
       {"collectives/nccl", between_ranks, {"nccl", "cuda"}},
       {"hpo", {"runtime/base", "runtime/config"}, {"eigen"}},
       {"launcher", {"runtime", "collectives", "hpo", "launcher"}, {}},
+      // The rank program; the light one links none of these.
       {"launcher/rank", {"runtime", "collectives", "hpo", "launcher"}, {"mpi", "torch"}},
+      {"launcher/worker", {"runtime", "collectives", "hpo", "launcher"}, {"mpi", "torch"}},
   };
   return table;
 }
