@@ -62,4 +62,8 @@ class Loader {
   std::unique_ptr<Impl> impl_;
 };
 
+/// Throws bad_input when the global batch is larger than the set, or there are more ranks than
+/// rows.
+void check_batch(const Dataset& dataset, std::uint64_t batch, int ranks);
+
 }  // namespace muster

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/data/convert.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "runtime/base/error.h"
+
+namespace muster {
+namespace {
+
+float from_half(std::uint16_t bits) {
+  const std::uint32_t sign = std::uint32_t{bits} >> 15 << 31;
+  const std::uint32_t exponent = bits >> 10 & 0x1fU;
+  const std::uint32_t mantissa = bits & 0x3ffU;
+  if (exponent == 0) {  // zero and the denormals: mantissa * 2^-24
+    const float magnitude = static_cast<float>(mantissa) * 0x1.0p-24F;
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  const std::uint32_t wide = exponent == 0x1f ? 0xffU : exponent + 112;
+  return std::bit_cast<float>(sign | wide << 23 | mantissa << 13);
+}
+
+float from_brain(std::uint16_t bits) {
+  return std::bit_cast<float>(std::uint32_t{bits} << 16);
+}
+
+/// Calls `visit` with a function that reads the i-th value as its C++ type; rows of a file may lie
+/// at odd addresses.
+template <class Visit>
+auto with_values(const std::byte* from, h5::Scalar scalar, Visit visit) {
+  auto reader = [from]<class T>(T) {
+    return [from](std::size_t i) {
+      T value;
+      std::memcpy(&value, from + i * sizeof(T), sizeof(T));
+      return value;
+    };
+  };
+  using enum h5::Scalar;
+  switch (scalar) {
+    case float16:
+      return visit([bits = reader(std::uint16_t{})](std::size_t i) { return from_half(bits(i)); });
+    case bfloat16:
+      return visit([bits = reader(std::uint16_t{})](std::size_t i) { return from_brain(bits(i)); });
+    case float32:
+      return visit(reader(float{}));
+    case float64:
+      return visit(reader(double{}));
+    case int8:
+      return visit(reader(std::int8_t{}));
+    case int16:
+      return visit(reader(std::int16_t{}));
+    case int32:
+      return visit(reader(std::int32_t{}));
+    case int64:
+      return visit(reader(std::int64_t{}));
+    case uint8:
+      return visit(reader(std::uint8_t{}));
+    case uint16:
+      return visit(reader(std::uint16_t{}));
+    case uint32:
+      return visit(reader(std::uint32_t{}));
+    case uint64:
+      return visit(reader(std::uint64_t{}));
+  }
+  throw Error(Fault::bug, "an unknown scalar");
+}
+
+}  // namespace
+
+bool to_float(const std::byte* from, h5::Scalar scalar, std::size_t count, const Normalisation& by,
+              float* into) {
+  const std::size_t channels = by.scale.size();
+  require(channels > 0 && count % channels == 0 && by.shift.size() == channels,
+          "a normalisation of other channels");
+  const std::size_t width = count / channels;
+  return with_values(from, scalar, [&](auto value) {
+    float not_finite = 0;  // NaN as soon as a value is NaN or infinite
+    for (std::size_t channel = 0; channel < channels; ++channel) {
+      const float scale = by.scale[channel];
+      const float shift = by.shift[channel];
+      const std::size_t first = channel * width;
+      for (std::size_t i = first; i < first + width; ++i) {
+        const auto x = static_cast<float>(value(i));
+        not_finite += x * 0.0F;
+        into[i] = x * scale + shift;
+      }
+    }
+    return not_finite == 0.0F;
+  });
+}
+
+bool to_int64(const std::byte* from, h5::Scalar scalar, std::size_t count, std::int64_t* into) {
+  return with_values(from, scalar, [&](auto value) {
+    bool is_whole = true;
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto x = value(i);
+      if constexpr (std::is_floating_point_v<decltype(x)> ||
+                    std::is_same_v<std::decay_t<decltype(x)>, float>) {
+        const bool fits = std::abs(static_cast<double>(x)) < 9e15;  // false for NaN
+        into[i] = fits ? static_cast<std::int64_t>(x) : -1;
+        is_whole = is_whole && fits && static_cast<double>(into[i]) == static_cast<double>(x);
+      } else {
+        into[i] = static_cast<std::int64_t>(x);
+      }
+    }
+    return is_whole;
+  });
+}
+
+}  // namespace muster
