@@ -205,7 +205,7 @@ std::string_view name_of(Starter starter) {
   return names.at(static_cast<std::size_t>(starter));
 }
 
-Environment current_environment() {
+Environment process_environment() {
   Environment environment;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
     const std::string_view text(*entry);

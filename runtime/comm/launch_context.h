@@ -32,7 +32,7 @@ struct LaunchContext {
 };
 
 using Environment = std::map<std::string, std::string, std::less<>>;
-Environment current_environment();
+Environment process_environment();
 
 /// Looked at in this order: MUSTER_LAUNCH, OMPI_*, PMIX_*, SLURM_*, a complete torchrun set; else
 /// single. Throws Error(bad_input) with the flag to add where the launcher gave the ranks no way to

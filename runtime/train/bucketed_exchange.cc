@@ -18,7 +18,7 @@ namespace {
 
 class BucketedExchange final : public Exchange {
  public:
-  BucketedExchange(const Ranks& ranks, Arena& arena, const ExchangeOptions& options);
+  BucketedExchange(const RankGroups& ranks, Arena& arena, const ExchangeOptions& options);
 
   GradientPool* pool() override { return nullptr; }
   void hold(std::size_t lane, double loss, const BatchStatistics* statistics) override;
@@ -35,7 +35,7 @@ class BucketedExchange final : public Exchange {
   void find_bad(StepOutcome& outcome);
   void apply(const Update& update, float factor);
 
-  Ranks ranks_;
+  RankGroups ranks_;
   Arena& arena_;
   ExchangeOptions options_;
   Trailer trailer_;
@@ -47,7 +47,8 @@ class BucketedExchange final : public Exchange {
   Nanoseconds waited_{0};
 };
 
-BucketedExchange::BucketedExchange(const Ranks& ranks, Arena& arena, const ExchangeOptions& options)
+BucketedExchange::BucketedExchange(const RankGroups& ranks, Arena& arena,
+                                   const ExchangeOptions& options)
     : ranks_(ranks),
       arena_(arena),
       options_(options),
@@ -155,7 +156,7 @@ BatchStatistics BucketedExchange::statistics(std::span<const std::uint64_t> samp
 
 }  // namespace
 
-std::unique_ptr<Exchange> make_bucketed_exchange(const Ranks& ranks, Arena& arena,
+std::unique_ptr<Exchange> make_bucketed_exchange(const RankGroups& ranks, Arena& arena,
                                                  const ExchangeOptions& options) {
   return std::make_unique<BucketedExchange>(ranks, arena, options);
 }

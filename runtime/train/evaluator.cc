@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "runtime/model/autocast.h"
 #include "runtime/train/step_runner.h"
 
 namespace muster {

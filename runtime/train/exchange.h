@@ -73,7 +73,7 @@ class Exchange {
 };
 
 /// Who takes part. References must outlive the exchange.
-struct Ranks {
+struct RankGroups {
   NodeGroup& node;       ///< this machine's
   Communicator& across;  ///< the ranks of all machines with this one's local rank; a group of one
                          ///< on one machine
@@ -88,10 +88,10 @@ struct ExchangeOptions {
   std::size_t statistics = 0;                        ///< floats of batch normalisation's statistics
 };
 
-std::unique_ptr<Exchange> make_fused_exchange(const Ranks& ranks, Arena& arena,
+std::unique_ptr<Exchange> make_fused_exchange(const RankGroups& ranks, Arena& arena,
                                               const ExchangeOptions& options);
 /// The arena is the rank's own (made with a group of one).
-std::unique_ptr<Exchange> make_bucketed_exchange(const Ranks& ranks, Arena& arena,
+std::unique_ptr<Exchange> make_bucketed_exchange(const RankGroups& ranks, Arena& arena,
                                                  const ExchangeOptions& options);
 
 }  // namespace muster

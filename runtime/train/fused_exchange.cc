@@ -32,7 +32,7 @@ std::vector<std::size_t> owners_of(std::size_t lanes, std::size_t ranks) {
 
 class FusedExchange final : public Exchange {
  public:
-  FusedExchange(const Ranks& ranks, Arena& arena, const ExchangeOptions& options);
+  FusedExchange(const RankGroups& ranks, Arena& arena, const ExchangeOptions& options);
 
   GradientPool* pool() override { return &gradients_.pool(); }
   void hold(std::size_t lane, double loss, const BatchStatistics* statistics) override;
@@ -62,7 +62,7 @@ class FusedExchange final : public Exchange {
   void check(const float* gradients, std::size_t count, std::size_t segment);
   std::size_t staged_at(std::size_t element) const;
 
-  Ranks ranks_;
+  RankGroups ranks_;
   Arena& arena_;
   ExchangeOptions options_;
   std::size_t nodes_;
@@ -93,7 +93,7 @@ FlatMemory flat(Arena& arena) {
   return memory;
 }
 
-FusedExchange::FusedExchange(const Ranks& ranks, Arena& arena, const ExchangeOptions& options)
+FusedExchange::FusedExchange(const RankGroups& ranks, Arena& arena, const ExchangeOptions& options)
     : ranks_(ranks),
       arena_(arena),
       options_(options),
@@ -343,7 +343,7 @@ BatchStatistics FusedExchange::statistics(std::span<const std::uint64_t> samples
 
 }  // namespace
 
-std::unique_ptr<Exchange> make_fused_exchange(const Ranks& ranks, Arena& arena,
+std::unique_ptr<Exchange> make_fused_exchange(const RankGroups& ranks, Arena& arena,
                                               const ExchangeOptions& options) {
   return std::make_unique<FusedExchange>(ranks, arena, options);
 }

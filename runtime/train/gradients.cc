@@ -57,7 +57,8 @@ void Gradients::hold(StepBoard& board, std::size_t lane) {
   const auto tensors = arena_.tensors();
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     at::Tensor& slot = tensors[i].mutable_grad();
-    if (!slot.defined()) {
+    if (!slot.defined() || arena_.table().segments()[i].frozen) {
+      slot.reset();
       places[i] = StepBoard::no_gradient;
       continue;
     }

@@ -82,8 +82,7 @@ ScheduleRule schedule_rule(const ScheduleSettings& schedule, double rate, const 
               : schedule.kind == "one_cycle" ? ScheduleRule::Kind::one_cycle
                                              : ScheduleRule::Kind::constant;
   rule.rate = rate;
-  rule.warmup_steps =
-      schedule.warmup_steps + steps_of(schedule.warmup_epochs, length);
+  rule.warmup_steps = schedule.warmup_steps + steps_of(schedule.warmup_epochs, length);
   rule.total_steps = length.steps;
   rule.every = steps_of(schedule.every, length);
   rule.factor = schedule.factor;

@@ -2,7 +2,6 @@
 #include "runtime/train/step_runner.h"
 
 #include <ATen/Context.h>
-#include <ATen/autocast_mode.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/scalar_tensor.h>
 
@@ -11,6 +10,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "runtime/comm/control_page.h"
+#include "runtime/model/autocast.h"
 #include "runtime/train/gradient_pool.h"
 
 namespace muster {
@@ -50,24 +50,6 @@ at::Tensor feature_tensor(const DataShape& shape, std::span<const std::byte> byt
 at::Tensor label_tensor(const DataShape& shape, std::span<const std::byte> bytes,
                         std::uint64_t count) {
   return borrowed(bytes, count, shape.label_shape, shape.label_type());
-}
-
-AutocastScope::AutocastScope(bool on) : on_(on) {
-  if (on_) {
-    at::autocast::set_autocast_enabled(at::kCPU, true);
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    at::autocast::increment_nesting();
-  }
-}
-
-AutocastScope::~AutocastScope() {
-  if (on_) {
-    // Other ranks change the parameters behind torch's back: cached casts are stale after every
-    // step.
-    at::autocast::clear_cache();
-    at::autocast::decrement_nesting();
-    at::autocast::set_autocast_enabled(at::kCPU, false);
-  }
 }
 
 StepRunner::StepRunner(Model& model, const Loss& loss, const DataShape& shape, Exchange& exchange,

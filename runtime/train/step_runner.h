@@ -66,16 +66,4 @@ at::Tensor feature_tensor(const DataShape& shape, std::span<const std::byte> byt
 at::Tensor label_tensor(const DataShape& shape, std::span<const std::byte> bytes,
                         std::uint64_t count);
 
-/// bf16 autocast on this thread while it lives; does nothing when `on` is false.
-class AutocastScope {
- public:
-  explicit AutocastScope(bool on);
-  ~AutocastScope();
-  AutocastScope(const AutocastScope&) = delete;
-  AutocastScope& operator=(const AutocastScope&) = delete;
-
- private:
-  bool on_;
-};
-
 }  // namespace muster

@@ -74,7 +74,7 @@ struct TrainerParts {
   Model& model;
   const Dataset& train;
   const Dataset* validation = nullptr;
-  Ranks ranks;
+  RankGroups ranks;
   ControlHeader* control = nullptr;  ///< where notices come from; none for trials
   RankSlot* slot = nullptr;          ///< where this rank's phase and step are shown
   StateKeeper* keeper = nullptr;

@@ -38,7 +38,7 @@ void conform_flat() {
 
 void conform(int ranks_per_machine) {
   const auto ranks =
-      open_ranks(launch_context(current_environment()), {.ranks_per_machine = ranks_per_machine});
+      open_ranks(launch_context(process_environment()), {.ranks_per_machine = ranks_per_machine});
   const int local = ranks->world().local_size();
   demand(ranks_per_machine == 0 ? local == ranks->world().size() : local <= ranks_per_machine,
          "local ranks are those of the machine");
@@ -53,7 +53,7 @@ void conform(int ranks_per_machine) {
 }
 
 void expect_error(std::string (*body)(Communicator&), std::string_view words) {
-  const auto ranks = open_ranks(launch_context(current_environment()), {.ranks_per_machine = 1});
+  const auto ranks = open_ranks(launch_context(process_environment()), {.ranks_per_machine = 1});
   const auto text = body(ranks->world());
   demand(text.find(words) != std::string::npos,
          "expected '" + std::string(words) + "' and got '" + text + "'");
@@ -65,7 +65,7 @@ void expect_error(std::string (*body)(Communicator&), std::string_view words) {
 
 /// The last rank dies in an operation; whoever is left says so before mpirun ends it.
 void be_killed() {
-  const auto ranks = open_ranks(launch_context(current_environment()));
+  const auto ranks = open_ranks(launch_context(process_environment()));
   auto& comm = ranks->world();
   std::vector<float> values(1000000, 1);
   for (int round = 0;; ++round) {

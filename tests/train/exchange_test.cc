@@ -76,7 +76,7 @@ void leave_gradients(Arena& arena, Exchange& exchange, std::uint64_t step, std::
   }
 }
 
-Result train(const Ranks& ranks, const Setting& setting) {
+Result train(const RankGroups& ranks, const Setting& setting) {
   GradientPool::install();
   const auto list = parameters();
   Arena arena(list, ranks.node, ranks.across,

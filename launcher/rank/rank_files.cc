@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/rank/rank_files.h"
+
+#include <unistd.h>
+
+#include <memory>
+#include <mutex>
+
+#include "runtime/base/error.h"
+#include "runtime/base/log.h"
+#include "runtime/base/text.h"
+#include "runtime/track/progress.h"
+
+namespace muster {
+
+RankFiles::RankFiles(const JobSettings& job, int rank, bool is_supervised)
+    : name_(job.name),
+      root_(std::filesystem::absolute(Path(job.runs) / job.name)),
+      rank_(rank),
+      is_supervised_(is_supervised) {}
+
+void RankFiles::settle(const Keys& keys, const Resolved& resolved) const {
+  if (rank_ != 0 || is_supervised_) {
+    return;
+  }
+  FileSystem& files = posix_file_system();
+  files.make_directory(root_);
+  if (const auto before = read_file_if_there(root_ / "config.ini")) {
+    if (const auto keys_changed = forbidden_differences(keys, resolved.file_text, *before);
+        !keys_changed.empty()) {
+      throw Error(Fault::bad_input, "run '" + name_ + "' was started with other settings (" +
+                                        join(keys_changed, ", ") +
+                                        "); give it a name of its own with --name NEW, or remove " +
+                                        root_.string());
+    }
+  }
+  write_file_durably(root_ / "config.ini", resolved.file_text);
+}
+
+void RankFiles::open_log() const {
+  if (is_supervised_) {
+    return;
+  }
+  posix_file_system().make_directory(root_ / "log");
+  // Shared by the sink alone, which the log keeps until the process ends.
+  auto file = std::shared_ptr<File>(posix_file_system().open(
+      root_ / "log" / ("rank-" + std::to_string(rank_) + ".log"), OpenMode::append));
+  auto mutex = std::make_shared<std::mutex>();
+  const bool on_console = rank_ == 0;
+  log::set_sink([file, mutex, on_console](log::Level level, std::string_view line) {
+    const std::lock_guard lock(*mutex);
+    const std::string whole = std::string(line) + "\n";
+    try {
+      file->append(as_bytes(whole));
+    } catch (const Error&) {
+      // A full disk must not end a run because of its log.
+    }
+    if (on_console || level >= log::Level::warning) {
+      [[maybe_unused]] const auto written = ::write(STDERR_FILENO, whole.data(), whole.size());
+    }
+  });
+}
+
+void RankFiles::write_state(const std::string& state, std::uint64_t step, double epoch) const {
+  if (rank_ == 0 && !is_supervised_) {
+    write_status(root_, RunStatus{.name = name_, .state = state, .step = step, .epoch = epoch},
+                 std::chrono::system_clock::now());
+  }
+}
+
+void RankFiles::write_failure(const std::string& text) const {
+  if (!is_supervised_ && posix_file_system().exists(root_)) {
+    write_file_atomically(root_ / "failure", text + "\n");
+  }
+}
+
+}  // namespace muster

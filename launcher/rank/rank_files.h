@@ -1,0 +1,39 @@
+/// RankFiles: the run's directory as a rank uses it. Where `muster` supervises, it owns the
+/// directory: config.ini, status.json, the lock and the logs; a rank then writes metrics,
+/// checkpoints and the model only. Started by mpirun or srun, rank 0 does all of it.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "runtime/base/file_system.h"
+#include "runtime/config/job.h"
+#include "runtime/config/load.h"
+
+namespace muster {
+
+class RankFiles {
+ public:
+  RankFiles(const JobSettings& job, int rank, bool is_supervised);
+
+  const Path& root() const { return root_; }
+  Path checkpoints() const { return root_ / "checkpoints"; }
+  Path model() const { return root_ / "model"; }
+
+  /// Rank 0 without a supervisor: checks that it is the same command as before and writes
+  /// config.ini.
+  void settle(const Keys& keys, const Resolved& resolved) const;
+  /// Without a supervisor: lines go to log/rank-K.log too.
+  void open_log() const;
+  /// Rank 0 without a supervisor.
+  void write_state(const std::string& state, std::uint64_t step, double epoch) const;
+  void write_failure(const std::string& text) const;
+
+ private:
+  std::string name_;
+  Path root_;
+  int rank_;
+  bool is_supervised_;
+};
+
+}  // namespace muster

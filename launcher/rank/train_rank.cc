@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/rank/train_rank.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <algorithm>
+
+#include "launcher/rank/engine_keeper.h"
+#include "launcher/rank/rank_files.h"
+#include "launcher/rank/run_observer.h"
+#include "runtime/base/error.h"
+#include "runtime/base/exit_codes.h"
+#include "runtime/base/log.h"
+#include "runtime/data/dataset.h"
+#include "runtime/model/model.h"
+#include "runtime/train/save_model.h"
+#include "runtime/train/trainer.h"
+
+namespace muster {
+namespace {
+
+/// The node's allowed cores shared among its ranks, so that every launcher gives the same bits and
+/// speed.
+int threads_of(const JobSettings& job, int local_ranks) {
+  if (job.train.threads) {
+    return *job.train.threads;
+  }
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  const int cores = ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
+  return std::max(1, cores / local_ranks);
+}
+
+class TrainRank {
+ public:
+  TrainRank(const JobSettings& job, Ranks& ranks, bool is_supervised)
+      : job_(job),
+        meeting_(ranks),
+        ranks_{ranks.node(), ranks.lane() != nullptr ? *ranks.lane() : *alone_, ranks.world()},
+        files_(job, ranks_.world.rank(), is_supervised),
+        engine_(engine_options(job.checkpoint, files_.checkpoints()), ranks_.world,
+                posix_file_system(), clock_) {}
+
+  int run(const Keys& keys, const Resolved& resolved);
+
+ private:
+  bool is_first() const { return ranks_.world.rank() == 0; }
+  void enter(Phase phase);
+  void build();
+  void resume();
+  int leave();
+  int finish();
+
+  JobSettings job_;
+  Ranks& meeting_;
+  std::unique_ptr<Communicator> alone_ = solo_communicator();
+  RankGroups ranks_;
+  RankFiles files_;
+  SystemClock clock_;
+  CheckpointEngine engine_;
+  DataSets data_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<MetricsWriter> writer_;
+  std::unique_ptr<EngineKeeper> keeper_;
+  std::unique_ptr<RunObserver> observer_;
+  std::unique_ptr<Trainer> trainer_;
+};
+
+void TrainRank::enter(Phase phase) {
+  meeting_.slot().phase.store(phase);
+  meeting_.slot().phase_since_ns.store(monotonic_ns());
+}
+
+int TrainRank::run(const Keys& keys, const Resolved& resolved) {
+  const int threads = threads_of(job_, ranks_.node.size());
+  at::set_num_threads(threads);
+  files_.settle(keys, resolved);
+  ranks_.world.barrier();
+  files_.open_log();
+  if (is_first()) {
+    log::info(fmt::format("training '{}' on {} rank{}, {} thread{} each", job_.name,
+                          ranks_.world.size(), ranks_.world.size() == 1 ? "" : "s", threads,
+                          threads == 1 ? "" : "s"));
+  }
+  build();
+  resume();
+  files_.write_state("training", trainer_->step(), 0);
+  const TrainEnd end = trainer_->run();
+  const int code = end == TrainEnd::noticed ? leave() : finish();
+  enter(Phase::finished);
+  return code;
+}
+
+void TrainRank::build() {
+  enter(Phase::loading);
+  if (meeting_.lane() == nullptr && ranks_.node.size() != ranks_.world.size() &&
+      job_.train.exchange == "fused") {
+    job_.train.exchange = "bucketed";
+    if (is_first()) {
+      log::warning(
+          "the machines have unequal numbers of ranks: train.exchange = bucketed is used instead "
+          "of fused");
+    }
+  }
+  data_ = open_data(job_.data, ranks_.node);
+  model_ = make_model(job_.model, data_.train->shape(), job_.train.seed);
+  observer_ = std::make_unique<RunObserver>(
+      RunObserver::Options{.writes = is_first(),
+                           .shows_progress = job_.train.progress,
+                           .keep_best =
+                               [this] {
+                                 trainer_->with_final_parameters(
+                                     [&] { save_model(*model_, files_.model(), job_.train.save); });
+                               },
+                           .on_epoch =
+                               [this](const TrainReport& report) {
+                                 files_.write_state("training", report.step, report.epoch);
+                               }});
+  keeper_ = std::make_unique<EngineKeeper>(
+      engine_, job_.checkpoint, meeting_.page().header(),
+      [this] { return trainer_->checkpoint_info(); },
+      [this] {
+        if (writer_) {
+          writer_->sync();
+        }
+      });
+  trainer_ = std::make_unique<Trainer>(job_,
+                                       TrainerParts{.model = *model_,
+                                                    .train = *data_.train,
+                                                    .validation = data_.validation.get(),
+                                                    .ranks = ranks_,
+                                                    .control = &meeting_.page().header(),
+                                                    .slot = &meeting_.slot(),
+                                                    .keeper = keeper_.get(),
+                                                    .directory = files_.root()},
+                                       *observer_);
+  if (is_first()) {
+    log::info(fmt::format("{}: {}; {}: {} parameters; {} steps", data_.train->name(),
+                          data_.train->shape().text(), model_->kind(), parameter_count(*model_),
+                          trainer_->steps()));
+  }
+}
+
+void TrainRank::resume() {
+  engine_.prepare(trainer_->state());
+  if (const auto restored = engine_.restore(trainer_->state(), trainer_->checkpoint_info())) {
+    trainer_->restored();
+    if (is_first()) {
+      for (const CheckpointEntry& entry : restored->skipped) {
+        log::warning(fmt::format("passed over {}: {}", entry.path.string(), entry.problem));
+      }
+      for (const std::string& warning : restored->warnings) {
+        log::warning(warning);
+      }
+      log::info(
+          fmt::format("resumed at step {} from {}", trainer_->step(), restored->path.string()));
+    }
+  }
+  if (is_first()) {
+    writer_ = std::make_unique<MetricsWriter>(
+        files_.root(), trainer_->step(),
+        MetricsWriter::Options{.tensorboard = job_.train.tensorboard});
+    observer_->write_to(writer_.get());
+  }
+}
+
+// A notice: save if there is time, and leave with the code that says what may follow.
+int TrainRank::leave() {
+  enter(Phase::checkpoint);
+  ControlHeader& control = meeting_.page().header();
+  const Notice notice = control.notice.load();
+  const std::int64_t deadline = control.deadline_ns.load();
+  std::int32_t fits =
+      deadline == 0 || monotonic_ns() + engine_.predicted_save().count() <= deadline ? 1 : 0;
+  ranks_.world.broadcast(buffer_of(&fits, 1), 0).wait();
+  if (fits == 0) {
+    if (is_first()) {
+      log::warning(
+          fmt::format("leaving at step {} without a new checkpoint: there is no time to write one",
+                      trainer_->step()));
+    }
+    return exit_unsaved;
+  }
+  keeper_->save_now(trainer_->state());
+  if (is_first()) {
+    log::info(
+        fmt::format("saved at step {}; the same command goes on from here", trainer_->step()));
+  }
+  const bool on_purpose = notice == Notice::interrupted || notice == Notice::stopped;
+  files_.write_state(on_purpose ? "stopped" : "interrupted", trainer_->step(), 0);
+  return on_purpose ? exit_stopped : exit_saved;
+}
+
+int TrainRank::finish() {
+  enter(Phase::finishing);
+  if (job_.checkpoint.on_exit &&
+      engine_.last_committed() != static_cast<std::int64_t>(trainer_->step())) {
+    keeper_->save_now(trainer_->state());
+  } else {
+    engine_.wait();
+  }
+  if (is_first() && !observer_->kept_best() &&
+      !posix_file_system().exists(files_.model() / "model.h5")) {
+    trainer_->with_final_parameters([&] { save_model(*model_, files_.model(), job_.train.save); });
+  }
+  ranks_.world.barrier();
+  files_.write_state("finished", trainer_->step(), job_.train.epochs);
+  if (is_first()) {
+    log::info(fmt::format("finished after {} steps; the model is in {}", trainer_->step(),
+                          files_.model().string()));
+  }
+  return exit_finished;
+}
+
+}  // namespace
+
+int train_rank(const JobSettings& job, const Keys& keys, const Resolved& resolved, Ranks& ranks,
+               bool is_supervised) {
+  return TrainRank(job, ranks, is_supervised).run(keys, resolved);
+}
+
+}  // namespace muster

@@ -1,0 +1,19 @@
+/// One rank of a training job, from its settings to an exit code of interfaces.md.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "collectives/shm/open_node.h"
+#include "runtime/config/job.h"
+#include "runtime/config/load.h"
+
+namespace muster {
+
+/// `job` as `keys` and `resolved` filled it. Collective. Throws what went wrong; the caller lets
+/// the other ranks know. `is_supervised`: `muster` started this rank and owns the run's directory.
+int train_rank(const JobSettings& job, const Keys& keys, const Resolved& resolved, Ranks& ranks,
+               bool is_supervised);
+
+}  // namespace muster
