@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What CMake says where libraries are missing: all of them at once, each with its remedy: configure_test.sh SOURCE
+set -euo pipefail
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+source_tree=$1
+
+expect_failure() {  # WORDS.. -- OPTIONS..
+  local words=()
+  while [ "$1" != -- ]; do words+=("$1"); shift; done; shift
+  rm -rf "$work/build"
+  if cmake -S "$source_tree" -B "$work/build" -G Ninja "$@" > "$work/log" 2>&1; then
+    echo "configured although it should not have: $*"; exit 1
+  fi
+  local text; text=$(tr -s ' \n' '  ' < "$work/log")
+  for word in "${words[@]}"; do
+    [[ "$text" == *"$word"* ]] || { echo "not said: $word"; cat "$work/log"; exit 1; }
+  done
+}
+
+echo "== two libraries missing: one message names both"
+expect_failure "HDF5: no data sets, no checkpoints. Debian: apt install libhdf5-dev" "fmt 9: no text is written" "CMAKE_PREFIX_PATH" -- \
+  -DCMAKE_DISABLE_FIND_PACKAGE_HDF5=ON -DCMAKE_DISABLE_FIND_PACKAGE_fmt=ON
+
+echo "== CUDA insisted on"
+expect_failure "MUSTER_WITH_CUDA=ON, and these are missing" "the CUDA toolkit 12 or later" "AUTO builds without them" -- \
+  -DMUSTER_WITH_CUDA=ON -DCMAKE_DISABLE_FIND_PACKAGE_CUDAToolkit=ON
+
+echo "== CUDA left out"
+cmake -S "$source_tree" -B "$work/without" -G Ninja -DMUSTER_WITH_CUDA=OFF > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+grep -q '"CUDA", "none"' "$work/without/launcher/cli/build_info.cc"
+echo good
