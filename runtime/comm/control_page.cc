@@ -151,24 +151,25 @@ std::int64_t monotonic_ns() noexcept {
   return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
 }
 
-FlightScope::FlightScope(RankSlot* slot, std::string_view operation, std::uint64_t bytes) noexcept {
+FlightEntry* begin_flight(RankSlot* slot, std::string_view operation, std::uint64_t bytes) noexcept {
   if (slot == nullptr) {
-    return;
+    return nullptr;
   }
   const auto sequence = slot->flight_count.load(std::memory_order_relaxed) + 1;
-  entry_ = &slot->flight[(sequence - 1) % RankSlot::flight_length];
-  entry_->sequence.store(0, std::memory_order_relaxed);
-  entry_->end_ns.store(0, std::memory_order_relaxed);
-  copy_text(entry_->operation, operation);
-  entry_->bytes.store(bytes, std::memory_order_relaxed);
-  entry_->start_ns.store(monotonic_ns(), std::memory_order_relaxed);
-  entry_->sequence.store(sequence, std::memory_order_release);
+  auto* entry = &slot->flight[(sequence - 1) % RankSlot::flight_length];
+  entry->sequence.store(0, std::memory_order_relaxed);
+  entry->end_ns.store(0, std::memory_order_relaxed);
+  copy_text(entry->operation, operation);
+  entry->bytes.store(bytes, std::memory_order_relaxed);
+  entry->start_ns.store(monotonic_ns(), std::memory_order_relaxed);
+  entry->sequence.store(sequence, std::memory_order_release);
   slot->flight_count.store(sequence, std::memory_order_release);
+  return entry;
 }
 
-FlightScope::~FlightScope() {
-  if (entry_ != nullptr) {
-    entry_->end_ns.store(monotonic_ns(), std::memory_order_release);
+void end_flight(FlightEntry* entry) noexcept {
+  if (entry != nullptr) {
+    entry->end_ns.store(monotonic_ns(), std::memory_order_release);
   }
 }
 

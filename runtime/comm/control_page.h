@@ -125,17 +125,22 @@ void record_failure(RankSlot& slot, int fault, std::string_view text) noexcept;
 /// Nanoseconds of CLOCK_MONOTONIC, the time base of the page.
 std::int64_t monotonic_ns() noexcept;
 
-/// FlightRecord: marks an operation's start and end in a slot; two stores each. A null slot makes
-/// it a no-op.
+/// The flight record: an operation's start and end in a slot, two stores each. A null slot makes both no-ops. An entry is written
+/// over after 1,024 more operations.
+FlightEntry* begin_flight(RankSlot* slot, std::string_view operation, std::uint64_t bytes) noexcept;
+void end_flight(FlightEntry* entry) noexcept;
+
+/// Marks an operation that lasts as long as this object.
 class FlightScope {
  public:
-  FlightScope(RankSlot* slot, std::string_view operation, std::uint64_t bytes) noexcept;
-  ~FlightScope();
+  FlightScope(RankSlot* slot, std::string_view operation, std::uint64_t bytes) noexcept
+      : entry_(begin_flight(slot, operation, bytes)) {}
+  ~FlightScope() { end_flight(entry_); }
   FlightScope(const FlightScope&) = delete;
   FlightScope& operator=(const FlightScope&) = delete;
 
  private:
-  FlightEntry* entry_ = nullptr;
+  FlightEntry* entry_;
 };
 
 }  // namespace muster

@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/fake_nccl.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "collectives/nccl/nccl_words.h"
+#include "collectives/reduce/reduce.h"
+
+namespace muster::nccl {
+
+struct OpaqueEvent {
+  std::vector<std::shared_ptr<std::atomic<bool>>> over;
+};
+struct OpaqueStream {
+  std::vector<std::shared_ptr<std::atomic<bool>>> over;
+};
+
+}  // namespace muster::nccl
+
+namespace muster::test {
+namespace {
+
+using nccl::Comm;
+using nccl::Event;
+using nccl::Result;
+using nccl::Stream;
+using Flag = std::shared_ptr<std::atomic<bool>>;
+constexpr Result internal_error = 3;
+
+struct Operation {
+  std::vector<const void*> in;
+  std::vector<void*> out;
+  std::vector<Flag> over;
+  int arrived = 0;
+};
+struct Group {
+  int size = 0;
+  std::map<int, Operation> operations;
+  std::map<int, std::vector<std::array<int, 3>>> splits;  // call: colour, key, rank
+};
+
+struct State {
+  std::mutex mutex;
+  FakeFaults faults;
+  std::map<std::string, std::shared_ptr<Group>> groups;
+  int ids = 0;
+  std::atomic<int> aborts{0};
+  std::atomic<int> finalises{0};
+};
+std::unique_ptr<State> state;
+thread_local FakeTrace* trace = nullptr;
+thread_local nccl::OpaqueStream compute;
+
+}  // namespace
+}  // namespace muster::test
+
+namespace muster::nccl {
+
+struct OpaqueComm {
+  std::shared_ptr<test::Group> group;
+  int rank = 0;
+  int operations = 0;
+  int splits = 0;
+  std::atomic<int> polls_in_progress{1};  // connecting takes a poll
+  std::atomic<bool> is_finalising{false};
+};
+
+}  // namespace muster::nccl
+
+namespace muster::test {
+namespace {
+
+void note(FakeCall call) {
+  if (trace != nullptr) {
+    trace->push_back(std::move(call));
+  }
+}
+
+nccl::OpaqueStream& stream_of(Stream stream) {
+  return stream == nullptr ? compute : *stream;
+}
+
+std::shared_ptr<Group> group_named(const std::string& name, int size) {
+  auto& group = state->groups[name];
+  if (!group) {
+    group = std::make_shared<Group>();
+    group->size = size;
+  }
+  return group;
+}
+
+Result get_version(int* version) {
+  *version = 22809;
+  return nccl::success;
+}
+Result get_unique_id(nccl::UniqueId* id) {
+  const std::lock_guard lock(state->mutex);
+  const auto name = fmt::format("group {}", ++state->ids);
+  std::memcpy(id->bytes.data(), name.c_str(), name.size() + 1);
+  return nccl::success;
+}
+
+bool is_oldest_config(const nccl::Config* config) {
+  return config != nullptr && config->magic == 0xcafebeef && config->version == 21800 &&
+         config->size == sizeof(nccl::Config) && config->blocking == 0;
+}
+
+Result init_rank_config(Comm* comm, int ranks, nccl::UniqueId id, int rank, nccl::Config* config) {
+  if (!is_oldest_config(config)) {
+    return 4;
+  }
+  const std::lock_guard lock(state->mutex);
+  *comm = new nccl::OpaqueComm{.group = group_named(id.bytes.data(), ranks), .rank = rank};
+  note({.kind = FakeCall::Kind::lifecycle, .text = "init"});
+  return nccl::in_progress;
+}
+
+Result get_async_error(Comm comm, Result* error) {
+  const auto& faults = state->faults;
+  const bool stuck = faults.never_connects || (comm->is_finalising && faults.never_finalises);
+  if (stuck || comm->polls_in_progress.fetch_sub(1) > 0) {
+    *error = nccl::in_progress;
+  } else if (faults.remote_error_from_operation > 0 &&
+             comm->operations >= faults.remote_error_from_operation) {
+    *error = nccl::remote_error;
+  } else {
+    *error = nccl::success;
+  }
+  return nccl::success;
+}
+
+Result finalize(Comm comm) {
+  ++state->finalises;
+  comm->is_finalising = true;
+  return nccl::in_progress;
+}
+Result destroy(Comm comm) {
+  delete comm;
+  return nccl::success;
+}
+/// What is aborted is leaked: the watchdogs of a real program look at it until they end.
+Result abort_comm(Comm /*comm*/) {
+  ++state->aborts;
+  return nccl::success;
+}
+const char* error_string(Result result) {
+  return result == nccl::remote_error ? "remote process exited" : "internal error";
+}
+
+/// `finish` runs on the last rank that calls, on all ranks' memory.
+template <class Finish>
+Result enqueue(Comm comm, Stream stream, std::string text, const void* in, void* out,
+               Finish finish) {
+  const std::lock_guard lock(state->mutex);
+  const int number = ++comm->operations;
+  note({.kind = FakeCall::Kind::operation, .text = std::move(text), .stream = stream});
+  if (number == state->faults.fail_operation) {
+    return internal_error;
+  }
+  auto& group = *comm->group;
+  auto& operation = group.operations[number];
+  operation.in.resize(static_cast<std::size_t>(group.size));
+  operation.out.resize(static_cast<std::size_t>(group.size));
+  operation.in[static_cast<std::size_t>(comm->rank)] = in;
+  operation.out[static_cast<std::size_t>(comm->rank)] = out;
+  operation.over.push_back(std::make_shared<std::atomic<bool>>(false));
+  stream_of(stream).over.push_back(operation.over.back());
+  const bool hangs =
+      state->faults.hang_from_operation > 0 && number >= state->faults.hang_from_operation;
+  if (++operation.arrived == group.size && !hangs) {
+    finish(operation);
+    for (const auto& over : operation.over) {
+      over->store(true);
+    }
+    group.operations.erase(number);
+  }
+  if (state->faults.calls_stay_in_progress) {
+    comm->polls_in_progress = 2;
+    return nccl::in_progress;
+  }
+  return nccl::success;
+}
+
+DType dtype_of_word(int word) {
+  for (const auto dtype : {DType::float32, DType::float64, DType::float16, DType::bfloat16,
+                           DType::int32, DType::int64, DType::uint8}) {
+    if (nccl::word_of(dtype) == word) {
+      return dtype;
+    }
+  }
+  return DType::uint8;
+}
+ReduceOp op_of_word(int word) {
+  constexpr std::array ops{ReduceOp::sum, ReduceOp::sum, ReduceOp::max, ReduceOp::min,
+                           ReduceOp::mean};
+  return ops.at(static_cast<std::size_t>(word));
+}
+
+/// Reduces `count` elements at `offset` of all ranks' memory into memory of its own.
+std::vector<std::byte> reduced(const Operation& operation, std::size_t offset, std::size_t count,
+                               int dtype, int op) {
+  const auto type = dtype_of_word(dtype);
+  std::vector<const void*> sources;
+  for (const void* in : operation.in) {
+    sources.push_back(static_cast<const std::byte*>(in) + offset * size_of(type));
+  }
+  std::vector<std::byte> result(count * size_of(type) + 1);
+  const std::array<void*, 1> to{result.data()};
+  reduce(type, type, op_of_word(op), sources, to, count, static_cast<int>(sources.size()));
+  result.pop_back();
+  return result;
+}
+
+Result all_reduce(const void* in, void* out, std::size_t count, int dtype, int op, Comm comm,
+                  Stream stream) {
+  return enqueue(comm, stream, fmt::format("all_reduce {} type {} op {}", count, dtype, op), in,
+                 out, [=](Operation& operation) {
+                   const auto result = reduced(operation, 0, count, dtype, op);
+                   for (void* to : operation.out) {
+                     std::copy(result.begin(), result.end(), static_cast<std::byte*>(to));
+                   }
+                 });
+}
+
+Result reduce_scatter(const void* in, void* out, std::size_t count, int dtype, int op, Comm comm,
+                      Stream stream) {
+  return enqueue(comm, stream, fmt::format("reduce_scatter {} type {} op {}", count, dtype, op), in,
+                 out, [=](Operation& operation) {
+                   std::vector<std::vector<std::byte>> results;
+                   for (std::size_t rank = 0; rank < operation.out.size(); ++rank) {
+                     results.push_back(reduced(operation, rank * count, count, dtype, op));
+                   }
+                   for (std::size_t rank = 0; rank < results.size(); ++rank) {
+                     std::copy(results[rank].begin(), results[rank].end(),
+                               static_cast<std::byte*>(operation.out[rank]));
+                   }
+                 });
+}
+
+Result all_gather(const void* in, void* out, std::size_t count, int dtype, Comm comm,
+                  Stream stream) {
+  return enqueue(comm, stream, fmt::format("all_gather {} type {}", count, dtype), in, out,
+                 [=](Operation& operation) {
+                   const std::size_t bytes = count * size_of(dtype_of_word(dtype));
+                   for (void* to : operation.out) {
+                     for (std::size_t rank = 0; rank < operation.in.size(); ++rank) {
+                       std::memmove(static_cast<std::byte*>(to) + rank * bytes, operation.in[rank],
+                                    bytes);
+                     }
+                   }
+                 });
+}
+
+Result broadcast(const void* in, void* out, std::size_t count, int dtype, int root, Comm comm,
+                 Stream stream) {
+  return enqueue(comm, stream, fmt::format("broadcast {} type {} root {}", count, dtype, root), in,
+                 out, [=](Operation& operation) {
+                   for (void* to : operation.out) {
+                     if (count > 0) {
+                       std::memmove(to, operation.in[static_cast<std::size_t>(root)],
+                                    count * size_of(dtype_of_word(dtype)));
+                     }
+                   }
+                 });
+}
+
+Result group_edge() {
+  return nccl::success;
+}
+
+/// Waits for all ranks, as the real one does.
+Result split(Comm comm, int colour, int key, Comm* part, nccl::Config* config) {
+  if (!is_oldest_config(config)) {
+    return 4;
+  }
+  auto& group = *comm->group;
+  const int call = ++comm->splits;
+  const auto all_here = [&] {
+    const std::lock_guard lock(state->mutex);
+    return static_cast<int>(group.splits[call].size()) == group.size;
+  };
+  {
+    const std::lock_guard lock(state->mutex);
+    group.splits[call].push_back({colour, key, comm->rank});
+  }
+  while (!all_here()) {
+    std::this_thread::yield();
+  }
+  const std::lock_guard lock(state->mutex);
+  std::vector<std::array<int, 2>> members;
+  for (const auto& [its_colour, its_key, rank] : group.splits[call]) {
+    if (its_colour == colour) {
+      members.push_back({its_key, rank});
+    }
+  }
+  std::sort(members.begin(), members.end());
+  if (colour < 0) {
+    *part = nullptr;
+    return nccl::success;
+  }
+  const auto mine = std::find(members.begin(), members.end(), std::array<int, 2>{key, comm->rank});
+  const auto name =
+      fmt::format("{} split {} colour {}", static_cast<void*>(comm->group.get()), call, colour);
+  *part = new nccl::OpaqueComm{.group = group_named(name, static_cast<int>(members.size())),
+                               .rank = static_cast<int>(mine - members.begin())};
+  return nccl::success;
+}
+
+Result register_buffer(Comm /*comm*/, void* data, std::size_t /*bytes*/, void** handle) {
+  *handle = data;
+  note({.kind = FakeCall::Kind::lifecycle, .text = "register"});
+  return nccl::success;
+}
+Result deregister_buffer(Comm /*comm*/, void* /*handle*/) {
+  note({.kind = FakeCall::Kind::lifecycle, .text = "deregister"});
+  return nccl::success;
+}
+
+Result shrink(Comm comm, int* excluded, int count, Comm* rest, nccl::Config* config,
+              int /*flags*/) {
+  if (!is_oldest_config(config)) {
+    return 4;
+  }
+  const std::lock_guard lock(state->mutex);
+  int below = 0;
+  std::string name = fmt::format("{} without", static_cast<void*>(comm->group.get()));
+  for (int i = 0; i < count; ++i) {
+    below += excluded[i] < comm->rank ? 1 : 0;
+    name += fmt::format(" {}", excluded[i]);
+  }
+  *rest = new nccl::OpaqueComm{.group = group_named(name, comm->group->size - count),
+                               .rank = comm->rank - below};
+  return nccl::success;
+}
+
+int set_device(int /*device*/) {
+  return 0;
+}
+int pci_bus_id(char* text, int length, int device) {
+  static std::atomic<int> cards{0};
+  const int card = state->faults.one_gpu_for_all ? device : cards++;
+  fmt::format_to_n(text, static_cast<std::size_t>(length), "0000:{:02x}:00.0", card & 0xff);
+  return 0;
+}
+int stream_create(Stream* stream, unsigned /*flags*/, int priority) {
+  *stream = new nccl::OpaqueStream;
+  note({.kind = FakeCall::Kind::lifecycle, .text = fmt::format("stream priority {}", priority)});
+  return 0;
+}
+int stream_destroy(Stream stream) {
+  delete stream;
+  return 0;
+}
+int stream_wait_event(Stream stream, Event event, unsigned /*flags*/) {
+  const std::lock_guard lock(state->mutex);
+  auto& over = stream_of(stream).over;
+  over.insert(over.end(), event->over.begin(), event->over.end());
+  note({.kind = FakeCall::Kind::wait, .text = "wait", .event = event, .stream = stream});
+  return 0;
+}
+int event_create(Event* event, unsigned /*flags*/) {
+  *event = new nccl::OpaqueEvent;
+  return 0;
+}
+int event_destroy(Event event) {
+  delete event;
+  return 0;
+}
+int event_record(Event event, Stream stream) {
+  const std::lock_guard lock(state->mutex);
+  auto& over = stream_of(stream).over;
+  std::erase_if(over, [](const Flag& flag) { return flag->load(); });
+  event->over = over;
+  note({.kind = FakeCall::Kind::record, .text = "record", .event = event, .stream = stream});
+  return 0;
+}
+int event_query(Event event) {
+  const std::lock_guard lock(state->mutex);
+  const bool over = std::all_of(event->over.begin(), event->over.end(),
+                                [](const Flag& flag) { return flag->load(); });
+  return over ? 0 : nccl::cuda_not_ready;
+}
+int priority_range(int* least, int* greatest) {
+  *least = 0;
+  *greatest = -5;
+  return 0;
+}
+const char* cuda_error_string(int /*error*/) {
+  return "fake error";
+}
+
+}  // namespace
+
+FakeNccl::FakeNccl(FakeFaults faults) {
+  state = std::make_unique<State>();
+  state->faults = faults;
+}
+FakeNccl::~FakeNccl() {
+  state.reset();
+}
+
+nccl::NcclTable FakeNccl::nccl_table() {
+  return {.get_version = get_version,
+          .get_unique_id = get_unique_id,
+          .init_rank_config = init_rank_config,
+          .get_async_error = get_async_error,
+          .finalize = finalize,
+          .destroy = destroy,
+          .abort = abort_comm,
+          .error_string = error_string,
+          .all_reduce = all_reduce,
+          .reduce_scatter = reduce_scatter,
+          .all_gather = all_gather,
+          .broadcast = broadcast,
+          .group_start = group_edge,
+          .group_end = group_edge,
+          .split = split,
+          .register_buffer = register_buffer,
+          .deregister_buffer = deregister_buffer,
+          .shrink = shrink};
+}
+
+nccl::CudaTable FakeNccl::cuda_table() {
+  return {.set_device = set_device,
+          .pci_bus_id = pci_bus_id,
+          .stream_create = stream_create,
+          .stream_destroy = stream_destroy,
+          .stream_wait_event = stream_wait_event,
+          .event_create = event_create,
+          .event_destroy = event_destroy,
+          .event_record = event_record,
+          .event_query = event_query,
+          .priority_range = priority_range,
+          .error_string = cuda_error_string};
+}
+
+void FakeNccl::trace_into(FakeTrace* into) {
+  trace = into;
+}
+
+void FakeNccl::synchronise() {
+  for (const auto& over : compute.over) {
+    while (!over->load()) {
+      std::this_thread::yield();
+    }
+  }
+  compute.over.clear();
+}
+
+int FakeNccl::aborts() const {
+  return state->aborts;
+}
+int FakeNccl::finalises() const {
+  return state->finalises;
+}
+
+}  // namespace muster::test
