@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -223,6 +224,37 @@ std::string json_line(const AllReduceRow& row, std::string_view backend) {
   line["busbw_gbs"] = row.busbw_gbs();
   line["errors"] = row.errors;
   return line.dump();
+}
+
+void print_all_reduce(Communicator& comm, NodeGroup* node, const AllReducePlan& plan,
+                      std::string_view backend, bool json) {
+  if (comm.rank() == 0 && !json) {
+    fmt::print("{}\n", table_heading(backend, comm.size()));
+  }
+  std::int64_t errors = 0;
+  bench_all_reduce(comm, node, plan, [&](const AllReduceRow& row) {
+    fmt::print("{}\n", json ? json_line(row, backend) : table_line(row));
+    std::fflush(stdout);
+    errors += static_cast<std::int64_t>(row.errors);
+  });
+  comm.broadcast(buffer_of(&errors, 1), 0).wait();
+  if (errors > 0) {
+    throw Error(Fault::bug, fmt::format("{} elements were not the exact sum", errors));
+  }
+}
+
+DType dtype_named(std::string_view name) {
+  for (const auto dtype : {DType::float32, DType::float64, DType::float16, DType::bfloat16,
+                           DType::int32, DType::int64, DType::uint8}) {
+    if (name_of(dtype) == name) {
+      return dtype;
+    }
+  }
+  throw Error(
+      Fault::bad_input,
+      fmt::format(
+          "'{}' is no type of element: float32, float64, float16, bfloat16, int32, int64, uint8",
+          name));
 }
 
 }  // namespace muster

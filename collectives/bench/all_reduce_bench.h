@@ -48,4 +48,11 @@ std::string table_heading(std::string_view backend, int ranks);
 std::string table_line(const AllReduceRow& row);
 std::string json_line(const AllReduceRow& row, std::string_view backend);
 
+/// Collective: the bench with a line of stdout a row, from rank 0. Throws Error(bug) on every rank
+/// when an element was wrong.
+void print_all_reduce(Communicator& comm, NodeGroup* node, const AllReducePlan& plan,
+                      std::string_view backend, bool json);
+/// "bfloat16" to its type. Throws bad_input.
+DType dtype_named(std::string_view name);
+
 }  // namespace muster
