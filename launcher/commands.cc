@@ -8,6 +8,8 @@ namespace {
 
 // Groups, in order: Run, Watch, Steer, Tools.
 constexpr std::array table{
+    Command{"Tools", "checkpoint", "Verify checkpoints, export them to other formats",
+            command_checkpoint},
     Command{"Tools", "doctor", "What this machine offers, and how to get what is missing",
             command_doctor},
 };

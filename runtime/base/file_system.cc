@@ -266,4 +266,16 @@ void write_file_atomically(const Path& path, std::string_view text, FileSystem& 
   replace_file(path, text, files, false);
 }
 
+void make_directory_durably(const Path& path, FileSystem& files) {
+  if (!path.has_relative_path()) {
+    return;
+  }
+  const Path parent = path.parent_path();
+  if (!parent.empty() && !files.exists(parent)) {
+    make_directory_durably(parent, files);
+  }
+  files.make_directory(path);
+  files.sync_directory(parent);  // also when it was there: whoever made it may not have
+}
+
 }  // namespace muster

@@ -68,6 +68,9 @@ void write_file_durably(const Path& path, std::string_view text, FileSystem& fil
 /// Whole or not at all to readers, without the fsyncs: for what can be made again (status, reports).
 void write_file_atomically(const Path& path, std::string_view text, FileSystem& files = posix_file_system());
 
+/// The directory and every missing one above it, there after a power cut.
+void make_directory_durably(const Path& path, FileSystem& files = posix_file_system());
+
 inline std::span<const std::byte> as_bytes(std::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }

@@ -159,7 +159,7 @@ void CheckpointEngine::prepare(const StateTree& tree) {
   all_or_none(self.group, [&] {
     if (self.is_first()) {
       probe = within("preparing to save checkpoints", [&] {
-        self.store.files().make_directory(self.store.directory());
+        make_directory_durably(self.store.directory(), self.store.files());
         self.store.remove_debris();
         return probe_disk(self.store.directory(), tree.local_bytes(), self.options.direct,
                           self.store.files(), self.clock);
@@ -284,6 +284,9 @@ Nanoseconds CheckpointEngine::predicted_save() const {
 
 Nanoseconds CheckpointEngine::last_stall() const {
   return impl_->stall;
+}
+std::optional<SaveCost> CheckpointEngine::last_cost() const {
+  return impl_->persister ? impl_->persister->state().cost : std::nullopt;
 }
 bool CheckpointEngine::is_direct() const {
   return impl_->direct;

@@ -25,7 +25,7 @@ struct EngineOptions {
   IntervalOptions interval;
   int keep = 3;
   int keep_best = 0;
-  int threads = 2;      ///< that write: one sums while another waits for the disk
+  int threads = 4;      ///< that write: some sum while others wait for the disk
   bool direct = true;   ///< past the page cache where the file system allows it
   bool poison = false;  ///< overwrite a slot as soon as it is released: for tests
 };
@@ -81,7 +81,10 @@ class CheckpointEngine {
   /// slowest of late.
   Nanoseconds predicted_save() const;
   Nanoseconds last_stall() const;  ///< the training thread's wait in the last save()
-  bool is_direct() const;          ///< after prepare()
+  /// What the newest committed save cost: its stall, and the time from there until it was durable.
+  /// Rank 0.
+  std::optional<SaveCost> last_cost() const;
+  bool is_direct() const;  ///< after prepare()
   const CheckpointStore& store() const;
 
  private:

@@ -89,6 +89,7 @@ Path commit_group(const CheckpointStore& store, std::span<const GroupMember> mem
     require(member.snapshot->plan().ranks() == 1, "a group commit holds states of one rank each");
   }
   const Path temporary = store.directory() / fmt::format(".tmp-group-{}-{}", ::getpid(), counter++);
+  make_directory_durably(store.directory(), store.files());
   store.files().make_directory(temporary);
   try {
     Manifest manifest{.created = iso_time(clock.wall())};

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/base/stream_copy.h"
 #include "runtime/checkpoint/record_bytes.h"
 
 namespace muster {
@@ -18,7 +19,7 @@ class HostMover final : public Mover {
  public:
   void out(std::span<std::byte> host, const TensorSlice&,
            std::span<const std::byte> from) override {
-    std::memcpy(host.data(), from.data(), from.size());
+    stream_copy(host, from);
   }
   void in(const TensorSlice&, std::span<std::byte> to, std::span<const std::byte> host) override {
     std::memcpy(to.data(), host.data(), to.size());

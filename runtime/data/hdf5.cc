@@ -203,14 +203,9 @@ DatasetInfo describe(hid_t dataset, const std::string& path, const std::string& 
   return info;
 }
 
-Id link_creation() {
-  Id plist = own(H5Pcreate(H5P_LINK_CREATE), Fault::bug, "making a property list");
-  H5Pset_create_intermediate_group(plist.get(), 1);
-  return plist;
-}
-
 Id dataset_creation(const Layout& layout) {
   Id plist = own(H5Pcreate(H5P_DATASET_CREATE), Fault::bug, "making a property list");
+  H5Pset_obj_track_times(plist.get(), false);  // equal contents give equal files
   if (layout.chunk.empty()) {
     require(layout.deflate == 0 && !layout.shuffle, "filters need a chunk");
     H5Pset_alloc_time(plist.get(), H5D_ALLOC_TIME_EARLY);
@@ -489,7 +484,9 @@ File File::create(const Path& path, std::uint64_t alignment, std::uint64_t align
   posix_file_system().open(name, OpenMode::create_or_cut);  // says why not better than HDF5
   const Session session;
   const Id access = file_access(alignment, align_from);
-  return {own(H5Fcreate(name.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), Fault::io,
+  const Id creation = own(H5Pcreate(H5P_FILE_CREATE), Fault::bug, "making a property list");
+  H5Pset_obj_track_times(creation.get(), false);
+  return {own(H5Fcreate(name.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), Fault::io,
               "making " + name),
           name};
 }
@@ -521,11 +518,14 @@ bool File::has(const std::string& path) const {
 
 void File::make_group(const std::string& path) {
   const Session session;
-  if (!has(path)) {
-    const Id links = link_creation();
-    own(H5Gcreate2(id_.get(), path.c_str(), links.get(), H5P_DEFAULT, H5P_DEFAULT), Fault::io,
-        fmt::format("{}: making group {}", name_, path));
+  if (path.empty() || has(path)) {
+    return;
   }
+  make_group(path.substr(0, path.rfind('/')));
+  const Id creation = own(H5Pcreate(H5P_GROUP_CREATE), Fault::bug, "making a property list");
+  H5Pset_obj_track_times(creation.get(), false);
+  own(H5Gcreate2(id_.get(), path.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), Fault::io,
+      fmt::format("{}: making group {}", name_, path));
 }
 
 Dataset File::create_dataset(const std::string& path, Scalar scalar, const Shape& shape,
@@ -533,9 +533,9 @@ Dataset File::create_dataset(const std::string& path, Scalar scalar, const Shape
   const Session session;
   const Id type = type_of(scalar);
   const Id space = space_of(shape);
-  const Id links = link_creation();
   const Id creation = dataset_creation(layout);
-  Id id = own(H5Dcreate2(id_.get(), path.c_str(), type.get(), space.get(), links.get(),
+  make_group(path.substr(0, path.rfind('/')));
+  Id id = own(H5Dcreate2(id_.get(), path.c_str(), type.get(), space.get(), H5P_DEFAULT,
                          creation.get(), H5P_DEFAULT),
               Fault::io, fmt::format("{}: making data set {} of {}", name_, path, text_of(shape)));
   return {std::move(id), path, name_};

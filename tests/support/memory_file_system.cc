@@ -270,7 +270,11 @@ void MemoryFileSystem::remove(const Path& path) {
 
 void MemoryFileSystem::sync_directory(const Path& path) {
   const std::lock_guard lock(mutex_);
-  perform({.kind = Kind::sync_directory, .inode = find(path)});
+  const int inode = find(path);
+  if (inode < 0) {
+    throw_errno("open directory " + path.string(), ENOENT);
+  }
+  perform({.kind = Kind::sync_directory, .inode = inode});
 }
 
 std::vector<std::string> MemoryFileSystem::list(const Path& directory) {

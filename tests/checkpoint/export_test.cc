@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/checkpoint/tensor_export.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "runtime/base/error.h"
+#include "runtime/checkpoint/checkpoint_engine.h"
+#include "tests/support/sample_state.h"
+
+namespace muster {
+namespace {
+
+using testing::HasSubstr;
+
+class ExportTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = testing::TempDir() + "muster-export-XXXXXX";
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+    const auto alone = solo_communicator();
+    SystemClock clock;
+    CheckpointEngine engine({.directory = root_ / "checkpoints"}, *alone, posix_file_system(),
+                            clock);
+    engine.prepare(state_.tree());
+    state_.fill(12);
+    engine.save_now(state_.tree(), {.step = 12});
+    checkpoint_ = root_ / "checkpoints" / "step-00000012";
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+
+  /// What a program prints, and its exit status.
+  static std::pair<int, std::string> output_of(const std::string& command) {
+    FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
+    std::string text;
+    std::array<char, 4096> piece{};
+    for (std::size_t got = 0; (got = ::fread(piece.data(), 1, piece.size(), pipe)) > 0;) {
+      text.append(piece.data(), got);
+    }
+    const int status = ::pclose(pipe);
+    return {WEXITSTATUS(status), text};
+  }
+  std::pair<int, std::string> muster(const std::string& words) const {
+    return output_of(std::string(std::getenv("MUSTER_PROGRAM")) + " checkpoint " + words);
+  }
+  static std::string python() {
+    const char* home = std::getenv("HOME");
+    return std::string(home == nullptr ? "" : home) + "/.cache/muster/peers/bin/python";
+  }
+
+  Path root_;
+  Path checkpoint_;
+  SampleState state_;
+};
+
+TEST_F(ExportTest, WritesSafetensorsWithTheModelsOwnNames) {
+  export_safetensors(checkpoint_, root_ / "m.safetensors", "model/");
+  const std::string text = read_file(root_ / "m.safetensors");
+  std::uint64_t header = 0;
+  std::memcpy(&header, text.data(), 8);
+  EXPECT_THAT(text.substr(8, header),
+              HasSubstr(R"("fc1.weight":{"dtype":"F32","shape":[30,50],"data_offsets":[)"));
+  EXPECT_EQ((8 + header) % 8, 0U);
+  EXPECT_EQ(text.size(), 8 + header + 1500 * 4 + 10 * 4 + 33 * 8);
+}
+
+TEST_F(ExportTest, SumsLikeZip) {
+  EXPECT_EQ(crc32_zip(0, "123456789"), 0xCBF43926U);
+}
+
+TEST_F(ExportTest, RefusesADamagedCheckpoint) {
+  std::filesystem::resize_file(checkpoint_ / "state.h5", 1000);
+  EXPECT_THROW(export_npz(checkpoint_, root_ / "m.npz", "model/"), Error);
+  EXPECT_FALSE(std::filesystem::exists(root_ / "m.npz"));
+}
+
+TEST_F(ExportTest, IsReadByOtherPrograms) {
+  if (!std::filesystem::exists(python())) {
+    GTEST_SKIP() << "no Python with numpy and h5py at " << python();
+  }
+  export_npz(checkpoint_, root_ / "m.npz", "");
+  const Path script = root_ / "check.py";
+  write_file_atomically(script, R"(
+import sys, numpy, h5py
+arrays = numpy.load(sys.argv[1])
+file = h5py.File(sys.argv[2], "r")
+assert file.attrs["format"] == "Muster checkpoint", file.attrs["format"]
+assert file["records/step"][()] == 12
+for name in ("model/fc1.weight", "model/fc1.bias", "model/bn.running_mean", "data/counts"):
+    assert (arrays[name] == file[name][()]).all(), name
+assert arrays["model/fc1.weight"].shape == (30, 50)
+assert bytes(file["records/generator"][()]).rstrip(b"\0").startswith(b"philox")
+print("weight", float(arrays["model/fc1.weight"][3, 4]))
+)");
+  const auto [status, text] =
+      output_of(python() + " " + script.string() + " " + (root_ / "m.npz").string() + " " +
+                (checkpoint_ / "state.h5").string());
+  EXPECT_EQ(status, 0) << text;
+  EXPECT_NEAR(std::strtod(text.c_str() + 7, nullptr), state_.weight[154], 1e-6);
+}
+
+TEST_F(ExportTest, OpensInH5dump) {
+  if (std::system("command -v h5dump >/dev/null") != 0) {
+    GTEST_SKIP() << "hdf5-tools is not installed";
+  }
+  const auto [status, text] =
+      output_of("h5dump -d /model/fc1.weight -H " + (checkpoint_ / "state.h5").string());
+  EXPECT_EQ(status, 0) << text;
+  EXPECT_THAT(text, HasSubstr("( 30, 50 )"));
+}
+
+TEST_F(ExportTest, CommandVerifiesEveryCheckpointOfARun) {
+  auto [status, text] = muster("verify " + root_.string());
+  EXPECT_EQ(status, 0) << text;
+  EXPECT_THAT(text, HasSubstr("valid    step 12"));
+  auto file = posix_file_system().open(checkpoint_ / "state.h5", OpenMode::read_write);
+  file->write_at(5000, as_bytes("x"));
+  std::tie(status, text) = muster("verify --json " + checkpoint_.string());
+  EXPECT_EQ(status, 1) << text;
+  EXPECT_THAT(text, HasSubstr("do not match their checksum"));
+  EXPECT_THAT(text, HasSubstr(R"("valid":false)"));
+}
+
+TEST_F(ExportTest, CommandExportsTheNewest) {
+  const auto [status, text] =
+      muster("export " + root_.string() + " --to npz --output " + (root_ / "x.npz").string());
+  EXPECT_EQ(status, 0) << text;
+  EXPECT_TRUE(std::filesystem::exists(root_ / "x.npz"));
+}
+
+TEST_F(ExportTest, CommandSaysWhatItNeeds) {
+  for (const auto& [words, sentence] : std::vector<std::pair<std::string, std::string>>{
+           {"", "it takes what to do and where"},
+           {"verify /nowhere/at/all", "there is no /nowhere/at/all"},
+           {"export " + root_.string(), "export needs a format"},
+           {"export " + root_.string() + " --to onnx", "safetensors"},
+           {"export " + root_.string() + " --to torchscript", "holds numbers, not code"}}) {
+    const auto [status, text] = muster(words);
+    EXPECT_EQ(status, 64) << words;
+    EXPECT_THAT(text, HasSubstr(sentence));
+  }
+}
+
+}  // namespace
+}  // namespace muster
