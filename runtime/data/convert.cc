@@ -77,18 +77,18 @@ bool to_float(const std::byte* from, h5::Scalar scalar, std::size_t count, const
           "a normalisation of other channels");
   const std::size_t width = count / channels;
   return with_values(from, scalar, [&](auto value) {
-    float not_finite = 0;  // NaN as soon as a value is NaN or infinite
+    std::uint32_t not_finite = 0;  // in integers: a sum of floats would wait for itself
     for (std::size_t channel = 0; channel < channels; ++channel) {
       const float scale = by.scale[channel];
       const float shift = by.shift[channel];
       const std::size_t first = channel * width;
       for (std::size_t i = first; i < first + width; ++i) {
         const auto x = static_cast<float>(value(i));
-        not_finite += x * 0.0F;
+        not_finite |= (std::bit_cast<std::uint32_t>(x) & 0x7fffffffU) >= 0x7f800000U ? 1U : 0U;
         into[i] = x * scale + shift;
       }
     }
-    return not_finite == 0.0F;
+    return not_finite == 0;
   });
 }
 
