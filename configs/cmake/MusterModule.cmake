@@ -2,8 +2,8 @@
 #   One library target a folder. Headers are checked to compile alone (target all_verify_interface_header_sets).
 # muster_program(name SOURCES .. USES ..)
 # muster_test(name SOURCES .. USES .. [LABELS ..] [TIMEOUT s] [PROCESSORS n] [ENVIRONMENT ..])
-#   One GoogleTest program; each of its tests is one ctest entry. Label `unit` unless told otherwise. The targets tests_LABEL build
-#   all test programs of a label.
+#   One GoogleTest program; each of its tests is one ctest entry, or all of them together where libtorch is linked. Label `unit`
+#   unless told otherwise. The targets tests_LABEL build all test programs of a label.
 include(GoogleTest)
 set_property(GLOBAL PROPERTY MUSTER_MODULES "")
 add_custom_target(all_tests)  # every test program, without benchmarks
@@ -56,6 +56,16 @@ function(muster_test name)
     endif()
     add_dependencies(tests_${label} ${name})
   endforeach()
+  # A process with libtorch in it takes half a second to start: its tests share one.
+  if("${arg_USES};" MATCHES "muster_(model|train|torch);")
+    if(arg_TIMEOUT LESS 600)
+      set(arg_TIMEOUT 600)
+    endif()
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS}
+      ENVIRONMENT "${arg_ENVIRONMENT}")
+    return()
+  endif()
   gtest_discover_tests(${name} TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST PROPERTIES
     LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS} ENVIRONMENT "${arg_ENVIRONMENT}")
 endfunction()
