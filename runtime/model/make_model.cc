@@ -4,6 +4,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/text.h"
 #include "runtime/model/built_in.h"
+#include "runtime/model/weights.h"
 
 namespace muster {
 namespace {
@@ -45,7 +46,11 @@ std::unique_ptr<Model> make_fresh(const ModelSettings& settings, const DataShape
 
 std::unique_ptr<Model> make_model(const ModelSettings& settings, const DataShape& data,
                                   std::uint64_t seed) {
-  return make_fresh(settings, data, seed);
+  auto model = make_fresh(settings, data, seed);
+  if (!settings.init.empty()) {
+    load_weights(*model, settings.init, {.map = settings.init_map, .skip = settings.init_skip});
+  }
+  return model;
 }
 
 }  // namespace muster

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/model/export.h"
+
+#include <fmt/format.h>
+
+#include "runtime/base/error.h"
+#include "runtime/model/weights.h"
+
+namespace muster {
+namespace {
+
+/// Writes under another name, then renames.
+template <class Write>
+bool whole_or_not(const Path& path, Write write) {
+  const Path temporary = path.string() + ".part";
+  if (!write(temporary)) {
+    return false;
+  }
+  posix_file_system().open(temporary, OpenMode::read_write)->sync();
+  posix_file_system().rename(temporary, path);
+  return true;
+}
+
+}  // namespace
+
+std::vector<std::string> export_model(const Model& model, const Path& directory,
+                                      const std::vector<std::string>& forms) {
+  std::vector<std::string> left_out;
+  posix_file_system().make_directory(directory);
+  for (const std::string& form : forms) {
+    if (form == "hdf5") {
+      whole_or_not(directory / "model.h5",
+                   [&](const Path& path) { return save_hdf5(model, path), true; });
+    } else if (form == "safetensors") {
+      whole_or_not(directory / "model.safetensors",
+                   [&](const Path& path) { return save_safetensors(model, path), true; });
+    } else if (form == "torchscript") {
+      left_out.push_back(
+          fmt::format("no TorchScript: model.kind = {} cannot be written as one", model.kind()));
+    } else {
+      throw Error(
+          Fault::bad_input,
+          fmt::format("train.save: '{}' is no form of a model; use hdf5, torchscript, safetensors",
+                      form));
+    }
+  }
+  return left_out;
+}
+
+}  // namespace muster
