@@ -10,6 +10,8 @@ namespace {
 constexpr std::array table{
     Command{"Tools", "checkpoint", "Verify checkpoints, export them to other formats",
             command_checkpoint},
+    Command{"Tools", "convert", "Any data set as HDF5 that trains fastest, with checksums",
+            command_convert},
     Command{"Tools", "doctor", "What this machine offers, and how to get what is missing",
             command_doctor},
 };

@@ -10,6 +10,7 @@
 namespace muster {
 
 int command_checkpoint(const Arguments& arguments);
+int command_convert(const Arguments& arguments);
 int command_doctor(const Arguments& arguments);
 
 std::span<const Command> commands();
