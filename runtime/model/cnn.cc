@@ -33,6 +33,20 @@ class Cnn final : public Network {
     return linear("fc2", dropout(x, dropout_, pass, 0));
   }
 
+  std::string script() const override {
+    auto active = [&](const std::string& text) {
+      return fmt::format("torch.{}({})", activation_, text);
+    };
+    auto halved = [](const std::string& text) {
+      return fmt::format("    x = torch.max_pool2d({}, [2, 2])\n", text);
+    };
+    return "def forward(self, x):\n    x = x if x.dim() == 4 else x.unsqueeze(1)\n" +
+           halved(active(convolution_script("conv1", "x", 1, 1))) +
+           halved(active(convolution_script("conv2", "x", 1, 1))) +
+           "    x = " + active(linear_script("fc1", "torch.flatten(x, 1)")) + "\n    return " +
+           linear_script("fc2", "x") + "\n";
+  }
+
  private:
   std::string activation_;
   double dropout_;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "runtime/base/error.h"
+#include "runtime/model/torchscript.h"
 #include "runtime/model/weights.h"
 
 namespace muster {
@@ -35,8 +36,11 @@ std::vector<std::string> export_model(const Model& model, const Path& directory,
       whole_or_not(directory / "model.safetensors",
                    [&](const Path& path) { return save_safetensors(model, path), true; });
     } else if (form == "torchscript") {
-      left_out.push_back(
-          fmt::format("no TorchScript: model.kind = {} cannot be written as one", model.kind()));
+      if (!whole_or_not(directory / "model.pt",
+                        [&](const Path& path) { return save_torchscript(model, path); })) {
+        left_out.push_back(
+            fmt::format("no TorchScript: model.kind = {} cannot be written as one", model.kind()));
+      }
     } else {
       throw Error(
           Fault::bad_input,

@@ -80,6 +80,16 @@ class Mlp final : public Network {
     return linear(fmt::format("layers.{}", hidden_), x);
   }
 
+  std::string script() const override {
+    std::string text = "def forward(self, x):\n    x = torch.flatten(x, 1)\n";
+    for (std::size_t i = 0; i < hidden_; ++i) {
+      text += fmt::format("    x = torch.{}({})\n", activation_,
+                          linear_script(fmt::format("layers.{}", i), "x"));
+    }
+    return text +
+           fmt::format("    return {}\n", linear_script(fmt::format("layers.{}", hidden_), "x"));
+  }
+
  private:
   std::string kind_;
   std::string activation_;

@@ -188,6 +188,34 @@ void Network::watch(const std::string& layer, const at::Tensor& output) {
   activity_.push_back(std::move(activity));
 }
 
+namespace {
+
+std::string in_script(std::string name) {
+  std::ranges::replace(name, '.', '_');
+  return "self." + name;
+}
+
+}  // namespace
+
+std::string Network::linear_script(const std::string& name, const std::string& x) const {
+  const std::string bias = has_tensor(name + ".bias") ? in_script(name + ".bias") : "None";
+  return fmt::format("torch.linear({}, {}, {})", x, in_script(name + ".weight"), bias);
+}
+
+std::string Network::convolution_script(const std::string& name, const std::string& x, int stride,
+                                        int padding) const {
+  const std::string bias = has_tensor(name + ".bias") ? in_script(name + ".bias") : "None";
+  return fmt::format("torch.conv2d({}, {}, {}, [{}, {}], [{}, {}])", x, in_script(name + ".weight"),
+                     bias, stride, stride, padding, padding);
+}
+
+std::string Network::batch_norm_script(const std::string& name, const std::string& x) const {
+  return fmt::format("torch.batch_norm({}, {}, {}, {}, {}, False, 0.0, {}, False)", x,
+                     in_script(name + ".weight"), in_script(name + ".bias"),
+                     in_script(name + ".running_mean"), in_script(name + ".running_var"),
+                     batch_norm_epsilon);
+}
+
 std::int64_t parameter_count(const Model& model) {
   std::int64_t count = 0;
   for (const NamedTensor& each : model.parameters()) {

@@ -31,6 +31,9 @@ class Network : public Model, public Builder {
   void advance_statistics(const BatchStatistics& statistics) override;
   void watch_activity(bool on) override { watches_activity_ = on; }
   std::vector<Activity> activity() const override { return activity_; }
+  /// forward() of evaluation in TorchScript, over tensors named with underscores for dots; empty
+  /// where it cannot be said.
+  virtual std::string script() const { return {}; }
 
   at::Tensor parameter(const std::string& name, at::IntArrayRef sizes, Start start) override;
   at::Tensor buffer(const std::string& name, at::IntArrayRef sizes, double value) override;
@@ -60,6 +63,12 @@ class Network : public Model, public Builder {
   at::Tensor relu(const std::string& layer, const at::Tensor& input);
   /// Any of relu, gelu, tanh.
   at::Tensor activate(const std::string& word, const std::string& layer, const at::Tensor& input);
+
+  // Pieces of script(): the call of a layer on `x`.
+  std::string linear_script(const std::string& name, const std::string& x) const;
+  std::string convolution_script(const std::string& name, const std::string& x, int stride,
+                                 int padding) const;
+  std::string batch_norm_script(const std::string& name, const std::string& x) const;
 
  private:
   void watch(const std::string& layer, const at::Tensor& output);

@@ -58,7 +58,48 @@ class ResNet final : public Network {
     return linear("fc", x.mean(at::IntArrayRef{2, 3}));
   }
 
+  std::string script() const override {
+    std::string text = "def forward(self, x):\n    x = x if x.dim() == 4 else x.unsqueeze(1)\n";
+    const std::string stem =
+        convolution_script("conv1", "x", has_small_stem_ ? 1 : 2, has_small_stem_ ? 1 : 3);
+    text += fmt::format("    x = torch.relu({})\n", batch_norm_script("bn1", stem));
+    text += has_small_stem_ ? "" : "    x = torch.max_pool2d(x, [3, 3], [2, 2], [1, 1])\n";
+    for (const Block& block : blocks_) {
+      text += script_of(block);
+    }
+    return text + fmt::format("    return {}\n", linear_script("fc", "torch.mean(x, [2, 3])"));
+  }
+
  private:
+  std::string pair_script(const std::string& block, int number, const std::string& x, int stride,
+                          int padding) const {
+    return batch_norm_script(
+        fmt::format("{}.bn{}", block, number),
+        convolution_script(fmt::format("{}.conv{}", block, number), x, stride, padding));
+  }
+
+  std::string script_of(const Block& block) const {
+    const std::string& name = block.name;
+    std::string text;
+    if (is_deep_) {
+      text =
+          fmt::format("    y = torch.relu({})\n    y = torch.relu({})\n    y = {}\n",
+                      pair_script(name, 1, "x", 1, 0), pair_script(name, 2, "y", block.stride, 1),
+                      pair_script(name, 3, "y", 1, 0));
+    } else {
+      text =
+          fmt::format("    y = torch.relu({})\n    y = {}\n",
+                      pair_script(name, 1, "x", block.stride, 1), pair_script(name, 2, "y", 1, 1));
+    }
+    if (block.projects) {
+      text += fmt::format(
+          "    x = {}\n",
+          batch_norm_script(name + ".downsample.1",
+                            convolution_script(name + ".downsample.0", "x", block.stride, 0)));
+    }
+    return text + "    x = torch.relu(y + x)\n";
+  }
+
   /// Kaiming, fan-out, as PyTorch's ResNets start.
   void add_kernel(const std::string& name, std::int64_t inputs, std::int64_t outputs, int kernel) {
     const double deviation = std::sqrt(2.0 / static_cast<double>(outputs * kernel * kernel));
