@@ -8,12 +8,23 @@ namespace {
 
 // Groups, in order: Run, Watch, Steer, Tools.
 constexpr std::array table{
+    Command{"Run", "train", "Train a job: here, in the Slurm allocation, or over hosts",
+            command_train},
+    Command{"Run", "run", "Run any program as N ranks", command_run},
+    Command{"Run", "submit", "Give a job to Slurm, as a script you can read", command_submit},
+    Command{"Run", "resume", "Run the stored command of a run again", command_resume},
+    Command{"Watch", "ls", "What has run and what runs", command_ls},
+    Command{"Watch", "show", "How a run went: states, metrics, lost work, checkpoints",
+            command_show},
+    Command{"Watch", "logs", "What its ranks print", command_logs},
+    Command{"Steer", "stop", "Ask a run to save and stop", command_stop},
     Command{"Tools", "checkpoint", "Verify checkpoints, export them to other formats",
             command_checkpoint},
     Command{"Tools", "convert", "Any data set as HDF5 that trains fastest, with checksums",
             command_convert},
     Command{"Tools", "doctor", "What this machine offers, and how to get what is missing",
             command_doctor},
+    Command{"", "attend", "", command_attend},  // not in the overview
 };
 
 }  // namespace

@@ -9,9 +9,18 @@
 
 namespace muster {
 
+int command_attend(const Arguments& arguments);  ///< what engines start beside each rank
 int command_checkpoint(const Arguments& arguments);
 int command_convert(const Arguments& arguments);
 int command_doctor(const Arguments& arguments);
+int command_logs(const Arguments& arguments);
+int command_ls(const Arguments& arguments);
+int command_resume(const Arguments& arguments);
+int command_run(const Arguments& arguments);
+int command_show(const Arguments& arguments);
+int command_stop(const Arguments& arguments);
+int command_submit(const Arguments& arguments);
+int command_train(const Arguments& arguments);
 
 std::span<const Command> commands();
 

@@ -127,6 +127,9 @@ std::string overview(std::span<const Command> commands) {
       bold("muster " + build_version()), bold("Usage"));
   std::string_view group;
   for (const auto& command : commands) {
+    if (command.group.empty()) {
+      continue;  // for programs of Muster, not for people
+    }
     if (command.group != group) {
       group = command.group;
       text += "\n" + bold(std::string(group)) + "\n";

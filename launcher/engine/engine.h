@@ -14,6 +14,7 @@
 
 #include "launcher/engine/process.h"
 #include "launcher/engine/resources.h"
+#include "runtime/base/error.h"
 #include "runtime/comm/control_page.h"
 
 namespace muster {
@@ -41,10 +42,11 @@ struct JobLaunch {
   int ranks = 1;
   std::vector<Host> hosts;  ///< empty: this machine
   std::vector<std::string> excluded_hosts;
-  int threads = 0;     ///< per rank; 0: divided
-  bool bind = false;   ///< pin each rank to its cores
-  Path directory;      ///< to run in; empty: here
-  Path log_directory;  ///< where attendants write (mpirun, srun): seen by all hosts
+  int threads = 0;       ///< per rank; 0: divided
+  bool bind = false;     ///< pin each rank to its cores
+  bool foreign = false;  ///< any program, that is told to stop by TERM
+  Path directory;        ///< to run in; empty: here
+  Path log_directory;    ///< where attendants write (mpirun, srun): seen by all hosts
   std::vector<std::string> engine_words;  ///< more words for srun or mpirun
 };
 
@@ -56,8 +58,13 @@ struct RankEvent {
   std::string text;  ///< the line
   Ended ended;
   std::string host;
-  std::string
-      cause;  ///< of `ended`: what the rank said about its failure to an attendant on its host
+  bool in_file = false;  ///< the line is in the rank's log already: an attendant wrote it
+  /// Of `ended`, where an attendant on the rank's host looked: what the rank left on its page.
+  std::string cause;
+  Fault fault = Fault::io;
+  std::uint64_t step = 0;
+  std::int64_t time_ns = 0;
+  std::string operation;
 };
 
 /// RankGroup: the ranks that one start made. Destroying it kills them and all that they started.

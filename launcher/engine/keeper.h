@@ -13,7 +13,7 @@ namespace muster::keeper {
 
 /// Keeper to owner.
 struct Message {
-  enum class Kind : std::int32_t { started, exec_failed, ended } kind{};
+  enum class Kind : std::int32_t { started, exec_failed, ended, lost } kind{};
   std::int32_t value = 0;  ///< pid, errno, wait status
   std::int64_t peak_bytes = 0;
 };

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 
 #include "launcher/engine/engine.h"
 #include "launcher/engine/line_reader.h"
@@ -77,10 +76,6 @@ class LocalGroup final : public RankGroup {
   void collect(int index, std::vector<RankEvent>& events) {
     auto& rank = ranks_[static_cast<std::size_t>(index)];
     const auto ended = rank.reported ? std::nullopt : rank.process.poll();
-    if (ended && ended->signal() == SIGKILL) {
-      kill_adopted_orphans();  // a keeper that was killed could not tidy up: what it had adopted is
-                               // ours now
-    }
     hand_over(rank.output, RankEvent::Kind::output, index, events);
     hand_over(rank.error, RankEvent::Kind::error_output, index, events);
     if (ended) {

@@ -42,17 +42,17 @@ std::vector<const char*> pointers(const std::vector<std::string>& texts) {
   return result;
 }
 
-std::optional<keeper::Message> receive(int link, int flags) {
+/// Nothing: not now. A message of kind `lost`: the keeper was killed.
+std::optional<keeper::Message> receive(int link) {
   keeper::Message message;
-  const auto got = ::recv(link, &message, sizeof message, flags);
+  const auto got = ::recv(link, &message, sizeof message, MSG_DONTWAIT);
   if (got == static_cast<ssize_t>(sizeof message)) {
     return message;
   }
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
     return std::nullopt;
   }
-  // The keeper was killed: the program went with it, by the parent-death signal.
-  return keeper::Message{keeper::Message::Kind::ended, SIGKILL, 0};
+  return keeper::Message{keeper::Message::Kind::lost, SIGKILL, 0};
 }
 
 }  // namespace
@@ -127,7 +127,7 @@ Process Process::start(const ProcessSpec& spec) {
 
 std::optional<Ended> Process::poll() {
   while (!ended_ && link_) {
-    const auto message = receive(link_.get(), MSG_DONTWAIT);
+    const auto message = receive(link_.get());
     if (!message) {
       return std::nullopt;
     }
@@ -140,6 +140,13 @@ std::optional<Ended> Process::poll() {
         break;
       case keeper::Message::Kind::exec_failed:
         exec_error_ = message->value;
+        break;
+      case keeper::Message::Kind::lost:
+        // The program went with its keeper, by the parent-death signal. What it had started comes
+        // to us, but only once the keeper is wholly gone.
+        reap();
+        kill_adopted_orphans();
+        ended_ = Ended{message->value, exec_error_, 0};
         break;
       case keeper::Message::Kind::ended:
         ended_ = Ended{message->value, exec_error_, message->peak_bytes};
@@ -177,8 +184,7 @@ void Process::kill_tree() noexcept {
   signal(0);
 }
 
-void Process::close() noexcept {
-  link_.reset();  // the keeper takes this as the order to end everything
+void Process::reap() noexcept {
   if (keeper_ > 0) {
     while (::waitpid(keeper_, nullptr, 0) < 0 && errno == EINTR) {
     }
@@ -186,6 +192,11 @@ void Process::close() noexcept {
     keepers().pids.erase(keeper_);
     keeper_ = -1;
   }
+}
+
+void Process::close() noexcept {
+  link_.reset();  // the keeper takes this as the order to end everything
+  reap();
 }
 
 Process::Process(Process&& other) noexcept {
@@ -211,12 +222,16 @@ Process::~Process() {
 int kill_adopted_orphans() noexcept {
   int killed = 0;
   const std::lock_guard lock(keepers().mutex);
-  for (const pid_t child : keeper::children_of(::getpid())) {
-    if (!keepers().pids.contains(child)) {
-      keeper::kill_below(child);
-      ::kill(child, SIGKILL);
-      ::waitpid(child, nullptr, 0);
-      ++killed;
+  for (bool any = true; any;) {  // the death of one may bring us its children
+    any = false;
+    for (const pid_t child : keeper::children_of(::getpid())) {
+      if (!keepers().pids.contains(child)) {
+        keeper::kill_below(child);
+        ::kill(child, SIGKILL);
+        ::waitpid(child, nullptr, 0);
+        ++killed;
+        any = true;
+      }
     }
   }
   return killed;

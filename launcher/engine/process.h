@@ -8,17 +8,15 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "runtime/base/file_system.h"
 #include "runtime/base/handle.h"
+#include "runtime/comm/launch_context.h"
 
 namespace muster {
-
-using Environment = std::map<std::string, std::string>;
 
 struct ProcessSpec {
   std::vector<std::string> command{};  ///< found in PATH when it has no slash
@@ -64,6 +62,7 @@ class Process {
  private:
   Process() = default;
   void close() noexcept;
+  void reap() noexcept;
   Descriptor link_;
   pid_t keeper_ = -1;
   pid_t pid_ = -1;
@@ -71,8 +70,8 @@ class Process {
   std::optional<Ended> ended_;
 };
 
-/// Kills children of this process that it did not start itself: what a keeper would have adopted
-/// had it not been killed. Returns how many there were.
+/// Kills children of this process that it did not start through Process: what a keeper would have
+/// adopted had it not been killed. Returns how many there were.
 int kill_adopted_orphans() noexcept;
 
 }  // namespace muster

@@ -115,7 +115,7 @@ void ProgramTrial::start_rank(const ProgramTrialPlan& plan, const ProgramTrialSe
   ProcessSpec spec;
   spec.command = command_line(job_);
   spec.directory = plan.directory;
-  spec.environment = plan.environment;
+  spec.environment = {plan.environment.begin(), plan.environment.end()};
   for (auto& [name, value] : program_environment(job_)) {
     spec.environment[name] = value;
   }

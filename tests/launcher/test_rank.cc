@@ -18,30 +18,20 @@
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/file_system.h"
 #include "runtime/base/stop_signals.h"
-#include "runtime/base/text.h"
 #include "runtime/comm/control_page.h"
+#include "runtime/comm/launch_context.h"
 
 namespace {
 
 using namespace muster;
 
-std::map<std::string, std::string> launch_words() {
-  std::map<std::string, std::string> result;
-  const char* text = std::getenv("MUSTER_LAUNCH");
-  for (const auto& word :
-       words(text == nullptr ? "rank=0 size=1 local_rank=0 local_size=1" : text)) {
-    const auto parts = split(word, '=');
-    result[parts.at(0)] = parts.at(1);
-  }
-  return result;
-}
-
 struct Rank {
   std::map<std::string, std::string> options;
   int rank = 0;
-  int size = 1;
+  int place = 0;    ///< on the page
+  int meeting = 1;  ///< ranks that share the page: those of another launcher count each for itself
   std::optional<ControlPage> page;
-  Path checkpoint;
+  Path checkpoints;
   std::uint64_t step = 0;
 
   long number(const std::string& name, long fallback) const {
@@ -49,28 +39,41 @@ struct Rank {
     return found == options.end() ? fallback : std::stol(found->second);
   }
 
+  /// checkpoints/step-00000020/counter: the newest counts.
   void load() {
-    if (const auto text = read_file_if_there(checkpoint)) {
-      step = static_cast<std::uint64_t>(std::stoull(*text));
+    const auto names = posix_file_system().list(checkpoints);
+    if (!names.empty()) {
+      step = static_cast<std::uint64_t>(
+          std::stoull(read_file(checkpoints / names.back() / "counter")));
+      slot().step = step;
       fmt::print("resumed at step {}\n", step);
     }
   }
 
   void save() {
-    if (rank == 0) {
-      write_file_durably(checkpoint, std::to_string(step));
-      page->header().last_checkpoint_step = step;
-      page->header().last_checkpoint_ns = monotonic_ns();
+    if (rank != 0) {
+      return;
     }
+    const auto directory = checkpoints / fmt::format("step-{:08}", step);
+    posix_file_system().make_directory(directory.string() + ".new");
+    write_file_durably(directory.string() + ".new/counter", std::to_string(step));
+    posix_file_system().remove(directory);
+    posix_file_system().rename(directory.string() + ".new", directory);
+    page->header().last_checkpoint_step = step;
+    page->header().last_checkpoint_ns = monotonic_ns();
   }
 
-  RankSlot& slot() { return page->slot(rank); }
+  RankSlot& slot() { return page->slot(place); }
 
   void meet() {
     const FlightScope scope(&slot(), "meet", 8);
     slot().phase = Phase::exchange;
-    for (int other = 0; other < size; ++other) {
-      while (page->slot(other).step < step && page->header().aborted == 0) {
+    for (int other = 0; other < meeting; ++other) {
+      while (page->slot(other).step < step) {
+        if (page->header().aborted != 0) {
+          throw Error(Fault::communication,
+                      fmt::format("rank {} has left", page->header().aborted - 1));
+        }
         std::this_thread::sleep_for(std::chrono::microseconds(100));
       }
     }
@@ -131,7 +134,7 @@ struct Rank {
         misbehave(options.at("--how"));
       }
       auto& header = page->header();
-      if (rank == 0 && header.notice != Notice::none &&
+      if (place == 0 && header.notice != Notice::none &&
           header.stop_after_step == ~std::uint64_t{0} && !ignores) {
         header.stop_after_step = step + 1;
       }
@@ -162,13 +165,14 @@ int main(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     rank.options[argv[i]] = argv[i + 1];
   }
-  const auto launch = launch_words();
-  rank.rank = std::stoi(launch.at("rank"));
-  rank.size = std::stoi(launch.at("size"));
-  rank.page =
-      launch.contains("control") ? ControlPage::open(launch.at("control")) : ControlPage::create(1);
+  const auto launch = launch_context(process_environment());
+  rank.rank = launch.rank;
+  const bool shared = !launch.control.empty();
+  rank.place = shared ? launch.rank : 0;
+  rank.meeting = shared ? launch.size : 1;
+  rank.page = shared ? ControlPage::open(launch.control) : ControlPage::create(1);
   const char* directory = std::getenv("MUSTER_CHECKPOINT_DIR");
-  rank.checkpoint = Path(directory == nullptr ? "." : directory) / "counter";
+  rank.checkpoints = directory == nullptr ? "checkpoints" : directory;
   const StopSignals signals([&rank](int signal) {
     auto none = Notice::none;
     if (signal == SIGCONT) {

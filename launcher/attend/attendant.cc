@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/attend/attendant.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <memory>
+
+#include "launcher/engine/end_record.h"
+#include "launcher/engine/keeper.h"
+#include "launcher/engine/line_reader.h"
+#include "launcher/engine/process.h"
+#include "launcher/engine/resources.h"
+#include "launcher/engine/slurm_environment.h"
+#include "launcher/program/program_job.h"
+#include "launcher/supervise/fault_report.h"
+#include "launcher/supervise/hang_watch.h"
+#include "launcher/supervise/run_directory.h"
+#include "launcher/supervise/stack_dumps.h"
+#include "runtime/base/exit_codes.h"
+#include "runtime/base/log.h"
+#include "runtime/base/stop_signals.h"
+#include "runtime/base/text.h"
+#include "runtime/comm/control_page.h"
+#include "runtime/comm/launch_context.h"
+
+namespace muster {
+namespace {
+
+/// The page that the ranks of this host made for themselves, found among the rank's open files.
+std::unique_ptr<ControlPage> find_page(pid_t rank) {
+  const Path folder = fmt::format("/proc/{}/fd", rank);
+  for (const auto& name : posix_file_system().list(folder)) {
+    std::error_code code;
+    const auto target = std::filesystem::read_symlink(folder / name, code);
+    if (!code && target.string().find("muster-control") != std::string::npos) {
+      return std::make_unique<ControlPage>(ControlPage::open((folder / name).string()));
+    }
+  }
+  return nullptr;
+}
+
+std::int64_t wall_ns() {
+  return std::chrono::system_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+}
+
+/// Under PMIx the environment has it only as Slurm writes it: "2(x3),1", by node.
+int local_size_of(const LaunchContext& context, const Environment& environment) {
+  const auto counts = environment.find("SLURM_STEP_TASKS_PER_NODE");
+  const auto node = environment.find("SLURM_NODEID");
+  if (context.local_size > 0 || counts == environment.end() || node == environment.end()) {
+    return context.local_size;
+  }
+  const auto all = expand_counts(counts->second);
+  const auto index = static_cast<std::size_t>(parse_int(node->second).value_or(0));
+  return index < all.size() ? all[index] : 1;
+}
+
+class Attendant {
+ public:
+  explicit Attendant(const AttendantOptions& options)
+      : options_(options),
+        context_(launch_context(process_environment())),
+        log_(posix_file_system().open(options.logs / fmt::format("rank-{}.log", context_.rank),
+                                      OpenMode::append)) {}
+
+  int run() {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a launcher that is killed takes its ranks with it
+    const Descriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    std::atomic<int> signalled{0};
+    const StopSignals signals([&](int signal) {
+      signalled = signal;
+      const std::uint64_t one = 1;
+      [[maybe_unused]] const auto put = ::write(wake.get(), &one, sizeof one);
+    });
+    start();
+    while (!ended_) {
+      std::array<pollfd, 4> waits{{{process_->descriptor(), POLLIN, 0},
+                                   {output_->descriptor(), POLLIN, 0},
+                                   {error_->descriptor(), POLLIN, 0},
+                                   {wake.get(), POLLIN, 0}}};
+      ::poll(waits.data(), waits.size(), 200);
+      std::uint64_t count = 0;
+      [[maybe_unused]] const auto got = ::read(wake.get(), &count, sizeof count);
+      pass_on(signalled.exchange(0));
+      pass_on(told_by_file());
+      watch();
+      ended_ = process_->poll();
+      keep_log();
+    }
+    return note_the_end();
+  }
+
+ private:
+  void start() {
+    Pipe output = output_pipe();
+    Pipe error = output_pipe();
+    ProcessSpec spec;
+    spec.command = options_.command;
+    spec.environment = process_environment();
+    spec.environment["MUSTER_ATTENDED"] = "1";  // the rank leaves the run's files to the supervisor
+    const int local_size = std::max(local_size_of(context_, spec.environment), 1);
+    const auto shares = divide(this_machine(), local_size, options_.threads);
+    const auto& share = shares.at(static_cast<std::size_t>(context_.local_rank % local_size));
+    spec.environment.try_emplace("OMP_NUM_THREADS", std::to_string(share.threads));
+    if (options_.foreign) {
+      const auto& master = spec.environment["MASTER_ADDR"];
+      const auto port =
+          static_cast<int>(parse_int(spec.environment["MASTER_PORT"]).value_or(29500));
+      for (auto& [variable, value] : rendezvous_environment(
+               context_.rank, context_.size, context_.local_rank, local_size, master, port)) {
+        spec.environment[variable] = value;
+      }
+    }
+    if (!share.gpus.empty()) {
+      spec.environment["CUDA_VISIBLE_DEVICES"] = join(share.gpus, ",");
+    }
+    spec.output = output.theirs.get();
+    spec.error = error.theirs.get();
+    output_ = std::make_unique<LineReader>(std::move(output.ours));
+    error_ = std::make_unique<LineReader>(std::move(error.ours));
+    process_ = std::make_unique<Process>(Process::start(spec));
+  }
+
+  void keep_log() {
+    std::vector<std::string> lines;
+    output_->read(lines);
+    error_->read(lines);
+    for (const auto& line : lines) {
+      log_->append(as_bytes(line + "\n"));
+    }
+  }
+
+  void pass_on(int signal) {
+    if (signal == 0) {
+      return;
+    }
+    process_->signal(options_.foreign && signal == SIGUSR1 ? SIGTERM : signal);
+  }
+
+  /// What the supervisor asks for through the run's directory, once.
+  int told_by_file() {
+    const auto text = told_ ? std::nullopt : read_file_if_there(signal_file(options_.logs));
+    told_ = told_ || text.has_value();
+    return static_cast<int>(parse_int(trim(text.value_or("0"))).value_or(0));
+  }
+
+  void watch() {
+    const auto now = std::chrono::steady_clock::now();
+    if (options_.foreign || now < next_look_ || !hang_.empty()) {
+      return;
+    }
+    next_look_ = now + std::chrono::milliseconds(250);
+    if (!page_) {
+      page_ = find_page(process_->pid());
+      hangs_ = page_ ? std::make_unique<HangWatch>(page_->slots(), options_.hang_after) : nullptr;
+      return;
+    }
+    const std::vector<bool> alive(static_cast<std::size_t>(page_->slots()), true);
+    const auto hang = hangs_->tick(*page_, alive, now);
+    if (hang && page_->slot(hang->local_rank).global_rank ==
+                    context_.rank) {  // each attendant acts on its own rank only
+      hang_ = hang->text;
+      write_file_atomically(options_.logs / fmt::format("stacks-rank-{}.txt", context_.rank),
+                            hang_ + "\n\n" + stacks());
+      process_->kill_tree();
+    }
+  }
+
+  std::string stacks() {
+    std::vector<pid_t> pids;
+    for (int slot = 0; slot < page_->slots(); ++slot) {
+      pids.push_back(page_->slot(slot).pid);
+    }
+    return stack_dumps(pids);
+  }
+
+  RankSlot* slot() {
+    for (int i = 0; page_ && i < page_->slots(); ++i) {
+      if (page_->slot(i).global_rank == context_.rank && page_->slot(i).pid != 0) {
+        return &page_->slot(i);
+      }
+    }
+    return nullptr;
+  }
+
+  int note_the_end() {
+    keep_log();
+    const auto fault = fault_of_rank(context_.rank, slot(), ended_, monotonic_ns());
+    RankEvent event;
+    event.kind = RankEvent::Kind::ended;
+    event.rank = context_.rank;
+    event.ended = *ended_;
+    event.host = this_host();
+    event.step = fault.step;
+    event.operation = fault.operation;
+    event.fault = fault.fault;
+    event.cause = !hang_.empty() ? hang_ : fault.recorded ? fault.text : "";
+    event.time_ns = wall_ns() - (monotonic_ns() - fault.time_ns);
+    write_end_record(options_.logs, event);
+    const auto code = ended_->code();
+    const bool in_order =
+        code == exit_finished || code == exit_saved || code == exit_unsaved || code == exit_stopped;
+    return in_order ? 0 : code.value_or(128 + ended_->signal().value_or(0));
+  }
+
+  const AttendantOptions& options_;
+  LaunchContext context_;
+  std::unique_ptr<File> log_;
+  std::unique_ptr<LineReader> output_;
+  std::unique_ptr<LineReader> error_;
+  std::unique_ptr<Process> process_;
+  std::unique_ptr<ControlPage> page_;
+  std::unique_ptr<HangWatch> hangs_;
+  std::chrono::steady_clock::time_point next_look_{};
+  std::string hang_;
+  bool told_ = false;
+  std::optional<Ended> ended_;
+};
+
+}  // namespace
+
+int attend(const AttendantOptions& options) {
+  return within(
+      fmt::format("attending {} on {}",
+                  options.command.empty() ? "nothing" : options.command.front(), this_host()),
+      [&] { return Attendant(options).run(); });
+}
+
+}  // namespace muster

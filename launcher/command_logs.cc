@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <optional>
+#include <thread>
+
+#include "launcher/commands.h"
+#include "launcher/job/find_job.h"
+#include "runtime/base/error.h"
+#include "runtime/base/exit_codes.h"
+#include "runtime/base/text.h"
+#include "runtime/config/load.h"
+
+namespace muster {
+namespace {
+
+const CommandHelp help{.usage = "muster logs NAME [--rank K] [--follow] [--lines N]",
+                       .about =
+                           "Shows what the ranks of a run have printed: all of them with rank and "
+                           "time, or one rank alone. With --follow "
+                           "it goes on until the run ends or Ctrl-C.",
+                       .examples = {{"muster logs digits --follow --rank 1", "as it comes"},
+                                    {"muster logs digits --lines 20", "the end of it"}}};
+
+class Shown {
+ public:
+  explicit Shown(Path path) : path_(std::move(path)) {}
+
+  /// What is new since the last call, to stdout.
+  void more() {
+    if (!posix_file_system().exists(path_)) {
+      return;
+    }
+    auto file = posix_file_system().open(path_, OpenMode::read);
+    std::string text(64 * 1024, '\0');
+    while (const auto got = file->read_at(place_, std::as_writable_bytes(std::span(text)))) {
+      std::fwrite(text.data(), 1, got, stdout);
+      place_ += got;
+    }
+    std::fflush(stdout);
+  }
+
+  /// Goes to where the last `lines` lines begin.
+  void skip_to_last(int lines) {
+    const auto text = read_file_if_there(path_).value_or("");
+    std::size_t from = text.size();
+    for (int found = 0; from > 0; --from) {
+      if (text[from - 1] == '\n' && from != text.size() && ++found == lines) {
+        break;
+      }
+    }
+    place_ = lines == 0 ? text.size() : from;
+  }
+
+ private:
+  Path path_;
+  std::uint64_t place_ = 0;
+};
+
+}  // namespace
+
+int command_logs(const Arguments& arguments) {
+  Keys keys;
+  bool follow = false;
+  std::optional<int> rank;
+  std::optional<int> lines;
+  std::string runs = "runs";
+  keys.add("rank", rank, "One rank instead of all").at_least(0).only_on_command_line();
+  keys.add("follow", follow, "Go on until the run ends").only_on_command_line();
+  keys.add("lines", lines, "Only the last so many").at_least(0).only_on_command_line();
+  keys.add("runs", runs, "Directory of all runs").only_on_command_line().placeholder("DIR");
+  const auto line = take_command_line(keys, arguments, help);
+  if (!line) {
+    return exit_finished;
+  }
+  load(keys, {{}, {}, line->options});
+  if (line->words.size() != 1) {
+    throw Error(Fault::bad_input,
+                "it takes the name of one run: muster logs NAME (muster ls lists them)");
+  }
+  const auto found = find_job(line->words.front(), {runs});
+  const RunFiles files{found.root};
+  const Path path = rank ? files.rank_log(*rank) : files.merged_log();
+  const bool running = is_owned(found.root, std::chrono::system_clock::now());
+  if (!posix_file_system().exists(path) && !(follow && running)) {
+    throw Error(Fault::bad_input,
+                rank ? fmt::format("{} has no log of rank {}; there are: {}", found.name, *rank,
+                                   join(posix_file_system().list(files.logs()), " "))
+                     : fmt::format("{} has printed nothing yet", found.name));
+  }
+  Shown shown(path);
+  if (lines) {
+    shown.skip_to_last(*lines);
+  }
+  shown.more();
+  while (follow && is_owned(found.root, std::chrono::system_clock::now())) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    shown.more();
+  }
+  shown.more();
+  return exit_finished;
+}
+
+}  // namespace muster

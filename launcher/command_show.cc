@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include "launcher/commands.h"
+#include "launcher/job/find_job.h"
+#include "launcher/job/run_table.h"
+#include "runtime/base/error.h"
+#include "runtime/base/exit_codes.h"
+#include "runtime/checkpoint/checkpoint_store.h"
+#include "runtime/config/load.h"
+
+namespace muster {
+namespace {
+
+const CommandHelp help{.usage = "muster show NAME [--json]",
+                       .about =
+                           "How a run went: its state and every change of it, metrics, restarts, "
+                           "lost work and the share of time that "
+                           "was useful, its checkpoints and whether they can be trusted.",
+                       .examples = {{"muster show digits", "for people"},
+                                    {"muster show digits --json", "for programs"}}};
+
+std::vector<ShownCheckpoint> checkpoints_of(const Path& root) {
+  std::vector<ShownCheckpoint> shown;
+  for (const auto& entry : CheckpointStore(root / "checkpoints").list()) {
+    shown.push_back({static_cast<std::uint64_t>(entry.step), entry.bytes, entry.is_valid,
+                     entry.path.string(), entry.created, entry.problem});
+  }
+  return shown;
+}
+
+}  // namespace
+
+int show_run(const FoundJob& job, bool json) {
+  const auto row = row_of(job, std::chrono::system_clock::now());
+  const auto checkpoints = checkpoints_of(job.root);
+  fmt::print("{}", json ? run_json(row, checkpoints) : run_text(row, checkpoints));
+  return exit_finished;
+}
+
+int command_show(const Arguments& arguments) {
+  Keys keys;
+  bool json = false;
+  std::string runs = "runs";
+  keys.add("json", json, "One JSON object").only_on_command_line();
+  keys.add("runs", runs, "Directory of all runs").only_on_command_line().placeholder("DIR");
+  const auto line = take_command_line(keys, arguments, help);
+  if (!line) {
+    return exit_finished;
+  }
+  load(keys, {{}, {}, line->options});
+  if (line->words.size() != 1) {
+    throw Error(Fault::bad_input, "it takes one name: muster show NAME (muster ls lists them)");
+  }
+  return show_run(find_job(line->words.front(), {runs}), json);
+}
+
+}  // namespace muster

@@ -1,0 +1,22 @@
+/// EndRecord: how a rank on another host ended, in a file beside its log. Exit codes get lost under
+/// srun and mpirun; this does not. Written by the rank's attendant (launcher/attend), read by the
+/// group that started it.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+
+#include "launcher/engine/engine.h"
+
+namespace muster {
+
+Path end_record_path(const Path& log_directory, int rank);
+/// `event` of kind ended, with time_ns of the wall clock, by which records of several hosts are
+/// ordered.
+void write_end_record(const Path& log_directory, const RankEvent& event);
+std::optional<RankEvent> read_end_record(const Path& log_directory, int rank);
+/// The file through which a group tells attendants to pass a signal on; its text is the signal's
+/// number.
+Path signal_file(const Path& log_directory);
+
+}  // namespace muster

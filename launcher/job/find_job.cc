@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/job/find_job.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+
+#include <optional>
+
+#include "runtime/base/error.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+std::optional<FoundJob> job_at(const Path& root) {
+  auto& files = posix_file_system();
+  const std::string name =
+      (root.filename().empty() ? root.parent_path() : root).filename().string();
+  if (files.exists(root / "sweep.ini") || files.exists(root / "journal")) {
+    return FoundJob{JobKind::sweep, root, name};
+  }
+  if (files.exists(root / "status.json") || files.exists(root / "config.ini")) {
+    return FoundJob{JobKind::run, root, name};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+FoundJob find_job(const std::string& name, const JobRoots& roots) {
+  for (const Path& candidate : {roots.runs / name, roots.sweeps / name, Path(name)}) {
+    if (auto job = job_at(candidate)) {
+      return *job;
+    }
+  }
+  std::vector<std::string> known;
+  for (const auto& job : all_jobs(roots)) {
+    known.push_back(job.name);
+  }
+  const auto near = nearest(name, known);
+  throw Error(Fault::bad_input, fmt::format("there is no run or sweep '{}' in {} or {}{}", name,
+                                            roots.runs.string(), roots.sweeps.string(),
+                                            near ? fmt::format(" (did you mean '{}'?)", *near)
+                                            : known.empty() ? "; nothing has run here yet"
+                                                            : "; 'muster ls' lists them"));
+}
+
+std::vector<FoundJob> all_jobs(const JobRoots& roots) {
+  std::vector<FoundJob> jobs;
+  for (const Path& root : {roots.runs, roots.sweeps}) {
+    for (const auto& name : posix_file_system().list(root)) {
+      if (auto job = job_at(root / name)) {
+        jobs.push_back(std::move(*job));
+      }
+    }
+  }
+  return jobs;
+}
+
+bool is_owned(const Path& root, WallTime now) {
+  const auto owner = owner_of(root / "lock");
+  if (!owner) {
+    return false;
+  }
+  if (owner->host == this_host()) {
+    const Descriptor file(::open((root / "lock").c_str(), O_RDONLY | O_CLOEXEC));
+    return file && ::flock(file.get(), LOCK_SH | LOCK_NB) != 0;
+  }
+  const auto seconds =
+      std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
+  return seconds - owner->beat < RunLock::stale_after.count();
+}
+
+}  // namespace muster

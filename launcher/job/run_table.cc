@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/job/run_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "runtime/base/error.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string human_seconds(double seconds) {
+  return human_duration(
+      std::chrono::duration_cast<Nanoseconds>(std::chrono::duration<double>(seconds)));
+}
+
+Json json_of(const RunRow& row) {
+  const auto& status = row.status;
+  return {{"name", row.job.name},
+          {"kind", row.job.kind == JobKind::sweep ? "sweep" : "run"},
+          {"state", row.state},
+          {"step", status.step},
+          {"epoch", status.epoch ? Json(*status.epoch) : Json()},
+          {"metrics", status.metrics},
+          {"restarts", status.restarts},
+          {"lost_seconds", status.lost_seconds}};
+}
+
+std::string metrics_text(const JobStatus& status, std::size_t most) {
+  std::vector<std::string> parts;
+  for (const auto& [name, value] : status.metrics) {
+    if (parts.size() < most) {
+      parts.push_back(fmt::format("{} {:.4g}", name, value));
+    }
+  }
+  return join(parts, ", ");
+}
+
+}  // namespace
+
+RunRow row_of(const FoundJob& job, WallTime now) {
+  RunRow row{job, {}, "?"};
+  row.status.name = job.name;
+  if (const auto text = read_file_if_there(job.root / "status.json")) {
+    try {
+      row.status = status_from_json(*text, (job.root / "status.json").string());
+      row.state = row.status.state();
+    } catch (const Error&) {  // a damaged status hides no other run from the list
+      row.state = "Unreadable";
+      return row;
+    }
+  }
+  const bool should_run = !row.status.ended() && !row.status.exit_code &&
+                          row.state != state::pending && !row.status.transitions.empty();
+  if (should_run && !is_owned(job.root, now)) {
+    row.state = "Lost";
+  }
+  return row;
+}
+
+std::string rows_text(const std::vector<RunRow>& rows) {
+  if (rows.empty()) {
+    return "nothing has run here yet\n";
+  }
+  std::size_t width = 4;
+  for (const auto& row : rows) {
+    width = std::max(width, row.job.name.size());
+  }
+  std::string text = fmt::format("{:<{}}  {:<18}  {:>9}  {:>7}  {:>8}  {:<16}  {}\n", "NAME", width,
+                                 "STATE", "STEP", "EPOCH", "RESTARTS", "WHERE", "METRICS");
+  for (const auto& row : rows) {
+    const auto& status = row.status;
+    const std::string where = status.slurm_job.empty() ? status.host : "job " + status.slurm_job;
+    text += fmt::format("{:<{}}  {:<18}  {:>9}  {:>7}  {:>8}  {:<16}  {}\n", row.job.name, width,
+                        row.job.kind == JobKind::sweep ? "sweep" : row.state, status.step,
+                        status.epoch ? fmt::format("{:.4g}", *status.epoch) : "-", status.restarts,
+                        where, metrics_text(status, 3));
+  }
+  return text;
+}
+
+std::string rows_json(const std::vector<RunRow>& rows) {
+  std::string text;
+  for (const auto& row : rows) {
+    text += json_of(row).dump() + "\n";
+  }
+  return text;
+}
+
+std::string run_json(const RunRow& row, const std::vector<ShownCheckpoint>& checkpoints) {
+  Json json = json_of(row);
+  json["checkpoints"] = Json::array();
+  for (const auto& one : checkpoints) {
+    json["checkpoints"].push_back(
+        {{"step", one.step}, {"bytes", one.bytes}, {"valid", one.valid}, {"path", one.path}});
+  }
+  json["run_seconds"] = row.status.run_seconds;
+  json["useful_share"] = row.status.useful_share();
+  json["ranks"] = row.status.ranks;
+  json["engine"] = row.status.engine;
+  json["exit_code"] = row.status.exit_code ? Json(*row.status.exit_code) : Json();
+  json["failure"] = row.status.failure;
+  json["transitions"] = Json::parse(to_json(row.status))["transitions"];
+  return json.dump(2) + "\n";
+}
+
+std::string run_text(const RunRow& row, const std::vector<ShownCheckpoint>& checkpoints) {
+  const auto& status = row.status;
+  std::string text = fmt::format("{}: {}\n", row.job.name, row.state);
+  text +=
+      fmt::format("  step {}{}, {} ranks by engine {}{}\n", status.step,
+                  status.epoch ? fmt::format(" (epoch {:.4g})", *status.epoch) : "", status.ranks,
+                  status.engine, status.slurm_job.empty() ? "" : ", Slurm job " + status.slurm_job);
+  if (!status.metrics.empty()) {
+    text += "  " + metrics_text(status, 12) + "\n";
+  }
+  text += fmt::format(
+      "  {} restarts; ran {}, of which {} lost to starts and repeated work: {:.1f} % useful\n",
+      status.restarts, human_seconds(status.run_seconds), human_seconds(status.lost_seconds),
+      100 * status.useful_share());
+  if (!status.excluded_hosts.empty()) {
+    text += "  left out after repeated failures: " + join(status.excluded_hosts, ", ") + "\n";
+  }
+  if (!status.failure.empty()) {
+    text += fmt::format("  failure: {} (more in {})\n", status.failure,
+                        (row.job.root / "failure").string());
+  }
+  text += "\nStates\n";
+  for (const auto& one : status.transitions) {
+    text += fmt::format("  {}  {:<18}  {}\n", one.start, one.status, one.message);
+  }
+  text += checkpoints.empty() ? "\nNo checkpoints\n" : "\nCheckpoints\n";
+  for (const auto& one : checkpoints) {
+    text += fmt::format("  step {:>9}  {:>9}  {}  {}\n", one.step,
+                        human_bytes(static_cast<double>(one.bytes)), one.created,
+                        one.valid ? "valid" : "NOT VALID: " + one.problem);
+  }
+  return text;
+}
+
+}  // namespace muster

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/supervise/fault_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <csignal>
+#include <tuple>
+
+#include "launcher/supervise/hang_watch.h"
+#include "runtime/base/exit_codes.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+namespace {
+
+/// 0: a cause; 1: blames another rank; 2: was ended by us.
+int rank_of_blame(const RankFault& fault) {
+  if (fault.killed_by_us) {
+    return 2;
+  }
+  const bool blames =
+      fault.recorded && (fault.fault == Fault::communication || fault.fault == Fault::cancelled);
+  return blames ? 1 : 0;
+}
+
+}  // namespace
+
+std::optional<FaultReport> first_fault(std::vector<RankFault> faults) {
+  if (faults.empty()) {
+    return std::nullopt;
+  }
+  const auto first = std::ranges::min_element(faults, {}, [](const RankFault& fault) {
+    return std::tuple(rank_of_blame(fault), fault.time_ns, fault.rank);
+  });
+  return FaultReport{*first, static_cast<int>(faults.size()) - 1};
+}
+
+RankFault fault_of_rank(int rank, RankSlot* slot, const std::optional<Ended>& ended,
+                        std::int64_t seen_ns) {
+  RankFault fault;
+  fault.rank = rank;
+  fault.ended = ended;
+  fault.time_ns = seen_ns;
+  if (slot != nullptr) {
+    fault.step = slot->step;
+    fault.operation = last_operation(*slot).value_or("");
+    if (slot->failed.load(std::memory_order_acquire) != 0) {
+      fault.recorded = true;
+      fault.time_ns = slot->failed_ns;
+      fault.fault = static_cast<Fault>(slot->fault.load());
+      fault.text = slot->error.data();
+    }
+  }
+  if (!fault.recorded && ended) {
+    fault.text = ended->text();
+    fault.fault =
+        ended->code() == exit_usage || ended->exec_error != 0 ? Fault::bad_input : Fault::io;
+  }
+  return fault;
+}
+
+std::string FaultReport::sentence() const {
+  std::string text = fmt::format("rank {}", first.rank);
+  if (!first.host.empty()) {
+    text += " on " + first.host;
+  }
+  const std::string what = first.text.substr(0, first.text.find('\n'));
+  text += first.recorded ? ": " + what : " " + what;
+  if (first.step > 0) {
+    text += fmt::format(", at step {}", first.step);
+  }
+  if (!first.operation.empty()) {
+    text += fmt::format(", last operation {}", first.operation);
+  }
+  if (consequences > 0) {
+    text += fmt::format(" ({} more rank{} failed in consequence)", consequences,
+                        consequences == 1 ? "" : "s");
+  }
+  return text;
+}
+
+std::string FaultReport::file_text(std::span<const std::string> last_lines,
+                                   const std::string& remedy) const {
+  std::string text = sentence() + "\n";
+  if (first.text.find('\n') != std::string::npos) {
+    text += "\n" + first.text + "\n";
+  }
+  if (first.recorded && first.ended) {
+    text += fmt::format("\nThe rank {}.\n", first.ended->text());
+  }
+  text += "\n" + remedy + "\n";
+  if (!last_lines.empty()) {
+    text += fmt::format("\nThe last lines of rank {}:\n", first.rank);
+    for (const auto& line : last_lines) {
+      text += "  " + line + "\n";
+    }
+  }
+  return text;
+}
+
+std::string remedy_for(const FaultReport& report, const std::string& log_file) {
+  const auto& first = report.first;
+  if (first.fault == Fault::bad_input) {
+    return "What to do: correct the configuration or the command, and run the same command again.";
+  }
+  const auto signal = first.ended ? first.ended->signal() : std::nullopt;
+  if (signal == SIGKILL) {
+    return "What to do: somebody killed it; if it was the kernel for want of memory (dmesg says "
+           "so), use fewer ranks or a smaller batch.";
+  }
+  if (signal == SIGSEGV || signal == SIGBUS || signal == SIGABRT || signal == SIGILL ||
+      signal == SIGFPE) {
+    return fmt::format(
+        "What to do: it crashed; the back-trace is in {}. The same command continues from the last "
+        "checkpoint.",
+        log_file);
+  }
+  return fmt::format("What to do: read {}; the same command continues from the last checkpoint.",
+                     log_file);
+}
+
+}  // namespace muster

@@ -1,0 +1,41 @@
+/// RankLogs: what the ranks print: a file per rank, one stream of all with rank and time, and the
+/// console. Keeps the last lines of every rank for the end of a failed run.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "launcher/supervise/run_directory.h"
+
+namespace muster {
+
+/// Whose lines the console shows.
+enum class Console { nobody, rank_zero, everybody };
+
+class RankLogs {
+ public:
+  static constexpr std::size_t tail_length = 20;
+  RankLogs(RunFiles files, Console console);
+  /// One line of a rank. `already_in_file`: an attendant has written the rank's own file.
+  void line(int rank, bool error_stream, std::string_view text, WallTime now,
+            bool already_in_file = false);
+  /// "--- attempt 2 ---" in every file that is written to from here on.
+  void mark(std::string text, int ranks, WallTime now);
+  std::vector<std::string> tail(int rank) const;
+
+ private:
+  File& file_of(int rank);
+  void to_console(int rank, bool error_stream, std::string_view text) const;
+  RunFiles files_;
+  Console console_;
+  bool broken_ = false;  ///< a full disk was reported once; lines still reach the console
+  std::map<int, std::unique_ptr<File>> open_;
+  std::map<int, std::deque<std::string>> tails_;
+};
+
+}  // namespace muster

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/supervise/fault_report.h"
+
+#include <gmock/gmock.h>
+
+#include <csignal>
+
+namespace muster {
+namespace {
+
+using testing::HasSubstr;
+
+RankFault fault(int rank, std::int64_t time, Fault kind, bool recorded = true) {
+  RankFault one;
+  one.rank = rank;
+  one.time_ns = time;
+  one.fault = kind;
+  one.recorded = recorded;
+  one.text = "reading data\n  because: short read";
+  return one;
+}
+
+TEST(FaultReport, TheEarliestWinsAndTheRestAreCounted) {
+  const auto report =
+      first_fault({fault(2, 30, Fault::io), fault(1, 10, Fault::io), fault(0, 20, Fault::io)});
+  ASSERT_TRUE(report.has_value());
+  EXPECT_EQ(report->first.rank, 1);
+  EXPECT_EQ(report->consequences, 2);
+  EXPECT_EQ(report->sentence(), "rank 1: reading data (2 more ranks failed in consequence)");
+}
+
+TEST(FaultReport, WhoBlamesAnotherIsNeverTheCause) {
+  const auto report =
+      first_fault({fault(0, 5, Fault::communication), fault(1, 9, Fault::io, false)});
+  EXPECT_EQ(report->first.rank, 1);
+  EXPECT_EQ(first_fault({fault(3, 1, Fault::communication)})->first.rank, 3)
+      << "unless nothing else is on record";
+}
+
+TEST(FaultReport, WhomWeKilledIsNeverTheCause) {
+  auto killed = fault(0, 1, Fault::io, false);
+  killed.killed_by_us = true;
+  EXPECT_EQ(first_fault({killed, fault(1, 2, Fault::communication)})->first.rank, 1);
+}
+
+TEST(FaultReport, TellsSignalStepAndOperation) {
+  auto page = ControlPage::create(1);
+  page.slot(0).step = 17;
+  { const FlightScope scope(&page.slot(0), "all_reduce float32", 1000); }
+  Ended ended;
+  ended.status = SIGSEGV;
+  const auto report = first_fault({fault_of_rank(0, &page.slot(0), ended, 99)});
+  EXPECT_EQ(report->sentence(),
+            "rank 0 was killed by SIGSEGV, at step 17, last operation all_reduce float32 of 1.0 kB "
+            "(left)");
+  EXPECT_THAT(remedy_for(*report, "log/rank-0.log"), HasSubstr("it crashed"));
+}
+
+TEST(FaultReport, PrefersWhatTheRankWroteItself) {
+  auto page = ControlPage::create(1);
+  record_failure(page.slot(0), static_cast<int>(Fault::bad_input), "train.lr = x: not a number");
+  Ended ended;
+  ended.status = 64 << 8;
+  const auto report = first_fault({fault_of_rank(0, &page.slot(0), ended, 99)});
+  EXPECT_EQ(report->first.fault, Fault::bad_input);
+  EXPECT_EQ(report->sentence(), "rank 0: train.lr = x: not a number");
+  const std::vector<std::string> lines{"line a", "line b"};
+  const auto text = report->file_text(lines, remedy_for(*report, "f"));
+  EXPECT_THAT(text, HasSubstr("The rank exited with 64."));
+  EXPECT_THAT(text, HasSubstr("correct the configuration"));
+  EXPECT_THAT(text, HasSubstr("  line b\n"));
+}
+
+}  // namespace
+}  // namespace muster

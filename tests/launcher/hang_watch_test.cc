@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/supervise/hang_watch.h"
+
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include <memory>
+
+namespace muster {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+/// A job of `ranks` ranks, whose time passes when told.
+struct Job {
+  explicit Job(int ranks, std::chrono::milliseconds least = 30s)
+      : page(ControlPage::create(ranks)),
+        watch(ranks, least),
+        alive(static_cast<std::size_t>(ranks), true) {
+    for (int rank = 0; rank < ranks; ++rank) {
+      page.slot(rank).pid = ::getpid();
+      page.slot(rank).global_rank = rank;
+      page.slot(rank).phase = Phase::compute;
+    }
+  }
+  void all_step() {
+    for (int rank = 0; rank < page.slots(); ++rank) {
+      ++page.slot(rank).step;
+    }
+  }
+  /// Looks four times a second.
+  std::optional<Hang> pass(std::chrono::milliseconds time) {
+    std::optional<Hang> hang;
+    for (auto done = 0ms; done < time && !hang; done += 250ms) {
+      now += 250ms;
+      hang = watch.tick(page, alive, now);
+    }
+    return hang;
+  }
+  ControlPage page;
+  HangWatch watch;
+  std::vector<bool> alive;
+  Monotonic now{};
+};
+
+TEST(HangWatch, IsSilentWhileAnybodyMoves) {
+  Job job(2);
+  for (int i = 0; i < 200; ++i) {
+    ++job.page.slot(1).step;
+    EXPECT_FALSE(job.pass(1s).has_value());
+  }
+}
+
+TEST(HangWatch, NamesTheRankTheStepAndTheCollectiveItNeverEntered) {
+  Job job(3);
+  job.all_step();
+  const FlightScope first(&job.page.slot(0), "all_reduce float32", 4096);
+  const FlightScope third(&job.page.slot(2), "all_reduce float32", 4096);
+  EXPECT_FALSE(job.pass(29s).has_value());
+  const auto hang = job.pass(3s);
+  ASSERT_TRUE(hang.has_value());
+  EXPECT_EQ(hang->local_rank, 1);
+  EXPECT_EQ(hang->step, 1U);
+  EXPECT_THAT(hang->text, HasSubstr("rank 1"));
+  EXPECT_THAT(hang->text, HasSubstr("at step 1, computing"));
+  EXPECT_THAT(hang->text,
+              HasSubstr("it never entered all_reduce float32 of 4.1 kB, in which rank 2 waits"));
+}
+
+TEST(HangWatch, SaysWhenTheGuiltyOneIsInsideAnOperation) {
+  Job job(1);
+  const FlightScope scope(&job.page.slot(0), "barrier", 0);
+  const auto hang = job.pass(60s);
+  ASSERT_TRUE(hang.has_value());
+  EXPECT_THAT(hang->text, HasSubstr("it entered barrier of 0 B and never left it"));
+}
+
+TEST(HangWatch, GivesTwentyMediansOfThePhase) {
+  Job job(1, 1s);
+  for (int i = 0; i < 40; ++i) {  // steps of 500 ms
+    job.all_step();
+    job.pass(500ms);
+  }
+  EXPECT_EQ(job.watch.limit_of(Phase::compute), 10s);
+  EXPECT_FALSE(job.pass(9s).has_value());
+  EXPECT_TRUE(job.pass(3s).has_value());
+}
+
+TEST(HangWatch, ASuspendedSupervisorIsNoHang) {
+  Job job(1);
+  job.pass(1s);
+  job.now += 2h;
+  EXPECT_FALSE(job.pass(1s).has_value());
+}
+
+TEST(HangWatch, HasPatienceWithLoadingAndForgetsTheDead) {
+  Job job(2);
+  job.page.slot(0).phase = Phase::loading;
+  EXPECT_FALSE(job.pass(300s).has_value());
+  EXPECT_TRUE(job.pass(400s).has_value());
+  Job ended(1);
+  ended.alive[0] = false;
+  EXPECT_FALSE(ended.pass(100s).has_value());
+  Job unknown(1);
+  unknown.page.slot(0).pid = 0;  // a program that knows nothing of pages
+  EXPECT_FALSE(unknown.pass(10000s).has_value());
+}
+
+}  // namespace
+}  // namespace muster
