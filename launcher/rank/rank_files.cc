@@ -63,7 +63,7 @@ void RankFiles::open_log() const {
 
 void RankFiles::write_state(const std::string& state, std::uint64_t step, double epoch) const {
   if (rank_ == 0 && !is_supervised_) {
-    write_status(root_, RunStatus{.name = name_, .state = state, .step = step, .epoch = epoch},
+    write_status(root_, TrainStatus{.name = name_, .state = state, .step = step, .epoch = epoch},
                  std::chrono::system_clock::now());
   }
 }

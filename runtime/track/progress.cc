@@ -60,7 +60,7 @@ std::optional<Nanoseconds> Pace::left(std::uint64_t total_steps) const {
   return std::chrono::duration_cast<Nanoseconds>(std::chrono::duration<double>(seconds));
 }
 
-std::string status_text(const RunStatus& status, WallTime now) {
+std::string status_text(const TrainStatus& status, WallTime now) {
   return fmt::format(
       "{{\"name\":{},\"state\":{},\"step\":{},\"epoch\":{},\"metrics\":{},\"restarts\":{},\"lost_"
       "seconds\":{},"
@@ -70,7 +70,7 @@ std::string status_text(const RunStatus& status, WallTime now) {
       json_string(iso_time(now)));
 }
 
-void write_status(const Path& run_directory, const RunStatus& status, WallTime now,
+void write_status(const Path& run_directory, const TrainStatus& status, WallTime now,
                   FileSystem& files) {
   write_file_atomically(run_directory / "status.json", status_text(status, now), files);
 }

@@ -42,7 +42,7 @@ class Pace {
 };
 
 /// runs/NAME/status.json.
-struct RunStatus {
+struct TrainStatus {
   std::string name;
   std::string state;  ///< starting, training, evaluating, finished, stopped, failed
   std::uint64_t step = 0;
@@ -51,8 +51,8 @@ struct RunStatus {
   std::uint64_t restarts = 0;
   double lost_seconds = 0;
 };
-std::string status_text(const RunStatus& status, WallTime now);
-void write_status(const Path& run_directory, const RunStatus& status, WallTime now,
+std::string status_text(const TrainStatus& status, WallTime now);
+void write_status(const Path& run_directory, const TrainStatus& status, WallTime now,
                   FileSystem& files = posix_file_system());
 
 }  // namespace muster

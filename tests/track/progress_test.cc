@@ -34,8 +34,8 @@ TEST(Pace, ForgetsOldSteps) {
   EXPECT_LT(*pace.left(700), std::chrono::milliseconds(10100));
 }
 
-TEST(RunStatus, IsJson) {
-  const RunStatus status{.name = "digits",
+TEST(TrainStatus, IsJson) {
+  const TrainStatus status{.name = "digits",
                          .state = "training",
                          .step = 3,
                          .epoch = 0.5,
