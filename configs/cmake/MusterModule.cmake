@@ -66,6 +66,12 @@ function(muster_test name)
       ENVIRONMENT "${arg_ENVIRONMENT}")
     return()
   endif()
-  gtest_discover_tests(${name} TEST_PREFIX ${name}. DISCOVERY_MODE PRE_TEST PROPERTIES
-    LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS} ENVIRONMENT "${arg_ENVIRONMENT}")
+  gtest_discover_tests(${name} TEST_PREFIX ${name}. TEST_LIST ${name}_list DISCOVERY_MODE PRE_TEST PROPERTIES
+    TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS})
+  # Lists come apart on their way through the line above, so what may be a list is set behind it.
+  set(properties ${CMAKE_CURRENT_BINARY_DIR}/${name}_properties.cmake)
+  file(GENERATE OUTPUT ${properties} CONTENT "foreach(test IN LISTS ${name}_list)
+  set_tests_properties(\"\${test}\" PROPERTIES LABELS \"${arg_LABELS}\" ENVIRONMENT \"${arg_ENVIRONMENT}\")
+endforeach()\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${properties})
 endfunction()
