@@ -80,7 +80,8 @@ void Coordinator::fill_slots() {
     const bool is_full =
         runner_.slots().free() < options_.shares ||
         (options_.parallel > 0 && study_.state().running().size() >= options_.parallel);
-    if (is_full && !study_.all_over() && !study_.state().over()) {
+    if (is_full && !study_.state().running().empty() && !study_.all_over() &&
+        !study_.state().over()) {
       return;
     }
     const Next next = study_.next();
@@ -89,7 +90,8 @@ void Coordinator::fill_slots() {
       end_running(next.reason);
       return;
     }
-    if (next.kind == Next::Kind::wait || (next.kind == Next::Kind::propose && !have_proposal())) {
+    if (next.kind == Next::Kind::wait || is_full ||
+        (next.kind == Next::Kind::propose && !have_proposal())) {
       return;
     }
     if (next.kind == Next::Kind::launch) {

@@ -219,6 +219,9 @@ std::vector<std::pair<std::uint32_t, double>> Study::numbered(const Metrics& met
 
 /// The same tell again, or one that a trial repeats after it came back from a checkpoint.
 std::optional<Verdict> Study::known_answer(const Trial& trial, const Told& told) const {
+  if (told.resource && *told.resource > trial.resource) {
+    return std::nullopt;  // news: the usual case, and curves are long
+  }
   for (auto point = trial.curve.rbegin(); point != trial.curve.rend(); ++point) {
     if (point->resource == told.resource && (point->value == told.value || trial.came_again)) {
       const bool is_last = point == trial.curve.rbegin();

@@ -10,8 +10,11 @@ namespace {
 constexpr std::array table{
     Command{"Run", "train", "Train a job: here, in the Slurm allocation, or over hosts",
             command_train},
+    Command{"Run", "tune", "Search for the best trial: a sweep on this machine", command_tune},
     Command{"Run", "run", "Run any program as N ranks", command_run},
     Command{"Run", "submit", "Give a job to Slurm, as a script you can read", command_submit},
+    Command{"Run", "ask-tell", "The tuner for programs in any language, by JSON lines",
+            command_ask_tell},
     Command{"Run", "resume", "Run the stored command of a run again", command_resume},
     Command{"Watch", "ls", "What has run and what runs", command_ls},
     Command{"Watch", "show", "How a run went: states, metrics, lost work, checkpoints",

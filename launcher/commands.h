@@ -9,6 +9,7 @@
 
 namespace muster {
 
+int command_ask_tell(const Arguments& arguments);
 int command_attend(const Arguments& arguments);  ///< what engines start beside each rank
 int command_checkpoint(const Arguments& arguments);
 int command_convert(const Arguments& arguments);
@@ -21,6 +22,7 @@ int command_show(const Arguments& arguments);
 int command_stop(const Arguments& arguments);
 int command_submit(const Arguments& arguments);
 int command_train(const Arguments& arguments);
+int command_tune(const Arguments& arguments);
 
 std::span<const Command> commands();
 

@@ -129,6 +129,13 @@ TEST_F(CoordinatorTest, WorkersJoinAndLeave) {
   EXPECT_EQ(count(TrialState::running) + count(TrialState::preempted), 0u);
 }
 
+TEST_F(CoordinatorTest, AFinishedSweepEndsWithoutAnyWorker) {
+  StudySetup setup = small_setup();
+  setup.limits.max_trials = 2;
+  run(setup, {.value = bowl}, 1);
+  EXPECT_EQ(run(setup, {.value = bowl}, 0), Coordinator::Outcome::finished);
+}
+
 TEST_F(CoordinatorTest, TermSavesEverythingAndTheSameCommandGoesOn) {
   StudySetup setup = small_setup("asha", 9);
   setup.limits.max_trials = 50;

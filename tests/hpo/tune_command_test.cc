@@ -1,0 +1,123 @@
+// muster tune and muster ask-tell as users run them: real processes, a shell script as the trial.
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+#include "runtime/base/file_system.h"
+
+namespace muster {
+namespace {
+
+constexpr const char* script =
+    "while [ $# -gt 0 ]; do case $1 in --depth) depth=$2;; esac; shift; done\n"
+    "[ -n \"$SLOW\" ] && sleep 20\n"
+    "echo \"loss=$depth.5\"\n";
+
+constexpr const char* sweep =
+    "name = quick\n[tune]\nobjective = min loss\nstrategy = random\nmax_trials = 6\nparallel = 2\n"
+    "[search]\ndepth = int 1 8\n[trial]\ncommand = sh trial.sh\nmetric.loss = loss=([0-9.]+)\n";
+
+class TuneCommand : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = testing::TempDir() + "tune_" + std::to_string(::getpid()) + "_" +
+                 testing::UnitTest::GetInstance()->current_test_info()->name();
+    posix_file_system().make_directory(directory_);
+    write_file_atomically(directory_ / "trial.sh", script);
+    write_file_atomically(directory_ / "sweep.ini", sweep);
+  }
+  void TearDown() override { posix_file_system().remove(directory_); }
+
+  int run(const std::string& words, const std::string& environment = "") {
+    const std::string program = std::getenv("MUSTER_PROGRAM");
+    const std::string command = "cd " + directory_.string() + " && " + environment + " " + program +
+                                " " + words + " >out 2>err";
+    const int status = std::system(command.c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  pid_t start(const std::string& words) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const std::string program = std::getenv("MUSTER_PROGRAM");
+      ::setenv("SLOW", "1", 1);
+      const std::string command =
+          "cd " + directory_.string() + " && exec " + program + " " + words + " >out 2>err";
+      ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+      ::_exit(127);
+    }
+    return child;
+  }
+  /// Until a trial has its directory: the sweep runs.
+  void wait_for_a_trial() {
+    for (int i = 0;
+         i < 3000 && !posix_file_system().exists(directory_ / "sweeps/quick/trials/0001"); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  }
+  static int end_of(pid_t child) {
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  }
+  std::string text(const std::string& name) const { return read_file(directory_ / name); }
+
+  Path directory_;
+};
+
+TEST_F(TuneCommand, ASweepOfAScriptRunsToItsEndAndSaysSoAgain) {
+  ASSERT_EQ(run("tune sweep.ini"), 0) << text("err");
+  EXPECT_NE(text("out").find("quick: 6 trials, over"), std::string::npos);
+  EXPECT_NE(text("out").find("depth = "), std::string::npos);
+  EXPECT_TRUE(posix_file_system().exists(directory_ / "sweeps/quick/report.html"));
+  const std::string first = text("out");
+  ASSERT_EQ(run("tune sweep.ini"), 0);
+  EXPECT_EQ(text("out"), first);
+  ASSERT_EQ(run("tune sweep.ini --tune.max_trials 8"), 0);
+  EXPECT_NE(text("out").find("quick: 8 trials"), std::string::npos);
+}
+
+TEST_F(TuneCommand, AnotherSpaceUnderTheSameNameIsRefused) {
+  ASSERT_EQ(run("tune sweep.ini"), 0) << text("err");
+  EXPECT_EQ(run("tune sweep.ini --tune.seed 9"), 64);
+  EXPECT_NE(text("err").find("another name"), std::string::npos);
+}
+
+TEST_F(TuneCommand, TermSavesTheSweepAndTheSameCommandGoesOn) {
+  const pid_t child = start("tune sweep.ini");
+  wait_for_a_trial();
+  ::kill(child, SIGTERM);
+  const int code = end_of(child);
+  EXPECT_EQ(code, 75) << text("err");
+  ASSERT_EQ(run("tune sweep.ini"), 0) << text("err");
+  EXPECT_NE(text("out").find("quick: 6 trials, over"), std::string::npos);
+}
+
+TEST_F(TuneCommand, ASecondOwnerIsRefusedAndAKilledOneIsFollowed) {
+  const pid_t child = start("tune sweep.ini");
+  wait_for_a_trial();
+  EXPECT_EQ(run("ask-tell sweep.ini --dir sweeps/quick < /dev/null"), 64);
+  EXPECT_EQ(run("tune sweep.ini"), 64);
+  EXPECT_NE(text("err").find("in use by process"), std::string::npos);
+  ::kill(child, SIGKILL);
+  end_of(child);
+  ASSERT_EQ(run("tune sweep.ini"), 0) << text("err");
+  EXPECT_NE(text("out").find("quick: 6 trials, over"), std::string::npos);
+}
+
+TEST_F(TuneCommand, BadCommandLinesExit64WithASentence) {
+  EXPECT_EQ(run("tune"), 64);
+  EXPECT_EQ(run("tune missing.ini"), 64);
+  EXPECT_EQ(run("tune sweep.ini --tune.scheduler pbt"), 64);
+  EXPECT_EQ(run("tune sweep.ini --tune.objective 'max a, min b'"), 64);
+  EXPECT_EQ(run("ask-tell"), 64);
+}
+
+}  // namespace
+}  // namespace muster
