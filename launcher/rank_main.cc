@@ -11,6 +11,7 @@
 #include "launcher/cli/command.h"
 #include "launcher/rank/rank_files.h"
 #include "launcher/rank/train_rank.h"
+#include "launcher/worker/worker_main.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
@@ -127,6 +128,9 @@ int main(int count, char** words) {
     muster::SignalDesk desk(context.starter == muster::Starter::muster);
     const muster::StopSignals signals([&desk](int signal) { desk.on_signal(signal); });
     muster::GradientPool::install();
+    if (count > 1 && std::string_view(words[1]) == "--worker") {
+      return muster::worker_main({words + 2, words + count});
+    }
     return muster::run_rank({words + 1, words + count}, context, desk);
   } catch (const std::exception& error) {
     muster::log::error(muster::report(error));

@@ -38,7 +38,7 @@ struct ProgramTrialPlan {
   std::optional<std::uint64_t> memory;  ///< bytes that a trial's processes may use together
   std::optional<double> timeout;        ///< seconds a launch may take
   double grace = 30;                    ///< seconds from TERM to KILL
-  std::map<std::string, std::string> environment;
+  Environment environment;
 };
 
 /// What one launch gets.

@@ -1,0 +1,74 @@
+// report.html and best/: what a sweep leaves for people.
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include "hpo/importance.h"
+#include "hpo/sweep_report.h"
+#include "launcher/report/report_page.h"
+#include "launcher/sweep/program_trial.h"
+#include "launcher/sweep/sweep_run.h"
+#include "runtime/base/error.h"
+#include "runtime/base/log.h"
+#include "runtime/config/job.h"
+
+namespace muster {
+namespace {
+
+/// The best as a file that trains it again: the job with its words, or the words alone.
+std::string best_config(const SweepSettings& settings, const hpo::SweepState& state,
+                        const hpo::Trial& best) {
+  const auto params = state.setup().space.params(best.config);
+  if (!settings.trial.job) {
+    std::string text = "[hyperparameters]\n";
+    for (const auto& [key, word] : params) {
+      text += fmt::format("{} = {}\n", key, word);
+    }
+    return text;
+  }
+  JobSettings job;
+  Keys keys;
+  describe(keys, job);
+  Sources sources{.file = *settings.trial.job, .environment = {}, .arguments = {}};
+  for (const auto& [key, word] : params) {
+    sources.arguments.push_back("--" + key + "=" + word);
+  }
+  sources.arguments.push_back("--name=" + settings.name + "-best");
+  return load(keys, sources).file_text;
+}
+
+void copy_model(const Path& from, const Path& to) {
+  std::error_code code;
+  std::filesystem::remove_all(to, code);
+  std::filesystem::copy(from, to, std::filesystem::copy_options::recursive, code);
+}
+
+}  // namespace
+
+void write_sweep_results(const SweepSettings& settings, const hpo::SweepState& state, double now) {
+  const Path root = sweep_directory(settings);
+  hpo::SweepReportExtras extras;
+  extras.resource = settings.trial.job ? "epochs" : settings.tune.resource.value_or("reports");
+  extras.importance.method = hpo::importance_method();
+  const auto* best = state.best();
+  try {
+    for (const auto& [key, share] :
+         hpo::importance(state.setup().space, state.history(), state.history().size())) {
+      extras.importance.values.emplace_back(key, share);
+    }
+    if (best != nullptr) {
+      extras.best_config = best_config(settings, state, *best);
+      posix_file_system().make_directory(root / "best");
+      write_file_atomically(root / "best" / (settings.trial.job ? "job.ini" : "config.ini"),
+                            extras.best_config);
+      copy_model(trial_directory(root / "trials", best->id) / "model", root / "best" / "model");
+    }
+    write_file_atomically(root / "trials.csv", hpo::sweep_csv(state));
+    write_file_atomically(root / "report.html",
+                          report_page(settings.name, hpo::sweep_report(state, now, extras)));
+  } catch (
+      const std::exception& error) {  // the journal has everything: a report can be written again
+    log::warning(fmt::format("the report could not be written: {}", report(error)));
+  }
+}
+
+}  // namespace muster

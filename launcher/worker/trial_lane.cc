@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/worker/trial_lane.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+
+#include "launcher/sweep/program_trial.h"
+#include "runtime/base/error.h"
+#include "runtime/base/log.h"
+#include "runtime/base/text.h"
+#include "runtime/checkpoint/checkpoint_engine.h"
+#include "runtime/comm/communicator.h"
+#include "runtime/comm/node_group.h"
+#include "runtime/model/model.h"
+#include "runtime/track/metrics_writer.h"
+#include "runtime/train/save_model.h"
+
+namespace muster {
+namespace {
+
+Clock& wall_clock() {
+  static SystemClock the_clock;
+  return the_clock;
+}
+
+std::string member_name(std::uint32_t trial) {
+  return fmt::format("{:04}", trial);
+}
+
+std::string data_key_of(const std::vector<std::pair<std::string, std::string>>& parameters) {
+  std::string key;
+  for (const auto& [name, word] : parameters) {
+    if (name.starts_with("data.")) {
+      key += name + "=" + word + "\n";
+    }
+  }
+  return key;
+}
+
+/// libtorch's own words for no memory left; everything else is the trial's failure.
+bool is_out_of_memory(const std::exception& error) {
+  const std::string text = error.what();
+  return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
+         text.find("out of memory") != std::string::npos ||
+         text.find("can't allocate memory") != std::string::npos;
+}
+
+}  // namespace
+
+TrialLane::TrialLane(const LaneHost& host, JobSettings job, const WorkerOrder& start,
+                     std::unique_ptr<Snapshot> kept)
+    : host_(host),
+      job_(std::move(job)),
+      trial_(start.trial),
+      data_key_(data_key_of(start.parameters)),
+      control_(std::make_unique<ControlHeader>()),
+      snapshot_(std::move(kept)),
+      spoke_(wall_clock().now()),
+      saved_(spoke_),
+      to_(start.to),
+      thread_([this] { run(); }) {}
+
+TrialLane::~TrialLane() {
+  suspend();
+  join();
+}
+
+void TrialLane::join() {
+  if (thread_.joinable()) {
+    thread_.join();
+  }
+}
+
+bool TrialLane::is_over() const {
+  const std::lock_guard lock(mutex_);
+  return over_;
+}
+
+std::unique_ptr<Snapshot> TrialLane::take_snapshot() {
+  return std::move(snapshot_);
+}
+
+void TrialLane::answer(const WorkerOrder& order) {
+  const std::lock_guard lock(mutex_);
+  if (order.decision == "continue") {
+    to_ = order.to;
+    answered_ = order.to;
+  } else {
+    decision_ = order.decision;
+    control_->notice.store(Notice::stopped);  // between reports too
+  }
+  changed_.notify_all();
+}
+
+void TrialLane::suspend() {
+  const std::lock_guard lock(mutex_);
+  wants_suspend_ = true;
+  control_->notice.store(Notice::preempted);
+  changed_.notify_all();
+}
+
+WorkerEvent TrialLane::event(WorkerEvent::Kind kind) {
+  WorkerEvent said;
+  said.kind = kind;
+  said.trial = trial_;
+  const auto now = wall_clock().now();
+  said.seconds = std::chrono::duration<double>(now - std::exchange(spoke_, now)).count();
+  return said;
+}
+
+Path TrialLane::directory() const {
+  return trial_directory(host_.trials, trial_);
+}
+
+void TrialLane::run() {
+  log::set_thread_label({.rank = -1, .trial = std::to_string(trial_)});
+  at::set_num_threads(1);
+  WorkerEvent failure;
+  try {
+    train();
+    const std::lock_guard lock(mutex_);
+    over_ = true;
+    return;
+  } catch (const std::exception& error) {
+    failure = event(WorkerEvent::Kind::ended);
+    failure.state = is_out_of_memory(error) ? "evicted" : "failed";
+    failure.reason = report(error);
+  }
+  snapshot_.reset();
+  try {
+    write_file_atomically(directory() / "failure", failure.reason + "\n");
+  } catch (const std::exception& error) {
+    log::warning(report(error));
+  }
+  host_.say(failure);
+  const std::lock_guard lock(mutex_);
+  over_ = true;
+}
+
+void TrialLane::train() {
+  posix_file_system().make_directory(directory());
+  data_ = host_.data(job_, data_key_);
+  model_ = make_model(job_.model, data_->train->shape(), job_.train.seed);
+  const auto node = solo_node_group();
+  const auto across = solo_communicator();
+  const auto world = solo_communicator();
+  trainer_ = std::make_unique<Trainer>(job_,
+                                       TrainerParts{.model = *model_,
+                                                    .train = *data_->train,
+                                                    .validation = data_->validation.get(),
+                                                    .ranks = {*node, *across, *world},
+                                                    .control = control_.get(),
+                                                    .slot = nullptr,
+                                                    .keeper = this,
+                                                    .directory = {}},
+                                       *this);
+  bring_state();
+  MetricsWriter writer(directory(), trainer_->step(),
+                       MetricsWriter::Options{.tensorboard = job_.train.tensorboard});
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::isfinite(to_)) {
+      trainer_->extend_to_epochs(static_cast<std::uint64_t>(to_));
+    }
+  }
+  leave(trainer_->run());
+  trainer_.reset();  // before the groups that it uses
+}
+
+/// From this process's memory, else from the newest commit that holds the trial, else from the
+/// start.
+void TrialLane::bring_state() {
+  StateTree& tree = trainer_->state();
+  if (snapshot_) {
+    snapshot_->restore(tree);
+    snapshot_.reset();
+    trainer_->restored();
+    return;
+  }
+  std::optional<Restored> newest;
+  for (const Path& place : {directory() / "checkpoints", host_.group}) {
+    const CheckpointStore store(place);
+    auto found = restore_member(store, member_name(trial_), tree, trainer_->checkpoint_info());
+    if (found && newest && found->info.step < newest->info.step) {
+      found = restore_member(CheckpointStore(directory() / "checkpoints"), member_name(trial_),
+                             tree, trainer_->checkpoint_info());
+    }
+    if (found) {
+      newest = std::move(found);
+    }
+  }
+  if (newest) {
+    trainer_->restored();
+    log::info(fmt::format("resumed at step {}", trainer_->step()));
+  }
+}
+
+Verdict TrialLane::on_report(const TrainReport& report) {
+  if (!report.ends_epoch) {
+    return Verdict::go_on;
+  }
+  WorkerEvent said = event(WorkerEvent::Kind::report);
+  said.resource = std::round(report.epoch);
+  std::optional<double> value;
+  std::vector<std::string> names;
+  for (const auto& [name, number] : report.values) {
+    names.push_back(name);
+    if (name == host_.objective) {
+      value = number;
+    } else {
+      said.metrics.emplace_back(name, number);
+    }
+  }
+  if (!value) {
+    throw Error(Fault::bad_input, fmt::format("the job reports no {}: its metrics are {}",
+                                              host_.objective, muster::join(names, ", ")));
+  }
+  said.value = *value;
+  last_value_ = *value;
+  host_.say(said);
+  return next_verdict(said.resource);
+}
+
+Verdict TrialLane::next_verdict(double reached) {
+  std::unique_lock lock(mutex_);
+  const auto is_decided = [&] { return decision_ || wants_suspend_ || to_ > reached; };
+  changed_.wait(lock, is_decided);
+  if (decision_ || wants_suspend_) {
+    return Verdict::pause;
+  }
+  trainer_->extend_to_epochs(static_cast<std::uint64_t>(std::min(to_, 1e9)));
+  return Verdict::go_on;
+}
+
+void TrialLane::on_remark(const std::string& text) {
+  WorkerEvent said;
+  said.kind = WorkerEvent::Kind::remark;
+  said.trial = trial_;
+  said.reason = text;
+  host_.say(said);
+}
+
+void TrialLane::on_progress(const TrainReport& /*report*/) {}
+
+bool TrialLane::due(std::uint64_t /*step*/) {
+  return wall_clock().now() - saved_ > std::chrono::duration<double>(host_.commit_seconds);
+}
+
+void TrialLane::save(const StateTree& /*tree*/, std::uint64_t /*step*/,
+                     std::optional<double> /*score*/) {
+  saved_ = wall_clock().now();
+  keep_snapshot();
+  const GroupMember member{.name = member_name(trial_), .snapshot = snapshot_.get()};
+  commit_group(CheckpointStore(directory() / "checkpoints"), std::span(&member, 1), wall_clock());
+  CheckpointStore(directory() / "checkpoints").retain(1, 0);
+}
+
+void TrialLane::keep_snapshot() {
+  StateTree& tree = trainer_->state();
+  if (!snapshot_) {
+    snapshot_ = std::make_unique<Snapshot>(Plan::make(tree));
+  }
+  snapshot_->take(tree, trainer_->checkpoint_info());
+}
+
+void TrialLane::leave(TrainEnd end) {
+  std::optional<std::string> decision;
+  {
+    const std::lock_guard lock(mutex_);
+    decision = decision_;
+    was_suspended_ = !decision && wants_suspend_ && end != TrainEnd::finished;
+  }
+  if (was_suspended_) {
+    keep_snapshot();  // committed with the others
+    return;
+  }
+  if (decision == "pause") {
+    keep_snapshot();
+    host_.say(event(WorkerEvent::Kind::idle));
+    const GroupMember member{.name = member_name(trial_), .snapshot = snapshot_.get()};
+    commit_group(CheckpointStore(directory() / "checkpoints"), std::span(&member, 1), wall_clock());
+    CheckpointStore(directory() / "checkpoints").retain(1, 0);
+    return;
+  }
+  snapshot_.reset();
+  if (decision == "stop") {
+    host_.say(event(WorkerEvent::Kind::idle));
+    return;
+  }
+  export_model();
+  WorkerEvent said = event(decision ? WorkerEvent::Kind::idle : WorkerEvent::Kind::ended);
+  said.state = "complete";
+  said.final_value = last_value_;
+  host_.say(said);
+}
+
+void TrialLane::export_model() {
+  trainer_->with_final_parameters(
+      [&] { save_model(*model_, directory() / "model", job_.train.save); });
+}
+
+}  // namespace muster

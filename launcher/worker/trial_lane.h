@@ -1,0 +1,96 @@
+/// TrialLane: one launch of one trial, as a thread. It trains to its target, reports each epoch,
+/// waits there for the answer, and leaves its state as a snapshot when it is told to pause or to
+/// make room.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "launcher/sweep/worker_messages.h"
+#include "runtime/base/clock.h"
+#include "runtime/base/file_system.h"
+#include "runtime/checkpoint/snapshot.h"
+#include "runtime/comm/control_page.h"
+#include "runtime/config/job.h"
+#include "runtime/data/dataset.h"
+#include "runtime/train/trainer.h"
+
+namespace muster {
+
+/// What a lane needs of the worker around it.
+struct LaneHost {
+  std::function<void(const WorkerEvent&)> say;
+  /// `key`: what tells the data sets of two trials apart.
+  std::function<std::shared_ptr<DataSets>(const JobSettings&, const std::string& key)> data;
+  Path trials;  ///< sweeps/NAME/trials
+  Path group;   ///< sweeps/NAME/checkpoints: commits of all trials together
+  std::string objective;
+  double commit_seconds = 30;
+};
+
+class TrialLane final : public TrainObserver, private StateKeeper {
+ public:
+  /// `job` is the trial's own; `kept`: its state, when this process still has it.
+  TrialLane(const LaneHost& host, JobSettings job, const WorkerOrder& start,
+            std::unique_ptr<Snapshot> kept);
+  ~TrialLane() override;
+
+  void answer(const WorkerOrder& order);
+  /// Ends at the next step boundary with the state in a snapshot; says nothing.
+  void suspend();
+  /// The thread has ended; nothing more is said.
+  bool is_over() const;
+  void join();
+  /// What was left: after a pause or suspend. Null when the trial is over or had not begun.
+  std::unique_ptr<Snapshot> take_snapshot();
+  std::uint32_t trial() const { return trial_; }
+  bool was_suspended() const { return was_suspended_; }
+
+  Verdict on_report(const TrainReport& report) override;
+  void on_remark(const std::string& text) override;
+  void on_progress(const TrainReport& report) override;
+
+ private:
+  bool due(std::uint64_t step) override;
+  void save(const StateTree& tree, std::uint64_t step, std::optional<double> score) override;
+  void run();
+  void train();
+  void bring_state();
+  void leave(TrainEnd end);
+  void keep_snapshot();
+  void export_model();
+  Verdict next_verdict(double reached);
+  WorkerEvent event(WorkerEvent::Kind kind);
+  Path directory() const;
+
+  const LaneHost& host_;
+  JobSettings job_;
+  std::uint32_t trial_;
+  std::string data_key_;
+  std::unique_ptr<ControlHeader> control_;  // how the trainer learns of a stop between reports
+  std::unique_ptr<Snapshot> snapshot_;
+  std::shared_ptr<DataSets> data_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Trainer> trainer_;
+  std::optional<double> last_value_;
+  Monotonic spoke_;
+  Monotonic saved_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  double to_;                            // from here on: under the mutex
+  std::optional<std::string> decision_;  // pause, stop, complete
+  double answered_ = -1;                 // the target of the last `continue`
+  bool wants_suspend_ = false;
+  bool over_ = false;
+  bool was_suspended_ = false;
+  std::thread thread_;
+};
+
+}  // namespace muster
