@@ -275,7 +275,11 @@ Work NcclCommunicator::broadcast(Buffer buffer, int root) {
 }
 
 void NcclCommunicator::barrier() {
-  drain(options_.deadline);
+  if (!drain(options_.deadline)) {  // the watchdog may not have looked yet
+    if (const auto sentence = trouble(); !sentence.empty()) {
+      fail(sentence);
+    }
+  }
   check_alive();
   host_.barrier();
 }
