@@ -14,8 +14,8 @@
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
 #include "runtime/data/dataset.h"
+#include "runtime/model/export.h"
 #include "runtime/model/model.h"
-#include "runtime/train/save_model.h"
 #include "runtime/train/trainer.h"
 
 namespace muster {
@@ -51,6 +51,8 @@ class TrainRank {
   void build();
   void resume();
   int leave();
+  int stop();
+  void export_best();
   int finish();
 
   JobSettings job_;
@@ -66,6 +68,7 @@ class TrainRank {
   std::unique_ptr<EngineKeeper> keeper_;
   std::unique_ptr<RunObserver> observer_;
   std::unique_ptr<Trainer> trainer_;
+  std::vector<std::string> left_out_;  // of the model's forms, and why
 };
 
 void TrainRank::enter(Phase phase) {
@@ -86,9 +89,20 @@ int TrainRank::run(const Keys& keys, const Resolved& resolved) {
   }
   build();
   resume();
-  files_.write_state("training", trainer_->step(), 0);
+  if (trainer_->is_finished()) {
+    if (is_first()) {
+      log::info(
+          fmt::format("run '{}' is finished already: nothing is left to train (a larger "
+                      "train.epochs goes on, --name NEW starts another)",
+                      job_.name));
+    }
+  } else {
+    files_.write_state("training", trainer_->step(), 0);
+  }
   const TrainEnd end = trainer_->run();
-  const int code = end == TrainEnd::noticed ? leave() : finish();
+  const int code = end == TrainEnd::noticed   ? leave()
+                   : end == TrainEnd::stopped ? stop()
+                                              : finish();
   enter(Phase::finished);
   return code;
 }
@@ -109,11 +123,7 @@ void TrainRank::build() {
   observer_ = std::make_unique<RunObserver>(
       RunObserver::Options{.writes = is_first(),
                            .shows_progress = job_.train.progress,
-                           .keep_best =
-                               [this] {
-                                 trainer_->with_final_parameters(
-                                     [&] { save_model(*model_, files_.model(), job_.train.save); });
-                               },
+                           .keep_best = [this] { export_best(); },
                            .on_epoch =
                                [this](const TrainReport& report) {
                                  files_.write_state("training", report.step, report.epoch);
@@ -193,6 +203,25 @@ int TrainRank::leave() {
   return on_purpose ? exit_stopped : exit_saved;
 }
 
+// A rule of debug.rules ended the run: on purpose, so nobody restarts it.
+int TrainRank::stop() {
+  enter(Phase::checkpoint);
+  keeper_->save_now(trainer_->state());
+  if (is_first()) {
+    log::warning(
+        fmt::format("stopped at step {} by a rule (debug.action = stop), with all state "
+                    "saved; the same command goes on",
+                    trainer_->step()));
+  }
+  files_.write_state("stopped", trainer_->step(), 0);
+  return exit_stopped;
+}
+
+void TrainRank::export_best() {
+  trainer_->with_final_parameters(
+      [&] { left_out_ = export_model(*model_, files_.model(), job_.train.save); });
+}
+
 int TrainRank::finish() {
   enter(Phase::finishing);
   if (job_.checkpoint.on_exit &&
@@ -203,11 +232,14 @@ int TrainRank::finish() {
   }
   if (is_first() && !observer_->kept_best() &&
       !posix_file_system().exists(files_.model() / "model.h5")) {
-    trainer_->with_final_parameters([&] { save_model(*model_, files_.model(), job_.train.save); });
+    export_best();
   }
   ranks_.world.barrier();
   files_.write_state("finished", trainer_->step(), job_.train.epochs);
   if (is_first()) {
+    for (const std::string& sentence : left_out_) {
+      log::info(sentence);
+    }
     log::info(fmt::format("finished after {} steps; the model is in {}", trainer_->step(),
                           files_.model().string()));
   }

@@ -143,7 +143,8 @@ void describe_train(Keys& keys, TrainSettings& train) {
   keys.add("train.strict", train.strict, "Equal bits on any number of ranks up to train.shards");
   keys.add("train.shards", train.shards, "strict: logical shards").at_least(1);
   keys.add("train.threads", train.threads, "Of each rank [allowed cores / local ranks]")
-      .at_least(1);
+      .at_least(1)
+      .may_change();
   keys.add("train.amp", train.amp, "Automatic mixed precision").one_of({"none", "bf16"});
   keys.add("train.exchange", train.exchange, "How gradients meet").one_of({"fused", "bucketed"});
   keys.add("train.backend", train.backend, "Who carries them")

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "runtime/track/json_text.h"
@@ -27,10 +28,10 @@ int percent(double share) {
 }  // namespace
 
 std::string progress_line(const Progress& progress, std::optional<Nanoseconds> left) {
-  std::string line = fmt::format("epoch {}/{}  step {}/{}  loss {:.4g}  {}",
-                                 static_cast<std::uint64_t>(std::floor(progress.epoch)) + 1,
-                                 progress.epochs, progress.step, progress.total_steps,
-                                 progress.loss, rate_text(progress.samples_per_second));
+  std::string line = fmt::format(
+      "epoch {}/{}  step {}/{}  loss {:.4g}  {}",
+      static_cast<std::uint64_t>(std::max(1.0, std::ceil(progress.epoch))), progress.epochs,
+      progress.step, progress.total_steps, progress.loss, rate_text(progress.samples_per_second));
   if (left) {
     line += "  left " + human_duration(*left);
   }

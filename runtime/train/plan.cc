@@ -6,6 +6,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/text.h"
+#include "runtime/data/loader.h"
 #include "runtime/data/order.h"
 #include "runtime/model/model.h"
 
@@ -48,10 +49,13 @@ void check_strict(const JobSettings& job, const Model& model, int ranks, int nod
 
 }  // namespace
 
-RunLength run_length(const TrainSettings& train, std::uint64_t rows) {
+RunLength run_length(const JobSettings& job, std::uint64_t rows) {
+  const TrainSettings& train = job.train;
   RunLength length;
-  length.steps_per_epoch =
-      BatchPlan{.rows = rows, .batch = static_cast<std::uint64_t>(train.batch_size)}.steps();
+  length.steps_per_epoch = BatchPlan{.rows = rows,
+                                     .batch = static_cast<std::uint64_t>(train.batch_size),
+                                     .drop_last = job.data.drop_last}
+                               .steps();
   length.steps = length.steps_per_epoch * static_cast<std::uint64_t>(train.epochs);
   if (train.steps) {
     length.steps = std::min(length.steps, static_cast<std::uint64_t>(*train.steps));
@@ -136,16 +140,7 @@ std::optional<std::pair<std::uint64_t, std::uint64_t>> profile_steps(const Train
 
 void check_job(const JobSettings& job, const Model& model, const Dataset& data, int ranks,
                int nodes) {
-  const auto batch = static_cast<std::uint64_t>(job.train.batch_size);
-  if (batch > data.rows()) {
-    refuse("train.batch_size = " + std::to_string(batch) + " is larger than the " +
-           std::to_string(data.rows()) + " samples of " + data.name() + "; use " +
-           std::to_string(data.rows()) + " or less");
-  }
-  if (data.rows() < static_cast<std::uint64_t>(ranks)) {
-    refuse(data.name() + " has " + std::to_string(data.rows()) + " samples for " +
-           std::to_string(ranks) + " ranks; start fewer ranks");
-  }
+  check_batch(data, static_cast<std::uint64_t>(job.train.batch_size), ranks);
   if (job.train.strict) {
     check_strict(job, model, ranks, nodes);
   }

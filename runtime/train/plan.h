@@ -25,7 +25,7 @@ struct RunLength {
   std::uint64_t epoch_of(std::uint64_t step) const { return step / steps_per_epoch; }
 };
 
-RunLength run_length(const TrainSettings& train, std::uint64_t rows);
+RunLength run_length(const JobSettings& job, std::uint64_t rows);
 OptimizerRule optimizer_rule(const OptimizerSettings& optimizer, const TrainSettings& train);
 ScheduleRule schedule_rule(const ScheduleSettings& schedule, double rate, const RunLength& length);
 GroupRules group_rules(const OptimizerSettings& optimizer, const ModelSettings& model);

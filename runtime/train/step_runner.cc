@@ -69,7 +69,11 @@ void StepRunner::run(const HostBatch& batch, std::uint64_t step) {
   const SampleRange lanes = exchange_.own_lanes();
   for (std::uint64_t lane = lanes.first; lane < lanes.end(); ++lane) {
     BatchStatistics statistics;
-    const double loss = run_lane(batch, lane_part(batch.whole, lane), lane, step, statistics);
+    const SampleRange part = lane_part(batch.whole, lane);
+    const double loss = run_lane(batch, part, lane, step, statistics);
+    if (options_.on_gradients) {
+      options_.on_gradients(part.count, batch.whole.count);
+    }
     exchange_.hold(lane, loss, &statistics);
   }
 }

@@ -13,6 +13,7 @@
 #include "runtime/model/metrics.h"
 #include "runtime/train/evaluator.h"
 #include "runtime/train/gradient_pool.h"
+#include "runtime/train/health.h"
 #include "runtime/train/plan.h"
 #include "runtime/train/step_runner.h"
 #include "runtime/train/straggler.h"
@@ -73,6 +74,8 @@ struct Trainer::Impl {
   double train_step();
   void settle(const StepOutcome& outcome, const HostBatch& batch);
   void heed(const StepOutcome& outcome);
+  void say_findings();
+  bool stop_is_noticed();
   void advance_buffers(SampleRange whole);
   StepNote note() const;
   bool epoch_is_due() const;
@@ -104,6 +107,7 @@ struct Trainer::Impl {
   std::unique_ptr<Arena> arena;
   std::unique_ptr<Exchange> exchange;
   WorldReducer reducer;
+  std::unique_ptr<Health> health;  // on rank 0, where there are rules
   std::unique_ptr<StepRunner> runner;
   std::unique_ptr<Loader> loader;
   std::unique_ptr<Evaluator> evaluator;
@@ -116,6 +120,7 @@ struct Trainer::Impl {
   std::optional<double> score;  // of the parameters as they are
   Verdict verdict = Verdict::go_on;
   bool stop_agreed = false;
+  bool is_ailing = false;  // a rule spoke, and debug.action = stop
   bool checkpoint_agreed = false;
   std::uint32_t hints_seen = 0;
   std::int64_t shown_ns = 0;
@@ -128,7 +133,7 @@ Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer
     : job(job_settings),
       parts(trainer_parts),
       observer(train_observer),
-      length(run_length(job.train, parts.train.rows())),
+      length(run_length(job, parts.train.rows())),
       until(length.steps),
       rule(optimizer_rule(job.optimizer, job.train)),
       schedule(schedule_rule(job.schedule, job.optimizer.lr, length)),
@@ -163,6 +168,9 @@ Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer
   exchange = is_bucketed ? make_bucketed_exchange(parts.ranks, *arena, options)
                          : make_fused_exchange(parts.ranks, *arena, options);
   const bool synchronised = job.model.batch_norm == "synchronised";
+  if (is_first() && job.debug.rules != "none") {
+    health = std::make_unique<Health>(job.debug, parts.model);
+  }
   runner = std::make_unique<StepRunner>(
       parts.model, loss, parts.train.shape(), *exchange,
       StepRunner::Options{
@@ -170,11 +178,16 @@ Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer
           .accumulate = static_cast<std::uint64_t>(job.train.accumulate),
           .bf16 = job.train.amp == "bf16",
           .seeds_torch = job.model.kind == "torchscript" || job.model.kind.starts_with("plugin:"),
-          .synchronise = synchronised && world > 1 ? &reducer : nullptr});
+          .synchronise = synchronised && world > 1 ? &reducer : nullptr,
+          .on_gradients = health
+                              ? [this](std::uint64_t part,
+                                       std::uint64_t whole) { health->on_gradients(part, whole); }
+                              : std::function<void(std::uint64_t, std::uint64_t)>()});
   loader = std::make_unique<Loader>(
       parts.train,
       Loader::Options{.batch = static_cast<std::uint64_t>(job.train.batch_size),
                       .seed = job.train.seed,
+                      .drop_last = job.data.drop_last,
                       .prefetch = job.data.prefetch,
                       .part = [this](SampleRange whole) { return runner->own_part(whole); }});
   if (parts.validation != nullptr && job.train.evaluate_every > 0) {
@@ -218,7 +231,7 @@ TrainEnd Trainer::Impl::run() {
     }
     train_step();
     if (stop_agreed) {
-      return TrainEnd::noticed;
+      return stop_is_noticed() ? TrainEnd::noticed : TrainEnd::stopped;
     }
     report_between_epochs();
     if (parts.keeper != nullptr && (checkpoint_agreed || parts.keeper->due(state.step))) {
@@ -238,6 +251,9 @@ double Trainer::Impl::train_step() {
   const std::int64_t fetched = monotonic_ns();
   enter(Phase::compute);
   trace_step(state.step);
+  if (health) {
+    health->begin(state.step);
+  }
   runner->run(batch, state.step);
   const std::int64_t computed = monotonic_ns();
   enter(Phase::exchange);
@@ -261,10 +277,10 @@ double Trainer::Impl::train_step() {
 }
 
 StepNote Trainer::Impl::note() const {
-  StepNote own;
+  StepNote own{.wants_stop = is_ailing};
   if (parts.control != nullptr && parts.ranks.node.rank() == 0) {
     own.wants_stop =
-        parts.control->notice.load(std::memory_order_acquire) != Notice::none ||
+        is_ailing || parts.control->notice.load(std::memory_order_acquire) != Notice::none ||
         parts.control->stop_after_step.load(std::memory_order_acquire) <= state.step + 1;
     own.wants_checkpoint =
         parts.control->checkpoint_hint.load(std::memory_order_relaxed) != hints_seen;
@@ -286,6 +302,10 @@ void Trainer::Impl::settle(const StepOutcome& outcome, const HostBatch& batch) {
       advance_buffers(batch.whole);
     }
   }
+  if (health) {
+    health->end(outcome.loss);
+    say_findings();
+  }
   ++state.step;
   shares.samples += batch.whole.count;
   score.reset();
@@ -300,6 +320,21 @@ void Trainer::Impl::settle(const StepOutcome& outcome, const HostBatch& batch) {
   if (auto sentence = straggler.on_step(state.step, outcome.busy_ns); sentence && is_first()) {
     observer.on_remark(*sentence);
   }
+}
+
+// What the rules found is told, and with debug.action = stop the next step is the last.
+void Trainer::Impl::say_findings() {
+  for (const std::string& text : health->take()) {
+    observer.on_remark(text);
+    is_ailing = is_ailing || job.debug.action == "stop";
+  }
+}
+
+// Rank 0 knows whether a rule asked; the others hear it here.
+bool Trainer::Impl::stop_is_noticed() {
+  std::int32_t by_rule = is_ailing ? 1 : 0;
+  parts.ranks.world.broadcast(buffer_of(&by_rule, 1), 0).wait();
+  return by_rule == 0;
 }
 
 // A loss or gradient that is no number: an error that names it, or a step left out.
@@ -363,6 +398,10 @@ void Trainer::Impl::evaluate(TrainReport& report) {
   const auto measure = [&] {
     for (auto& [name, value] : evaluator->run(parts.model, parts.ranks.world)) {
       report.values.emplace_back("val_" + name, value);
+      if (health && name == "loss") {
+        health->on_evaluation(state.step, state.last_train_loss, value);
+        say_findings();
+      }
     }
   };
   if (rule.ema > 0) {
@@ -552,6 +591,9 @@ double Trainer::best() const {
 }
 std::uint64_t Trainer::steps() const {
   return impl_->until;
+}
+bool Trainer::is_finished() const {
+  return impl_->state.ended || impl_->state.step >= impl_->until;
 }
 
 void Trainer::with_final_parameters(const std::function<void()>& body) {

@@ -67,7 +67,7 @@ enum class TrainEnd {
   finished,  ///< all steps done, or patience ran out
   noticed,   ///< the control page asked to leave; the state stands at a step boundary, unsaved
   paused,    ///< the observer asked for it
-  stopped,   ///< the observer asked for it
+  stopped,   ///< the observer asked for it, or a rule with debug.action = stop; unsaved
 };
 
 struct TrainerParts {
@@ -104,6 +104,7 @@ class Trainer {
   std::uint64_t step() const;
   double best() const;          ///< NaN before the first evaluation
   std::uint64_t steps() const;  ///< of the whole run
+  bool is_finished() const;     ///< run() has nothing left to do
   /// Runs `body` with the model's parameters being the ones to use: the moving average where there
   /// is one. Collective.
   void with_final_parameters(const std::function<void()>& body);

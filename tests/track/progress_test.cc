@@ -23,6 +23,15 @@ TEST(Progress, ReadsAsALine) {
             "val_accuracy 0.9533");
 }
 
+TEST(Progress, CountsAnEpochAsOverWhenItIs) {
+  Progress progress{.step = 0, .total_steps = 460, .epoch = 0, .epochs = 20};
+  EXPECT_TRUE(progress_line(progress, std::nullopt).starts_with("epoch 1/20 "));
+  progress.epoch = 1;
+  EXPECT_TRUE(progress_line(progress, std::nullopt).starts_with("epoch 1/20 "));
+  progress.epoch = 20;
+  EXPECT_TRUE(progress_line(progress, std::nullopt).starts_with("epoch 20/20 "));
+}
+
 TEST(Pace, ForgetsOldSteps) {
   Pace pace;
   EXPECT_EQ(pace.left(100), std::nullopt);
@@ -36,10 +45,10 @@ TEST(Pace, ForgetsOldSteps) {
 
 TEST(TrainStatus, IsJson) {
   const TrainStatus status{.name = "digits",
-                         .state = "training",
-                         .step = 3,
-                         .epoch = 0.5,
-                         .metrics = {{"val_loss", 0.25}}};
+                           .state = "training",
+                           .step = 3,
+                           .epoch = 0.5,
+                           .metrics = {{"val_loss", 0.25}}};
   EXPECT_EQ(status_text(status, WallTime(std::chrono::milliseconds(1500))),
             "{\"name\":\"digits\",\"state\":\"training\",\"step\":3,\"epoch\":0.5,\"metrics\":{"
             "\"val_loss\":0.25},\"restarts\":0,"
