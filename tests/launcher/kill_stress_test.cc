@@ -60,6 +60,7 @@ TEST(KillStress, AJobSurvivesTheDeathOfItsRanks) {
     std::unique_ptr<ControlPage> page;
     ASSERT_TRUE(eventually(
         [&] {
+          EXPECT_FALSE(muster.process().poll()) << muster.output();
           page = page_of(muster.process().pid());
           return page && all_step_beyond(*page, before) &&
                  page->header().last_checkpoint_step > before;

@@ -41,7 +41,8 @@ struct Rank {
 
   /// checkpoints/step-00000020/counter: the newest counts.
   void load() {
-    const auto names = posix_file_system().list(checkpoints);
+    auto names = posix_file_system().list(checkpoints);
+    std::erase_if(names, [](const std::string& name) { return name.ends_with(".new"); });
     if (!names.empty()) {
       step = static_cast<std::uint64_t>(
           std::stoull(read_file(checkpoints / names.back() / "counter")));
