@@ -21,6 +21,7 @@ constexpr std::array table{
             command_show},
     Command{"Watch", "logs", "What its ranks print", command_logs},
     Command{"Steer", "stop", "Ask a run to save and stop", command_stop},
+    Command{"Tools", "bench", "Measure this machine: a training step", command_bench},
     Command{"Tools", "checkpoint", "Verify checkpoints, export them to other formats",
             command_checkpoint},
     Command{"Tools", "convert", "Any data set as HDF5 that trains fastest, with checksums",

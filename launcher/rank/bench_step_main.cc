@@ -8,10 +8,12 @@
 
 #include <csignal>
 #include <cstdio>
+#include <optional>
 #include <vector>
 
 #include "collectives/node/node_communicator.h"
 #include "collectives/shm/shm_node_group.h"
+#include "launcher/cli/command.h"
 #include "launcher/rank/step_bench.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
@@ -29,7 +31,8 @@ struct Settings {
   bool json = false;
 };
 
-Settings read_settings(const std::vector<std::string>& arguments) {
+/// Nothing when help was asked for.
+std::optional<Settings> read_settings(const std::vector<std::string>& arguments) {
   Settings settings;
   Keys keys;
   keys.add("model", settings.plan.model, "mlp, deep, wide or resnet18");
@@ -39,7 +42,22 @@ Settings read_settings(const std::vector<std::string>& arguments) {
   keys.add("optimizer", settings.plan.optimizer, "sgd or adamw");
   keys.add("threads", settings.threads, "Of each rank").at_least(1);
   keys.add("json", settings.json, "One JSON object");
-  load(keys, {.file = {}, .environment = {}, .arguments = arguments});
+  const auto line = take_command_line(
+      keys, arguments,
+      {.usage = "muster bench step [--model NAME] [--ranks N] [--json]",
+       .about = "Times a training step of N ranks of this machine beside N single processes. In "
+                "interleaved blocks, the slowest rank counts: 'alone' is N steps of one rank each, "
+                "'coupled' the same and an empty barrier, 'together' the real step. Efficiency is "
+                "alone / together. Where coupled is far above alone, the machine was too busy to "
+                "judge.",
+       .examples = {{"muster bench step --model wide --ranks 2 --json", "one JSON object"}}});
+  if (!line) {
+    return std::nullopt;
+  }
+  if (!line->words.empty()) {
+    throw Error(Fault::bad_input, "bench step takes options only, not '" + line->words[0] + "'");
+  }
+  load(keys, {.file = {}, .environment = {}, .arguments = line->options});
   settings.plan.batch = settings.batch;
   return settings;
 }
@@ -65,7 +83,11 @@ int run_rank(const std::string& page_path, int rank, const Settings& settings) {
 }
 
 int run(const std::vector<std::string>& arguments) {
-  const Settings settings = read_settings(arguments);
+  const auto read = read_settings(arguments);
+  if (!read) {
+    return exit_finished;
+  }
+  const Settings& settings = *read;
   const ControlPage page = ControlPage::create(settings.ranks);
   std::vector<pid_t> children;
   for (int rank = 0; rank < settings.ranks; ++rank) {
