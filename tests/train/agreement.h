@@ -1,0 +1,108 @@
+/// Training through the Trainer on ranks that are threads, and the differences between two of them.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "collectives/node/node_communicator.h"
+#include "runtime/train/gradient_pool.h"
+#include "runtime/train/trainer.h"
+#include "tests/support/ranks.h"
+
+namespace muster::test {
+
+inline JobSettings job_of(const std::string& hidden, std::uint64_t rows) {
+  JobSettings job;
+  job.model.hidden = hidden;
+  job.data.format = "synthetic";
+  job.data.shape = "784";
+  job.data.classes = 10;
+  job.data.rows = rows;
+  job.optimizer.lr = 1e-3;
+  job.train.seed = 11;
+  job.train.batch_size = 128;
+  job.train.epochs = 1000;
+  return job;
+}
+
+class Quiet final : public TrainObserver {
+ public:
+  Verdict on_report(const TrainReport& /*report*/) override { return Verdict::go_on; }
+  void on_remark(const std::string& text) override { remarks.push_back(text); }
+  void on_progress(const TrainReport& /*report*/) override {}
+  std::vector<std::string> remarks;
+};
+
+struct Outcome {
+  std::vector<double> losses;
+  std::vector<float> parameters;
+};
+
+inline std::vector<float> parameters_of(const Model& model) {
+  std::vector<float> all;
+  for (const NamedTensor& parameter : model.parameters()) {
+    const at::Tensor dense = parameter.tensor.detach().contiguous();
+    const auto* values = static_cast<const float*>(dense.const_data_ptr());
+    all.insert(all.end(), values, values + dense.numel());
+  }
+  return all;
+}
+
+inline Outcome train(const JobSettings& job, LocalGroup& group, std::uint64_t steps) {
+  at::set_num_threads(1);
+  NodeCommunicator world(group);
+  const auto across = solo_communicator();
+  const DataSets data = open_data(job.data, group);
+  const auto model = make_model(job.model, data.train->shape(), job.train.seed);
+  Quiet observer;
+  Trainer trainer(job, {.model = *model, .train = *data.train, .ranks = {group, *across, world}},
+                  observer);
+  Outcome outcome{.losses = trainer.run_steps(steps), .parameters = {}};
+  group.barrier();
+  outcome.parameters = parameters_of(*model);
+  group.barrier();
+  return outcome;
+}
+
+/// What rank 0 saw of `steps` steps on `ranks` ranks, each a thread; the other ranks must agree to
+/// the bit.
+inline Outcome train_on(int ranks, const JobSettings& job, std::uint64_t steps) {
+  GradientPool::install();
+  std::vector<Outcome> outcomes(static_cast<std::size_t>(ranks));
+  const auto endings = run_threads(ranks, [&](LocalGroup& group) {
+    outcomes[static_cast<std::size_t>(group.rank())] = train(job, group, steps);
+  });
+  EXPECT_THAT(endings, testing::Each(testing::IsEmpty()));
+  for (const Outcome& other : outcomes) {
+    EXPECT_EQ(other.losses, outcomes[0].losses);
+    EXPECT_EQ(other.parameters, outcomes[0].parameters);
+  }
+  return outcomes[0];
+}
+
+inline double largest(const std::vector<float>& values) {
+  double most = 0;
+  for (const float value : values) {
+    most = std::max(most, std::abs(static_cast<double>(value)));
+  }
+  return most;
+}
+
+template <class Value>
+double largest_difference(const std::vector<Value>& a, const std::vector<Value>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double most = 0;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    most = std::max(most, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  }
+  return most;
+}
+
+}  // namespace muster::test
