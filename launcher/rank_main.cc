@@ -6,6 +6,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 
 #include "collectives/mpi/open_ranks.h"
 #include "launcher/cli/command.h"
@@ -63,6 +64,12 @@ class SignalDesk {
   std::atomic<int> interrupts_{0};
 };
 
+/// `muster` owns the run's files: it started this rank, or an attendant of its did through mpirun
+/// or srun.
+bool is_watched(const LaunchContext& context) {
+  return context.starter == Starter::muster || std::getenv("MUSTER_ATTENDED") != nullptr;
+}
+
 int fail(Ranks& ranks, const JobSettings& job, bool is_supervised, const std::exception& error) {
   const std::string text = report(error);
   const Fault fault = fault_of(error);
@@ -97,6 +104,7 @@ int run_rank(const Arguments& arguments, const LaunchContext& context, SignalDes
   const Environment environment = process_environment();
   sources.environment = {environment.begin(), environment.end()};
   sources.environment.erase("MUSTER_LAUNCH");
+  sources.environment.erase("MUSTER_ATTENDED");
   if (!line->words.empty()) {
     sources.file = line->words[0];
   }
@@ -105,7 +113,7 @@ int run_rank(const Arguments& arguments, const LaunchContext& context, SignalDes
     job.name = line->words.empty() ? "job" : stem_of(line->words[0]);
   }
   const auto ranks = open_ranks(context);
-  const bool is_supervised = context.starter == Starter::muster;
+  const bool is_supervised = is_watched(context);
   log::set_label({.rank = ranks->world().size() > 1 ? ranks->world().rank() : -1, .trial = {}});
   desk.open(ranks->page().header());
   int code = exit_failed;
@@ -125,7 +133,7 @@ int run_rank(const Arguments& arguments, const LaunchContext& context, SignalDes
 int main(int count, char** words) {
   try {
     const auto context = muster::launch_context(muster::process_environment());
-    muster::SignalDesk desk(context.starter == muster::Starter::muster);
+    muster::SignalDesk desk(muster::is_watched(context));
     const muster::StopSignals signals([&desk](int signal) { desk.on_signal(signal); });
     muster::GradientPool::install();
     if (count > 1 && std::string_view(words[1]) == "--worker") {

@@ -24,6 +24,24 @@ int rank_of_blame(const RankFault& fault) {
   return blames ? 1 : 0;
 }
 
+/// The chain of a report in one line: "opening the data: there is no file digits.h5". What follows
+/// it (a back-trace) is for the file.
+std::string in_one_line(const std::string& text) {
+  constexpr std::string_view link = "because: ";
+  std::string line;
+  for (const auto& part : split(text, '\n')) {
+    const auto words = trim(part);
+    if (line.empty()) {
+      line = words;
+    } else if (words.starts_with(link)) {
+      line += ": " + std::string(words.substr(link.size()));
+    } else {
+      break;
+    }
+  }
+  return line;
+}
+
 }  // namespace
 
 std::optional<FaultReport> first_fault(std::vector<RankFault> faults) {
@@ -65,7 +83,7 @@ std::string FaultReport::sentence() const {
   if (!first.host.empty()) {
     text += " on " + first.host;
   }
-  const std::string what = first.text.substr(0, first.text.find('\n'));
+  const std::string what = in_one_line(first.text);
   text += first.recorded ? ": " + what : " " + what;
   if (first.step > 0) {
     text += fmt::format(", at step {}", first.step);

@@ -88,7 +88,8 @@ int Supervisor::run() {
   posix_file_system().remove(plan_.files.failure());
   plan_.launch.excluded_hosts = status_.excluded_hosts;
   seconds_before_ = status_.run_seconds;
-  if (std::ranges::any_of(status_.transitions, [](const Transition& one) { return one.status == state::starting; })) {
+  if (std::ranges::any_of(status_.transitions,
+                          [](const Transition& one) { return one.status == state::starting; })) {
     ++status_.restarts;
   }
   clear_control(plan_.files.control());
@@ -121,6 +122,8 @@ int Supervisor::run_attempts() {
     account(outcome, begin, now());
     switch (outcome.kind) {
       case AttemptOutcome::Kind::finished:
+        status_.failure.clear();  // what was overcome is in the log and in the restarts
+        posix_file_system().remove(plan_.files.failure());
         return finish(exit_finished, state::completed,
                       fmt::format("finished at step {}", outcome.step));
       case AttemptOutcome::Kind::drained:

@@ -26,7 +26,8 @@ TEST(FaultReport, TheEarliestWinsAndTheRestAreCounted) {
   ASSERT_TRUE(report.has_value());
   EXPECT_EQ(report->first.rank, 1);
   EXPECT_EQ(report->consequences, 2);
-  EXPECT_EQ(report->sentence(), "rank 1: reading data (2 more ranks failed in consequence)");
+  EXPECT_EQ(report->sentence(),
+            "rank 1: reading data: short read (2 more ranks failed in consequence)");
 }
 
 TEST(FaultReport, WhoBlamesAnotherIsNeverTheCause) {
