@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "launcher/commands.h"
 #include "launcher/job/find_job.h"
 #include "launcher/job/job_plan.h"
@@ -61,6 +64,13 @@ int command_resume(const Arguments& arguments) {
                 "it takes the name of one run: muster resume NAME (muster ls lists them)");
   }
   const auto found = find_job(line->words.front(), {});
+  if (found.kind == JobKind::sweep) {
+    Arguments again{(found.root / "sweep.ini").string(), "--name=" + found.name,
+                    "--sweeps=" + found.root.parent_path().string()};
+    std::copy_if(arguments.begin(), arguments.end(), std::back_inserter(again),
+                 [&](const std::string& word) { return word != line->words.front(); });
+    return command_tune(again);
+  }
   const auto config = (found.root / "config.ini").string();
   if (is_program(read_file(config))) {
     const auto again = split_command_line(other, arguments);

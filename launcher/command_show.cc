@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include "launcher/command_sweep.h"
 #include "launcher/commands.h"
 #include "launcher/job/find_job.h"
 #include "launcher/job/run_table.h"
@@ -12,7 +13,7 @@
 namespace muster {
 namespace {
 
-const CommandHelp help{.usage = "muster show NAME [--json]",
+const CommandHelp help{.usage = "muster show NAME [--json | --csv]",
                        .about =
                            "How a run went: its state and every change of it, metrics, restarts, "
                            "lost work and the share of time that "
@@ -41,8 +42,12 @@ int show_run(const FoundJob& job, bool json) {
 int command_show(const Arguments& arguments) {
   Keys keys;
   bool json = false;
+  bool csv = false;
   std::string runs = "runs";
+  std::string sweeps = "sweeps";
   keys.add("json", json, "One JSON object").only_on_command_line();
+  keys.add("csv", csv, "A sweep's trials as a table").only_on_command_line();
+  keys.add("sweeps", sweeps, "Directory of all sweeps").only_on_command_line().placeholder("DIR");
   keys.add("runs", runs, "Directory of all runs").only_on_command_line().placeholder("DIR");
   const auto line = take_command_line(keys, arguments, help);
   if (!line) {
@@ -52,7 +57,11 @@ int command_show(const Arguments& arguments) {
   if (line->words.size() != 1) {
     throw Error(Fault::bad_input, "it takes one name: muster show NAME (muster ls lists them)");
   }
-  return show_run(find_job(line->words.front(), {runs}), json);
+  const auto found = find_job(line->words.front(), {runs, sweeps});
+  if (found.kind == JobKind::sweep) {
+    return show_sweep(found, csv ? SweepForm::csv : json ? SweepForm::json : SweepForm::text);
+  }
+  return show_run(found, json);
 }
 
 }  // namespace muster

@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "launcher/command_sweep.h"
 #include "launcher/commands.h"
 #include "launcher/engine/tool.h"
 #include "launcher/job/find_job.h"
@@ -15,7 +16,7 @@ namespace muster {
 namespace {
 
 const CommandHelp help{
-    .usage = "muster stop NAME [--wait]",
+    .usage = "muster stop NAME [--wait]\nmuster stop SWEEP [TRIAL]",
     .about =
         "Asks a run to save and end with exit code 77, wherever it runs: its supervisor sees the "
         "request within a "
@@ -68,17 +69,27 @@ int command_stop(const Arguments& arguments) {
   bool wait = false;
   std::string runs = "runs";
   keys.add("wait", wait, "Return when it has ended").only_on_command_line();
+  std::string sweeps = "sweeps";
+  keys.add("sweeps", sweeps, "Directory of all sweeps").only_on_command_line().placeholder("DIR");
   keys.add("runs", runs, "Directory of all runs").only_on_command_line().placeholder("DIR");
   const auto line = take_command_line(keys, arguments, help);
   if (!line) {
     return exit_finished;
   }
   load(keys, {{}, {}, line->options});
-  if (line->words.size() != 1) {
+  if (line->words.empty() || line->words.size() > 2) {
     throw Error(Fault::bad_input,
-                "it takes the name of one run: muster stop NAME (muster ls lists them)");
+                "it takes the name of one run, or of a sweep and one of its trials: muster stop "
+                "NAME (muster ls lists them)");
   }
-  return stop_run(find_job(line->words.front(), {runs}), wait);
+  const auto found = find_job(line->words.front(), {runs, sweeps});
+  if (found.kind == JobKind::sweep) {
+    return stop_sweep(found, line->words.size() == 2 ? line->words[1] : "");
+  }
+  if (line->words.size() == 2) {
+    throw Error(Fault::bad_input, found.name + " is a run: it has no trials to stop");
+  }
+  return stop_run(found, wait);
 }
 
 }  // namespace muster

@@ -23,6 +23,9 @@ int command_show(const Arguments& arguments);
 int command_stop(const Arguments& arguments);
 int command_submit(const Arguments& arguments);
 int command_train(const Arguments& arguments);
+int command_enqueue(const Arguments& arguments);
+int command_report(const Arguments& arguments);
+int command_set(const Arguments& arguments);
 int command_tune(const Arguments& arguments);
 
 std::span<const Command> commands();
