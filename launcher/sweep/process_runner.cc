@@ -166,6 +166,9 @@ void ProcessRunner::advance(Running& running, std::vector<TrialEvent>& events) {
     if (running.fate != Running::Fate::undecided) {
       break;  // what is printed after the answer belongs to nobody
     }
+    if (told_how_far() && reading.resource <= running.launch.from) {
+      continue;  // done again after a crash: reported before
+    }
     if (told_how_far() && reading.resource >= running.launch.to) {
       running.held = std::move(reading);
     } else {

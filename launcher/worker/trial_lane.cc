@@ -56,6 +56,7 @@ TrialLane::TrialLane(const LaneHost& host, JobSettings job, const WorkerOrder& s
     : host_(host),
       job_(std::move(job)),
       trial_(start.trial),
+      from_(start.from),
       data_key_(data_key_of(start.parameters)),
       control_(std::make_unique<ControlHeader>()),
       snapshot_(std::move(kept)),
@@ -171,32 +172,42 @@ void TrialLane::train() {
   trainer_.reset();  // before the groups that it uses
 }
 
-/// From this process's memory, else from the newest commit that holds the trial, else from the
-/// start.
+/// From this process's memory, unless the trial has gone further in another worker since; else from
+/// the newest commit that holds it; else from the start.
 void TrialLane::bring_state() {
-  StateTree& tree = trainer_->state();
+  std::int64_t step = -1;
   if (snapshot_) {
-    snapshot_->restore(tree);
-    snapshot_.reset();
+    step = snapshot_->info().step;
+  }
+  const double epochs_done = static_cast<double>(step) * job_.train.epochs /
+                             static_cast<double>(std::max<std::uint64_t>(1, trainer_->steps()));
+  if (snapshot_ && epochs_done >= from_ - 1e-9) {
+    snapshot_->restore(trainer_->state());
     trainer_->restored();
-    return;
-  }
-  std::optional<Restored> newest;
-  for (const Path& place : {directory() / "checkpoints", host_.group}) {
-    const CheckpointStore store(place);
-    auto found = restore_member(store, member_name(trial_), tree, trainer_->checkpoint_info());
-    if (found && newest && found->info.step < newest->info.step) {
-      found = restore_member(CheckpointStore(directory() / "checkpoints"), member_name(trial_),
-                             tree, trainer_->checkpoint_info());
-    }
-    if (found) {
-      newest = std::move(found);
-    }
-  }
-  if (newest) {
+  } else if (restore_newest(step)) {
     trainer_->restored();
     log::info(fmt::format("resumed at step {}", trainer_->step()));
+  } else if (snapshot_) {
+    snapshot_->restore(trainer_->state());
+    trainer_->restored();
   }
+  snapshot_.reset();
+}
+
+/// The newest commit of this trial that is past `than`: its own, or one of all trials together.
+bool TrialLane::restore_newest(std::int64_t than) {
+  const Path own = directory() / "checkpoints";
+  StateTree& tree = trainer_->state();
+  const auto mine =
+      restore_member(CheckpointStore(own), member_name(trial_), tree, trainer_->checkpoint_info());
+  const auto ours = restore_member(CheckpointStore(host_.group), member_name(trial_), tree,
+                                   trainer_->checkpoint_info());
+  const std::int64_t my_step = mine ? mine->info.step : -1;
+  const std::int64_t our_step = ours ? ours->info.step : -1;
+  if (my_step > our_step) {
+    restore_member(CheckpointStore(own), member_name(trial_), tree, trainer_->checkpoint_info());
+  }
+  return std::max(my_step, our_step) > than;
 }
 
 Verdict TrialLane::on_report(const TrainReport& report) {
@@ -221,7 +232,9 @@ Verdict TrialLane::on_report(const TrainReport& report) {
   }
   said.value = *value;
   last_value_ = *value;
-  host_.say(said);
+  if (said.resource > from_) {
+    host_.say(said);
+  }
   return next_verdict(said.resource);
 }
 

@@ -62,6 +62,7 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   void run();
   void train();
   void bring_state();
+  bool restore_newest(std::int64_t than);
   void leave(TrainEnd end);
   void keep_snapshot();
   void export_model();
@@ -72,6 +73,7 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   const LaneHost& host_;
   JobSettings job_;
   std::uint32_t trial_;
+  double from_;  // reported before: what is trained again after a crash is not told twice
   std::string data_key_;
   std::unique_ptr<ControlHeader> control_;  // how the trainer learns of a stop between reports
   std::unique_ptr<Snapshot> snapshot_;
