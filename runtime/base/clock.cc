@@ -8,7 +8,9 @@
 
 namespace muster {
 
-void SystemClock::sleep_until(Monotonic when) { std::this_thread::sleep_until(when); }
+void SystemClock::sleep_until(Monotonic when) {
+  std::this_thread::sleep_until(when);
+}
 
 Monotonic VirtualClock::now() const {
   const std::lock_guard lock(mutex_);
@@ -33,12 +35,14 @@ void VirtualClock::advance(Nanoseconds by) {
 std::string iso_time(WallTime when) {
   const auto since = when.time_since_epoch();
   const auto seconds = std::chrono::floor<std::chrono::seconds>(since);
-  const auto millis = std::chrono::duration_cast<std::chrono::milliseconds>(since - seconds).count();
+  const auto millis =
+      std::chrono::duration_cast<std::chrono::milliseconds>(since - seconds).count();
   const std::time_t raw = seconds.count();
   std::tm parts{};
   ::gmtime_r(&raw, &parts);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900, parts.tm_mon + 1,
-                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, millis);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900,
+                     parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                     millis);
 }
 
 std::string human_duration(Nanoseconds duration) {

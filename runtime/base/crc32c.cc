@@ -66,7 +66,8 @@ struct ShiftTable {
     }
   }
   std::uint32_t operator()(std::uint32_t crc) const {
-    return table[0][crc & 255] ^ table[1][crc >> 8 & 255] ^ table[2][crc >> 16 & 255] ^ table[3][crc >> 24];
+    return table[0][crc & 255] ^ table[1][crc >> 8 & 255] ^ table[2][crc >> 16 & 255] ^
+           table[3][crc >> 24];
   }
   std::array<std::array<std::uint32_t, 256>, 4> table{};
 };
@@ -97,7 +98,8 @@ std::uint64_t word_at(const unsigned char* data) {
 }
 
 /// Three streams at once: the instruction takes three cycles and starts every cycle.
-__attribute__((target("sse4.2"))) std::uint32_t by_instruction(std::uint32_t crc, const unsigned char* data,
+__attribute__((target("sse4.2"))) std::uint32_t by_instruction(std::uint32_t crc,
+                                                               const unsigned char* data,
                                                                std::size_t size) {
   constexpr std::size_t stride = 4096;
   static const ShiftTable one(stride);
@@ -111,7 +113,8 @@ __attribute__((target("sse4.2"))) std::uint32_t by_instruction(std::uint32_t crc
       b = _mm_crc32_u64(b, word_at(data + stride + at));
       c = _mm_crc32_u64(c, word_at(data + 2 * stride + at));
     }
-    crc = two(static_cast<std::uint32_t>(a)) ^ one(static_cast<std::uint32_t>(b)) ^ static_cast<std::uint32_t>(c);
+    crc = two(static_cast<std::uint32_t>(a)) ^ one(static_cast<std::uint32_t>(b)) ^
+          static_cast<std::uint32_t>(c);
   }
   std::uint64_t rest = crc;
   for (; size >= 8; data += 8, size -= 8) {
@@ -124,12 +127,16 @@ __attribute__((target("sse4.2"))) std::uint32_t by_instruction(std::uint32_t crc
   return crc;
 }
 
-bool has_instruction() { return __builtin_cpu_supports("sse4.2") != 0; }
+bool has_instruction() {
+  return __builtin_cpu_supports("sse4.2") != 0;
+}
 #else
 std::uint32_t by_instruction(std::uint32_t crc, const unsigned char* data, std::size_t size) {
   return by_table(crc, data, size);
 }
-bool has_instruction() { return false; }
+bool has_instruction() {
+  return false;
+}
 #endif
 
 }  // namespace

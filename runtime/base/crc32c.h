@@ -1,5 +1,5 @@
-/// CRC32C (Castagnoli), the checksum of checkpoints and journals. Hardware instructions where the CPU has them.
-/// crc32c(crc32c(0, a), b) is the sum of a followed by b.
+/// CRC32C (Castagnoli), the checksum of checkpoints and journals. Hardware instructions where the
+/// CPU has them. crc32c(crc32c(0, a), b) is the sum of a followed by b.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -1,5 +1,6 @@
-/// Error: the one exception type of Muster. What went wrong, whose fault it is, and the chain of what was being done.
-/// Throw it where a function cannot do its job; expected outcomes are values (std::optional, enums), never errors.
+/// Error: the one exception type of Muster. What went wrong, whose fault it is, and the chain of
+/// what was being done. Throw it where a function cannot do its job; expected outcomes are values
+/// (std::optional, enums), never errors.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -41,7 +42,8 @@ class Error : public std::runtime_error {
   Where where_;
 };
 
-/// Throws what `errno` says, with what was tried: "open runs/a/config.ini: No such file or directory".
+/// Throws what `errno` says, with what was tried: "open runs/a/config.ini: No such file or
+/// directory".
 [[noreturn]] void throw_errno(std::string_view what, int error_number, Where where = Where::here());
 
 /// A caller's mistake, checked in all builds.
@@ -54,7 +56,8 @@ inline void require(bool holds, std::string_view message, Where where = Where::h
 /// Rethrows the exception being handled with `context` in front of it. For `within`.
 [[noreturn]] void rethrow_within(std::string_view context);
 
-/// Runs `body`; whatever it throws gets `context` ("saving step 900") as one more link of the chain.
+/// Runs `body`; whatever it throws gets `context` ("saving step 900") as one more link of the
+/// chain.
 template <class Body>
 decltype(auto) within(std::string_view context, Body&& body) {
   try {
@@ -64,7 +67,8 @@ decltype(auto) within(std::string_view context, Body&& body) {
   }
 }
 
-/// The chain, outermost first: "training trial 17\n  because: saving step 900\n  because: write: No space left on device".
+/// The chain, outermost first: "training trial 17\n  because: saving step 900\n  because: write: No
+/// space left on device".
 std::string report(const std::exception& error);
 
 /// The fault of the innermost Error of the chain; `bug` when there is none.

@@ -50,7 +50,8 @@ class PosixFile final : public File {
 
   void write_at(std::uint64_t offset, std::span<const std::byte> bytes) override {
     while (!bytes.empty()) {
-      const auto put = ::pwrite(descriptor_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      const auto put =
+          ::pwrite(descriptor_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
       bytes = bytes.subspan(advance(put));
       offset += static_cast<std::uint64_t>(std::max<ssize_t>(put, 0));
     }
@@ -71,7 +72,8 @@ class PosixFile final : public File {
   void allocate(std::uint64_t bytes) override {
     if (bytes == 0 ||
         ::fallocate(descriptor_.get(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) == 0 ||
-        errno == EOPNOTSUPP || errno == ENOSYS) {  // a file system without it allocates while writing
+        errno == EOPNOTSUPP ||
+        errno == ENOSYS) {  // a file system without it allocates while writing
       return;
     }
     fail("reserve space for", path_);

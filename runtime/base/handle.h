@@ -1,5 +1,6 @@
 /// Handle: owns one C resource (a descriptor, hid_t, MPI_Comm, a stream) and closes it once.
-/// Move-only. Traits are six lines: `using type`, `static type none()`, `static void close(type) noexcept`.
+/// Move-only. Traits are six lines: `using type`, `static type none()`, `static void close(type)
+/// noexcept`.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -18,7 +18,8 @@ struct State {
   std::function<void(Level, std::string_view)> sink;
 };
 State& state() {
-  static auto* the_state = new State;  // never destroyed: threads may log while the program ends  NOLINT
+  static auto* the_state =
+      new State;  // never destroyed: threads may log while the program ends  NOLINT
   return *the_state;
 }
 std::atomic<Level> threshold{Level::info};
@@ -45,8 +46,12 @@ void set_label(Label label) {
   state().label = std::move(label);
 }
 
-void set_thread_label(Label label) { thread_label = std::move(label); }
-void set_threshold(Level least) { threshold = least; }
+void set_thread_label(Label label) {
+  thread_label = std::move(label);
+}
+void set_threshold(Level least) {
+  threshold = least;
+}
 
 void set_sink(std::function<void(Level, std::string_view)> sink) {
   const std::lock_guard lock(state().mutex);

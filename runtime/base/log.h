@@ -1,5 +1,5 @@
-/// Log: one line an event, on stderr: time, level, rank, trial, text. Never stdout, which belongs to results.
-/// Thread-safe; a line is one write(2), so that lines of several processes never mix.
+/// Log: one line an event, on stderr: time, level, rank, trial, text. Never stdout, which belongs
+/// to results. Thread-safe; a line is one write(2), so that lines of several processes never mix.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,21 +11,31 @@ namespace muster::log {
 
 enum class Level { debug, info, warning, error };
 
-/// What every line of this process (or of this thread, with `for_thread`) carries. Empty parts are left out.
+/// What every line of this process (or of this thread, with `for_thread`) carries. Empty parts are
+/// left out.
 struct Label {
-  int rank = -1;       ///< "[rank 3]"
-  std::string trial;   ///< "[trial 17]"
+  int rank = -1;      ///< "[rank 3]"
+  std::string trial;  ///< "[trial 17]"
 };
 void set_label(Label label);
 void set_thread_label(Label label);
 void set_threshold(Level least);
-/// Where lines go instead of stderr; the line has no newline. An empty function restores stderr. For tests and the live table.
+/// Where lines go instead of stderr; the line has no newline. An empty function restores stderr.
+/// For tests and the live table.
 void set_sink(std::function<void(Level, std::string_view line)> sink);
 
 void write(Level level, std::string_view text);
-inline void debug(std::string_view text) { write(Level::debug, text); }
-inline void info(std::string_view text) { write(Level::info, text); }
-inline void warning(std::string_view text) { write(Level::warning, text); }
-inline void error(std::string_view text) { write(Level::error, text); }
+inline void debug(std::string_view text) {
+  write(Level::debug, text);
+}
+inline void info(std::string_view text) {
+  write(Level::info, text);
+}
+inline void warning(std::string_view text) {
+  write(Level::warning, text);
+}
+inline void error(std::string_view text) {
+  write(Level::error, text);
+}
 
 }  // namespace muster::log

@@ -48,7 +48,9 @@ Random::result_type Random::operator()() {
   return (std::uint64_t{block[half + 1]} << 32) | block[half];
 }
 
-double Random::uniform() { return static_cast<double>((*this)() >> 11) * 0x1.0p-53; }
+double Random::uniform() {
+  return static_cast<double>((*this)() >> 11) * 0x1.0p-53;
+}
 
 double Random::normal() {
   const double u = 1.0 - uniform();  // in (0, 1]: the logarithm stays finite
@@ -58,7 +60,8 @@ double Random::normal() {
 
 std::uint64_t Random::below(std::uint64_t bound) {
   require(bound > 0, "Random::below needs a bound above 0");
-  const std::uint64_t unfair = (0 - bound) % bound;  // the words below this would favour small numbers
+  const std::uint64_t unfair =
+      (0 - bound) % bound;  // the words below this would favour small numbers
   std::uint64_t word = (*this)();
   while (word < unfair) {
     word = (*this)();

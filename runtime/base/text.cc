@@ -16,11 +16,14 @@ namespace {
 
 constexpr std::string_view blanks = " \t\r\n\f\v";
 
-bool is_blank(char c) { return blanks.find(c) != std::string_view::npos; }
+bool is_blank(char c) {
+  return blanks.find(c) != std::string_view::npos;
+}
 
 std::string lower(std::string_view text) {
   std::string result(text);
-  std::ranges::transform(result, result.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::ranges::transform(result, result.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return result;
 }
 
@@ -128,8 +131,9 @@ std::vector<std::string> shell_words(std::string_view text) {
   char quote = 0;
   for (std::size_t at = 0; at < text.size(); ++at) {
     const char c = text[at];
-    const bool escapes = c == '\\' && quote != '\'' && at + 1 < text.size() &&
-                         (quote == 0 || std::string_view("\"\\$`").find(text[at + 1]) != std::string_view::npos);
+    const bool escapes =
+        c == '\\' && quote != '\'' && at + 1 < text.size() &&
+        (quote == 0 || std::string_view("\"\\$`").find(text[at + 1]) != std::string_view::npos);
     if (escapes) {
       word += text[++at];
       inside = true;
@@ -147,7 +151,8 @@ std::vector<std::string> shell_words(std::string_view text) {
     }
   }
   if (quote != 0) {
-    throw Error(Fault::bad_input, fmt::format("a {} is opened and never closed in: {}", quote, text));
+    throw Error(Fault::bad_input,
+                fmt::format("a {} is opened and never closed in: {}", quote, text));
   }
   if (inside) {
     result.push_back(word);
@@ -170,8 +175,12 @@ std::string shell_quoted(std::string_view word) {
   return quoted + "'";
 }
 
-std::optional<double> parse_double(std::string_view text) { return parse_whole<double>(text); }
-std::optional<std::int64_t> parse_int(std::string_view text) { return parse_whole<std::int64_t>(text); }
+std::optional<double> parse_double(std::string_view text) {
+  return parse_whole<double>(text);
+}
+std::optional<std::int64_t> parse_int(std::string_view text) {
+  return parse_whole<std::int64_t>(text);
+}
 
 std::optional<bool> parse_bool(std::string_view text) {
   const std::string word = lower(text);
@@ -230,7 +239,9 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text) {
   return static_cast<std::uint64_t>(std::ldexp(number, 10 * (static_cast<int>(power) + 1)));
 }
 
-std::string exact(double value) { return fmt::format("{}", value); }
+std::string exact(double value) {
+  return fmt::format("{}", value);
+}
 
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string> known) {
   std::optional<std::string> best;

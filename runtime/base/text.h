@@ -1,5 +1,5 @@
-/// Text: the small things done with words everywhere: split, trim, strict numbers, the nearest known word, bytes for people.
-/// Numbers are read and written in the C locale, always.
+/// Text: the small things done with words everywhere: split, trim, strict numbers, the nearest
+/// known word, bytes for people. Numbers are read and written in the C locale, always.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -17,7 +17,8 @@ std::vector<std::string> split(std::string_view text, char separator);
 /// Words between blanks; no quoting.
 std::vector<std::string> words(std::string_view text);
 std::string join(std::span<const std::string> parts, std::string_view separator);
-/// Splits as a shell does (quotes, backslash), expanding nothing. Throws bad_input on an open quote.
+/// Splits as a shell does (quotes, backslash), expanding nothing. Throws bad_input on an open
+/// quote.
 std::vector<std::string> shell_words(std::string_view text);
 /// The same word, quoted for a POSIX shell where it must be.
 std::string shell_quoted(std::string_view word);
@@ -34,7 +35,8 @@ std::optional<std::uint64_t> parse_bytes(std::string_view text);
 /// The shortest text that reads back to the same double.
 std::string exact(double value);
 
-/// The known word nearest to `word` by edits, if near enough to propose ("did you mean 'optimizer.lr'?").
+/// The known word nearest to `word` by edits, if near enough to propose ("did you mean
+/// 'optimizer.lr'?").
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string> known);
 std::string human_bytes(double bytes);  ///< "1.5 GB": powers of 1000
 

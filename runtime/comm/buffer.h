@@ -1,5 +1,6 @@
-/// Buffer: memory that somebody else owns, with what lies in it and where. What collectives work on.
-/// A Buffer never frees and never outlives its memory; between calling an operation and waiting for it the memory is the operation's.
+/// Buffer: memory that somebody else owns, with what lies in it and where. What collectives work
+/// on. A Buffer never frees and never outlives its memory; between calling an operation and waiting
+/// for it the memory is the operation's.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -151,7 +151,8 @@ std::int64_t monotonic_ns() noexcept {
   return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
 }
 
-FlightEntry* begin_flight(RankSlot* slot, std::string_view operation, std::uint64_t bytes) noexcept {
+FlightEntry* begin_flight(RankSlot* slot, std::string_view operation,
+                          std::uint64_t bytes) noexcept {
   if (slot == nullptr) {
     return nullptr;
   }

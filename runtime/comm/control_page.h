@@ -125,8 +125,8 @@ void record_failure(RankSlot& slot, int fault, std::string_view text) noexcept;
 /// Nanoseconds of CLOCK_MONOTONIC, the time base of the page.
 std::int64_t monotonic_ns() noexcept;
 
-/// The flight record: an operation's start and end in a slot, two stores each. A null slot makes both no-ops. An entry is written
-/// over after 1,024 more operations.
+/// The flight record: an operation's start and end in a slot, two stores each. A null slot makes
+/// both no-ops. An entry is written over after 1,024 more operations.
 FlightEntry* begin_flight(RankSlot* slot, std::string_view operation, std::uint64_t bytes) noexcept;
 void end_flight(FlightEntry* entry) noexcept;
 

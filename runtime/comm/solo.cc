@@ -13,7 +13,8 @@ namespace muster {
 namespace {
 
 Work copy(const Buffer& in, const Buffer& out) {
-  require(in.count == out.count && in.dtype == out.dtype, "a group of one copies: counts and types must be equal");
+  require(in.count == out.count && in.dtype == out.dtype,
+          "a group of one copies: counts and types must be equal");
   if (in.data != out.data) {
     std::memmove(out.data, in.data, in.bytes());
   }
@@ -51,7 +52,9 @@ class PrivateMemory final : public SharedMemory {
   PrivateMemory(const PrivateMemory&) = delete;
   PrivateMemory& operator=(const PrivateMemory&) = delete;
   ~PrivateMemory() override { ::munmap(base_, bytes_); }
-  std::span<std::byte> bytes() noexcept override { return {static_cast<std::byte*>(base_), bytes_}; }
+  std::span<std::byte> bytes() noexcept override {
+    return {static_cast<std::byte*>(base_), bytes_};
+  }
 
  private:
   void* base_;
@@ -62,7 +65,9 @@ class SoloNodeGroup final : public NodeGroup {
  public:
   int rank() const noexcept override { return 0; }
   int size() const noexcept override { return 1; }
-  std::unique_ptr<SharedMemory> share(std::size_t bytes) override { return std::make_unique<PrivateMemory>(bytes); }
+  std::unique_ptr<SharedMemory> share(std::size_t bytes) override {
+    return std::make_unique<PrivateMemory>(bytes);
+  }
   void barrier() override {}
   Nanoseconds waited() const noexcept override { return Nanoseconds(0); }
   void abort(std::string_view /*why*/) noexcept override {}
@@ -70,7 +75,11 @@ class SoloNodeGroup final : public NodeGroup {
 
 }  // namespace
 
-std::unique_ptr<Communicator> solo_communicator() { return std::make_unique<SoloCommunicator>(); }
-std::unique_ptr<NodeGroup> solo_node_group() { return std::make_unique<SoloNodeGroup>(); }
+std::unique_ptr<Communicator> solo_communicator() {
+  return std::make_unique<SoloCommunicator>();
+}
+std::unique_ptr<NodeGroup> solo_node_group() {
+  return std::make_unique<SoloNodeGroup>();
+}
 
 }  // namespace muster

@@ -26,7 +26,8 @@ void add_source_keys(Keys& keys, DataSettings& data) {
 }
 
 void add_meaning_keys(Keys& keys, DataSettings& data) {
-  keys.add("data.task", data.task, "What labels mean").one_of({"auto", "classes", "values", "tokens"});
+  keys.add("data.task", data.task, "What labels mean")
+      .one_of({"auto", "classes", "values", "tokens"});
   keys.add("data.classes", data.classes, "0: from the file").at_least(0);
   keys.add("data.shape", data.shape, "Of one sample, '1 28 28' [from the file]");
   keys.add("data.normalize", data.normalize, "Of inputs")
@@ -49,7 +50,8 @@ void add_meaning_keys(Keys& keys, DataSettings& data) {
 void add_reading_keys(Keys& keys, DataSettings& data) {
   keys.add("data.tier", data.tier, "In memory, mapped, or in shuffled blocks")
       .one_of({"auto", "resident", "mapped", "blocked"});
-  keys.add_bytes("data.resident_bytes", data.resident_bytes, "auto keeps sets up to this in memory");
+  keys.add_bytes("data.resident_bytes", data.resident_bytes,
+                 "auto keeps sets up to this in memory");
   keys.add("data.block_rows", data.block_rows, "blocked: 0 is the chunk's rows, or 1024")
       .at_least(0);
   keys.add("data.window_blocks", data.window_blocks, "blocked: blocks shuffled together")

@@ -52,8 +52,8 @@ struct DataSettings {
                                  << 30;  ///< auto keeps sets up to this size in memory
   std::int64_t block_rows = 0;           ///< 0: the chunk's rows, or 1024
   std::int64_t window_blocks = 32;
-  int prefetch = 2;  ///< batches ahead
-  bool drop_last = false;                                 ///< the last, ragged batch of an epoch
+  int prefetch = 2;        ///< batches ahead
+  bool drop_last = false;  ///< the last, ragged batch of an epoch
 };
 
 void add_data_keys(Keys& keys, DataSettings& settings);

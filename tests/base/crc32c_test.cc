@@ -33,7 +33,9 @@ std::vector<std::byte> noise(std::size_t size) {
   return bytes;
 }
 
-TEST(Crc32c, GivesThePublishedCheckValue) { EXPECT_EQ(crc32c(0, as_bytes("123456789")), 0xE3069283U); }
+TEST(Crc32c, GivesThePublishedCheckValue) {
+  EXPECT_EQ(crc32c(0, as_bytes("123456789")), 0xE3069283U);
+}
 
 TEST(Crc32c, FollowsTheDefinitionAtEveryLength) {
   for (const std::size_t size : {0, 1, 7, 8, 9, 63, 4095, 12287, 12288, 12289, 40000}) {

@@ -28,12 +28,15 @@ TEST(Error, ReadsAsAChainFromTheTaskToTheCause) {
                 within("saving step 900", [] { throw_errno("write model.h5", ENOSPC); });
               });
             }),
-            "training trial 17\n  because: saving step 900\n  because: write model.h5: No space left on device");
+            "training trial 17\n  because: saving step 900\n  because: write model.h5: No space "
+            "left on device");
 }
 
 TEST(Error, KeepsTheInnermostFaultForTheExitCode) {
   int code = 0;
-  message_of([] { within("reading job.ini", [] { throw Error(Fault::bad_input, "no such key"); }); }, &code);
+  message_of(
+      [] { within("reading job.ini", [] { throw Error(Fault::bad_input, "no such key"); }); },
+      &code);
   EXPECT_EQ(code, exit_usage);
   message_of([] { within("saving", [] { throw_errno("write", ENOSPC); }); }, &code);
   EXPECT_EQ(code, exit_failed);

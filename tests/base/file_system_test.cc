@@ -41,7 +41,8 @@ TEST_F(FileSystemTest, NamesTheFileThatIsMissing) {
     FAIL() << "a missing file was read";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault(), Fault::io);
-    EXPECT_EQ(std::string(error.what()), "open " + (root_ / "none").string() + ": No such file or directory");
+    EXPECT_EQ(std::string(error.what()),
+              "open " + (root_ / "none").string() + ": No such file or directory");
   }
   EXPECT_EQ(read_file_if_there(root_ / "none"), std::nullopt);
 }
