@@ -52,6 +52,7 @@ void* from_heap(std::size_t bytes, GradientPool::State* state) {
 struct GradientPool::State {
   struct Class {
     std::vector<void*> free;
+    std::size_t left = 0;  // blocks that the window still owes this size; no size takes another's
   };
   std::mutex mutex;
   std::shared_ptr<SharedMemory> memory;
@@ -138,9 +139,10 @@ void* GradientPool::State::take_from_window(std::size_t bytes) {
     free.pop_back();
     return data;
   }
-  if (window_used + bytes + line > window.size()) {
+  if (found->second.left == 0) {
     return nullptr;
   }
+  --found->second.left;
   std::byte* base = window.data() + window_used;
   window_used += bytes + line;
   return new (base) Header{.state = this, .bytes = bytes, .in_window = true} + 1;
@@ -194,15 +196,24 @@ void GradientPool::install() {
   });
 }
 
+namespace {
+
+/// How many blocks of each size a window holds: the gradients, and two more for temporaries.
+std::map<std::size_t, std::size_t> blocks_by_size(std::span<const std::size_t> gradient_bytes) {
+  std::map<std::size_t, std::size_t> blocks;
+  for (const std::size_t bytes : gradient_bytes) {
+    auto& count = blocks[whole_lines(bytes)];
+    count += count == 0 ? 3 : 1;
+  }
+  return blocks;
+}
+
+}  // namespace
+
 std::size_t GradientPool::window_bytes(std::span<const std::size_t> gradient_bytes) {
   std::size_t sum = 0;
-  std::map<std::size_t, int> sizes;
-  for (const std::size_t bytes : gradient_bytes) {
-    sum += whole_lines(bytes) + line;
-    ++sizes[whole_lines(bytes)];
-  }
-  for (const auto& [bytes, count] : sizes) {
-    sum += 2 * (bytes + line);
+  for (const auto& [bytes, count] : blocks_by_size(gradient_bytes)) {
+    sum += count * (bytes + line);
   }
   return sum;
 }
@@ -214,8 +225,10 @@ GradientPool::GradientPool(std::shared_ptr<SharedMemory> memory, std::span<std::
           "a gradient window starts on a line");
   state_->memory = std::move(memory);
   state_->window = window;
-  for (const std::size_t bytes : gradient_bytes) {
-    state_->window_classes[whole_lines(bytes)];
+  require(window.size() >= window_bytes(gradient_bytes),
+          "a gradient window holds all that window_bytes() counts");
+  for (const auto& [bytes, count] : blocks_by_size(gradient_bytes)) {
+    state_->window_classes[bytes].left = count;
   }
 }
 

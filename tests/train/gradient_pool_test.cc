@@ -62,6 +62,19 @@ TEST_F(GradientPoolTest, AFullWindowFallsBackToTheHeap) {
   EXPECT_LT(inside, 20);
 }
 
+TEST_F(GradientPoolTest, TemporariesOfOneSizeLeaveTheOthersTheirRoom) {
+  const GradientPool::Entered entered(*pool);
+  const GradientPool::Backward backward(*pool);
+  std::vector<at::Tensor> held;
+  for (int i = 0; i < 20; ++i) {
+    held.push_back(at::ones({25}));
+  }
+  for (int i = 0; i < 2; ++i) {
+    held.push_back(at::ones({1024}));
+    EXPECT_TRUE(pool->offset_of(held.back().const_data_ptr()));
+  }
+}
+
 TEST_F(GradientPoolTest, BlocksMayOutliveThePoolAndBeFreedElsewhere) {
   at::Tensor kept;
   at::Tensor other;
