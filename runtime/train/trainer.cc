@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/train/trainer.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <cmath>
@@ -579,7 +581,9 @@ CheckpointInfo Trainer::checkpoint_info() const {
                    {"train.batch_size", std::to_string(job.train.batch_size)},
                    {"train.seed", std::to_string(job.train.seed)},
                    {"train.strict", job.train.strict ? std::to_string(job.train.shards) : "false"}};
-  info.environment = {{"ranks", std::to_string(impl_->parts.ranks.world.size())}};
+  info.environment = {{"ranks", std::to_string(impl_->parts.ranks.world.size())},
+                      {"threads", std::to_string(at::get_num_threads())},
+                      {"libtorch", TORCH_VERSION}};
   return info;
 }
 
