@@ -36,16 +36,17 @@ class NcclCommunicator::Ordered final : public Work::State {
  public:
   Ordered(NcclCommunicator& comm, nccl::Event done) : comm_(comm), done_(done) {}
   void wait() override {
+    release();  // used again by this thread at the earliest, which is here
     comm_.check_alive();
     comm_.check_cuda(comm_.cuda_.stream_wait_event(comm_.options_.compute, done_, 0),
                      "cudaStreamWaitEvent");
-    release();
   }
   bool done() override {
     comm_.check_alive();
     return comm_.cuda_.event_query(done_) == 0;
   }
   void dropped() noexcept override {
+    release();
     log::error("the work of an operation was dropped: every Work must be waited for");
     comm_.abort("the work of an operation was dropped: every Work must be waited for");
   }

@@ -70,6 +70,9 @@ const NcclOptions patient{.start_deadline = milliseconds(20000),
 const NcclOptions hasty{.start_deadline = milliseconds(300),
                         .deadline = milliseconds(300),
                         .look_every = milliseconds(5)};
+const NcclOptions hasty_operations{.start_deadline = milliseconds(20000),
+                                   .deadline = milliseconds(300),
+                                   .look_every = milliseconds(5)};
 
 using GpuBody = std::function<void(NcclCommunicator& comm)>;
 Endings run(int ranks, const GpuBody& body, const NcclOptions& options = patient,
@@ -193,7 +196,7 @@ void reduce_three_times(NcclCommunicator& comm) {
 TEST(NcclCommunicator, EndsAHangWithTheOperationAndTheRank) {
   const FakeNccl fake({.hang_from_operation = 2});
   const auto start = std::chrono::steady_clock::now();
-  const auto endings = run(2, reduce_three_times, hasty);
+  const auto endings = run(2, reduce_three_times, hasty_operations);
   EXPECT_THAT(
       endings,
       Each(AllOf(

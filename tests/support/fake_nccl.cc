@@ -52,6 +52,8 @@ struct State {
   FakeFaults faults;
   std::map<std::string, std::shared_ptr<Group>> groups;
   int ids = 0;
+  /// All there ever were: watchdogs look at aborted ones.
+  std::vector<std::shared_ptr<nccl::OpaqueComm>> comms;
   std::atomic<int> aborts{0};
   std::atomic<int> finalises{0};
 };
@@ -97,6 +99,14 @@ std::shared_ptr<Group> group_named(const std::string& name, int size) {
   return group;
 }
 
+Comm made(std::shared_ptr<Group> group, int rank) {
+  auto comm = std::make_shared<nccl::OpaqueComm>();
+  comm->group = std::move(group);
+  comm->rank = rank;
+  state->comms.push_back(comm);
+  return comm.get();
+}
+
 Result get_version(int* version) {
   *version = 22809;
   return nccl::success;
@@ -118,7 +128,7 @@ Result init_rank_config(Comm* comm, int ranks, nccl::UniqueId id, int rank, nccl
     return 4;
   }
   const std::lock_guard lock(state->mutex);
-  *comm = new nccl::OpaqueComm{.group = group_named(id.bytes.data(), ranks), .rank = rank};
+  *comm = made(group_named(id.bytes.data(), ranks), rank);
   note({.kind = FakeCall::Kind::lifecycle, .text = "init"});
   return nccl::in_progress;
 }
@@ -142,11 +152,9 @@ Result finalize(Comm comm) {
   comm->is_finalising = true;
   return nccl::in_progress;
 }
-Result destroy(Comm comm) {
-  delete comm;
+Result destroy(Comm /*comm*/) {
   return nccl::success;
 }
-/// What is aborted is leaked: the watchdogs of a real program look at it until they end.
 Result abort_comm(Comm /*comm*/) {
   ++state->aborts;
   return nccl::success;
@@ -309,8 +317,8 @@ Result split(Comm comm, int colour, int key, Comm* part, nccl::Config* config) {
   const auto mine = std::find(members.begin(), members.end(), std::array<int, 2>{key, comm->rank});
   const auto name =
       fmt::format("{} split {} colour {}", static_cast<void*>(comm->group.get()), call, colour);
-  *part = new nccl::OpaqueComm{.group = group_named(name, static_cast<int>(members.size())),
-                               .rank = static_cast<int>(mine - members.begin())};
+  *part = made(group_named(name, static_cast<int>(members.size())),
+               static_cast<int>(mine - members.begin()));
   return nccl::success;
 }
 
@@ -336,8 +344,7 @@ Result shrink(Comm comm, int* excluded, int count, Comm* rest, nccl::Config* con
     below += excluded[i] < comm->rank ? 1 : 0;
     name += fmt::format(" {}", excluded[i]);
   }
-  *rest = new nccl::OpaqueComm{.group = group_named(name, comm->group->size - count),
-                               .rank = comm->rank - below};
+  *rest = made(group_named(name, comm->group->size - count), comm->rank - below);
   return nccl::success;
 }
 
