@@ -43,6 +43,8 @@ struct Operation {
 };
 struct Group {
   int size = 0;
+  bool is_aborted =
+      false;  // by any rank: what is under way is never over, and its memory may be gone
   std::map<int, Operation> operations;
   std::map<int, std::vector<std::array<int, 3>>> splits;  // call: colour, key, rank
 };
@@ -155,7 +157,9 @@ Result finalize(Comm comm) {
 Result destroy(Comm /*comm*/) {
   return nccl::success;
 }
-Result abort_comm(Comm /*comm*/) {
+Result abort_comm(Comm comm) {
+  const std::lock_guard lock(state->mutex);
+  comm->group->is_aborted = true;
   ++state->aborts;
   return nccl::success;
 }
@@ -181,8 +185,9 @@ Result enqueue(Comm comm, Stream stream, std::string text, const void* in, void*
   operation.out[static_cast<std::size_t>(comm->rank)] = out;
   operation.over.push_back(std::make_shared<std::atomic<bool>>(false));
   stream_of(stream).over.push_back(operation.over.back());
+  const auto& faults = state->faults;
   const bool hangs =
-      state->faults.hang_from_operation > 0 && number >= state->faults.hang_from_operation;
+      group.is_aborted || (faults.hang_from_operation > 0 && number >= faults.hang_from_operation);
   if (++operation.arrived == group.size && !hangs) {
     finish(operation);
     for (const auto& over : operation.over) {
