@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <array>
+#include <ctime>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "runtime/base/error.h"
@@ -139,24 +141,44 @@ double microseconds(std::int64_t ns, std::size_t steps) {
   return static_cast<double>(ns) / 1e3 / static_cast<double>(std::max<std::size_t>(1, steps));
 }
 
+// The CPU time of this thread, which takes the steps.
+std::int64_t core_ns() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return time.tv_sec * std::int64_t{1'000'000'000} + time.tv_nsec;
+}
+
 /// Times blocks of steps on all ranks at once; the slowest counts.
 class Blocks {
  public:
+  struct Block {
+    double us = 0;          ///< a step
+    double core_share = 1;  ///< CPU time over time
+  };
   explicit Blocks(NodeGroup& node)
-      : node_(node), memory_(node.share(sizeof(double) * static_cast<std::size_t>(node.size()))) {}
+      : node_(node), memory_(node.share(sizeof(Block) * static_cast<std::size_t>(node.size()))) {}
 
-  double time_us(std::size_t steps, const std::function<void()>& step) {
+  Block time(std::size_t steps, const std::function<void()>& step) {
     node_.barrier();
     const std::int64_t start = monotonic_ns();
+    const std::int64_t core_start = core_ns();
     for (std::size_t i = 0; i < steps; ++i) {
       step();
     }
-    auto* times = reinterpret_cast<double*>(memory_->bytes().data());
-    times[node_.rank()] = microseconds(monotonic_ns() - start, steps);
+    const std::int64_t took = std::max<std::int64_t>(1, monotonic_ns() - start);
+    const std::span all(reinterpret_cast<Block*>(memory_->bytes().data()),
+                        static_cast<std::size_t>(node_.size()));
+    all[static_cast<std::size_t>(node_.rank())] = {
+        microseconds(took, steps),
+        static_cast<double>(core_ns() - core_start) / static_cast<double>(took)};
     node_.barrier();
-    const double slowest = *std::max_element(times, times + node_.size());
+    Block worst;
+    for (const Block& block : all) {
+      worst.us = std::max(worst.us, block.us);
+      worst.core_share = std::min(worst.core_share, block.core_share);
+    }
     node_.barrier();
-    return slowest;
+    return worst;
   }
 
  private:
@@ -180,18 +202,26 @@ StepBenchResult bench_step(const RankGroups& ranks, const StepBenchPlan& plan) {
                                                      ranks.node.barrier();
                                                    },
                                                    [&] { together.step(); }};
-  for (const auto& mode : modes) {
-    blocks.time_us(20, mode);  // pools fill, barriers learn
-  }
   constexpr double block_us = 40e3;
-  const auto steps =
-      static_cast<std::size_t>(std::clamp(block_us / blocks.time_us(3, modes[2]), 2.0, 500.0));
+  const auto steps_in = [&](double us) {
+    return static_cast<std::size_t>(std::clamp(us / blocks.time(3, modes[2]).us, 2.0, 500.0));
+  };
+  const std::size_t warm_up = steps_in(2 * block_us);
+  for (const auto& mode : modes) {
+    blocks.time(warm_up, mode);  // pools fill, barriers learn
+  }
+  const std::size_t steps = steps_in(block_us);
   const Rig::Times before = together.times();
   std::array<std::vector<double>, 3> times;
+  std::vector<double> core_shares;
   for (int block = 0; block < plan.blocks; ++block) {
     for (std::size_t k = 0; k < modes.size(); ++k) {
       const std::size_t mode = (k + static_cast<std::size_t>(block)) % modes.size();
-      times[mode].push_back(blocks.time_us(steps, modes[mode]));
+      const Blocks::Block taken = blocks.time(steps, modes[mode]);
+      times[mode].push_back(taken.us);
+      if (mode == 0) {
+        core_shares.push_back(taken.core_share);
+      }
     }
   }
   const Rig::Times after = together.times();
@@ -210,6 +240,7 @@ StepBenchResult bench_step(const RankGroups& ranks, const StepBenchPlan& plan) {
   result.efficiency_coupled = median(to_coupled);
   result.compute_us = microseconds(after.compute_ns - before.compute_ns, counted);
   result.wait_us = microseconds(after.wait_ns - before.wait_ns, counted);
+  result.core_share = median(core_shares);
   result.exchange_us = microseconds(after.exchange_ns - before.exchange_ns, counted);
   return result;
 }
@@ -225,7 +256,10 @@ std::string table_of(const StepBenchResult& result) {
       result.alone_us, result.coupled_us, result.together_us, result.efficiency * 100,
       result.efficiency_coupled * 100, result.compute_us, result.exchange_us, result.wait_us);
   if (result.busy()) {
-    text += "# the machine was busy (an empty barrier cost more than 15 %): do not judge by this\n";
+    text += fmt::format(
+        "# the machine was busy: do not judge by this (an empty barrier cost {:.0f} %, and a rank "
+        "alone had {:.0f} % of a core)\n",
+        100 * (result.coupled_us / result.alone_us - 1), 100 * result.core_share);
   }
   return text;
 }
@@ -234,10 +268,10 @@ std::string json_of(const StepBenchResult& result) {
   return fmt::format(
       R"({{"model": "{}", "ranks": {}, "batch": {}, "alone_us": {:.2f}, "coupled_us": {:.2f}, "together_us": {:.2f}, )"
       R"("efficiency": {:.4f}, "efficiency_coupled": {:.4f}, "compute_us": {:.2f}, "exchange_us": {:.2f}, "wait_us": {:.2f}, )"
-      R"("busy": {}}})",
+      R"("core_share": {:.3f}, "busy": {}}})",
       result.model, result.ranks, result.batch, result.alone_us, result.coupled_us,
       result.together_us, result.efficiency, result.efficiency_coupled, result.compute_us,
-      result.exchange_us, result.wait_us, result.busy());
+      result.exchange_us, result.wait_us, result.core_share, result.busy());
 }
 
 }  // namespace muster

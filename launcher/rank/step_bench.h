@@ -29,7 +29,9 @@ struct StepBenchResult {
   double alone_us = 0, coupled_us = 0, together_us = 0;
   double efficiency = 0, efficiency_coupled = 0;
   double compute_us = 0, exchange_us = 0, wait_us = 0;  ///< of the step together, on rank 0
-  bool busy() const { return coupled_us > 1.15 * alone_us; }
+  double core_share = 1;  ///< of its core that the worst-off rank had while every rank ran alone
+  /// Others ran on these cores: the figures are no measure of anything.
+  bool busy() const { return coupled_us > 1.15 * alone_us || core_share < 0.97; }
 };
 
 /// Collective over the ranks of one machine.
