@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "launcher/engine/resources.h"
+#include "launcher/sweep/group_store.h"
 #include "launcher/sweep/live_table.h"
 #include "launcher/sweep/process_runner.h"
 #include "launcher/sweep/sweep_lock.h"
@@ -160,6 +161,7 @@ struct SweepRun::Impl {
   }
 
   int run();
+  void tidy_groups() const;
   int leave(hpo::Coordinator::Outcome outcome);
   void tell_outcome() const;
 
@@ -191,6 +193,7 @@ int SweepRun::Impl::run() {
     log::info(
         fmt::format("continuing sweep {} after {} trials", settings.name, study->state().asked()));
   }
+  tidy_groups();
   const std::size_t slots = slots_of(settings, machine);
   runner = make_runner(slots);
   LiveTable table(
@@ -222,6 +225,17 @@ int SweepRun::Impl::run() {
   }
   table.finish(*study);
   return leave(outcome);
+}
+
+/// While no worker runs.
+void SweepRun::Impl::tidy_groups() const {
+  std::vector<std::uint32_t> live;
+  for (const auto& trial : study->state().trials()) {
+    if (!hpo::is_final(trial.state)) {
+      live.push_back(trial.id);
+    }
+  }
+  GroupStore(root / "checkpoints").tidy(live);
 }
 
 int SweepRun::Impl::leave(hpo::Coordinator::Outcome outcome) {

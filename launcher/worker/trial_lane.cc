@@ -8,6 +8,7 @@
 #include <cmath>
 #include <new>
 
+#include "launcher/sweep/group_store.h"
 #include "launcher/sweep/program_trial.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
@@ -16,7 +17,6 @@
 #include "runtime/comm/communicator.h"
 #include "runtime/comm/node_group.h"
 #include "runtime/model/model.h"
-#include "runtime/track/metrics_writer.h"
 #include "runtime/train/save_model.h"
 
 namespace muster {
@@ -25,10 +25,6 @@ namespace {
 Clock& wall_clock() {
   static SystemClock the_clock;
   return the_clock;
-}
-
-std::string member_name(std::uint32_t trial) {
-  return fmt::format("{:04}", trial);
 }
 
 std::string data_key_of(const std::vector<std::pair<std::string, std::string>>& parameters) {
@@ -51,10 +47,12 @@ bool is_out_of_memory(const std::exception& error) {
 
 }  // namespace
 
-TrialLane::TrialLane(const LaneHost& host, JobSettings job, const WorkerOrder& start,
+TrialLane::TrialLane(const LaneHost& host, TrialJob job, const WorkerOrder& start,
                      std::unique_ptr<Snapshot> kept)
     : host_(host),
-      job_(std::move(job)),
+      job_(std::move(job.settings)),
+      file_text_(std::move(job.file_text)),
+      parameters_(start.parameters),
       trial_(start.trial),
       from_(start.from),
       data_key_(data_key_of(start.parameters)),
@@ -159,9 +157,9 @@ void TrialLane::train() {
                                                     .keeper = this,
                                                     .directory = {}},
                                        *this);
+  whole_steps_ = trainer_->steps();
   bring_state();
-  MetricsWriter writer(directory(), trainer_->step(),
-                       MetricsWriter::Options{.tensorboard = job_.train.tensorboard});
+  open_records();
   {
     const std::lock_guard lock(mutex_);
     if (std::isfinite(to_)) {
@@ -170,6 +168,14 @@ void TrialLane::train() {
   }
   leave(trainer_->run());
   trainer_.reset();  // before the groups that it uses
+}
+
+/// The trial's directory reads as a run's.
+void TrialLane::open_records() {
+  write_file_atomically(directory() / "config.ini", file_text_);
+  records_ = std::make_unique<MetricsWriter>(
+      directory(), trainer_->step(), MetricsWriter::Options{.tensorboard = job_.train.tensorboard});
+  records_->write_hyperparameters(directory().filename().string(), parameters_);
 }
 
 /// From this process's memory, unless the trial has gone further in another worker since; else from
@@ -194,23 +200,28 @@ void TrialLane::bring_state() {
   snapshot_.reset();
 }
 
-/// The newest commit of this trial that is past `than`: its own, or one of all trials together.
+/// The furthest commit of this trial that is past `than`: its own, or one of all trials together.
 bool TrialLane::restore_newest(std::int64_t than) {
-  const Path own = directory() / "checkpoints";
-  StateTree& tree = trainer_->state();
-  const auto mine =
-      restore_member(CheckpointStore(own), member_name(trial_), tree, trainer_->checkpoint_info());
-  const auto ours = restore_member(CheckpointStore(host_.group), member_name(trial_), tree,
-                                   trainer_->checkpoint_info());
-  const std::int64_t my_step = mine ? mine->info.step : -1;
-  const std::int64_t our_step = ours ? ours->info.step : -1;
-  if (my_step > our_step) {
-    restore_member(CheckpointStore(own), member_name(trial_), tree, trainer_->checkpoint_info());
+  const std::string name = group_member_name(trial_);
+  const auto restore = [&](const CheckpointStore& store) {
+    const auto found = restore_member(store, name, trainer_->state(), trainer_->checkpoint_info());
+    return found ? found->info.step : -1;
+  };
+  const CheckpointStore own(directory() / "checkpoints");
+  const std::int64_t mine = restore(own);
+  const auto group = GroupStore(host_.group).furthest_of(trial_);
+  std::int64_t reached = mine;
+  if (group && group->step > mine) {
+    reached = restore(group->store);
+    if (reached < mine) {  // damaged
+      reached = restore(own);
+    }
   }
-  return std::max(my_step, our_step) > than;
+  return reached > than;
 }
 
 Verdict TrialLane::on_report(const TrainReport& report) {
+  records_->write({.step = report.step, .epoch = report.epoch, .values = report.values});
   if (!report.ends_epoch) {
     return Verdict::go_on;
   }
@@ -245,7 +256,9 @@ Verdict TrialLane::next_verdict(double reached) {
   if (decision_ || wants_suspend_) {
     return Verdict::pause;
   }
-  trainer_->extend_to_epochs(static_cast<std::uint64_t>(std::min(to_, 1e9)));
+  if (std::isfinite(to_)) {  // else the job's own length holds
+    trainer_->extend_to_epochs(static_cast<std::uint64_t>(to_));
+  }
   return Verdict::go_on;
 }
 
@@ -267,9 +280,14 @@ void TrialLane::save(const StateTree& /*tree*/, std::uint64_t /*step*/,
                      std::optional<double> /*score*/) {
   saved_ = wall_clock().now();
   keep_snapshot();
-  const GroupMember member{.name = member_name(trial_), .snapshot = snapshot_.get()};
-  commit_group(CheckpointStore(directory() / "checkpoints"), std::span(&member, 1), wall_clock());
-  CheckpointStore(directory() / "checkpoints").retain(1, 0);
+  commit_own();
+}
+
+void TrialLane::commit_own() {
+  const CheckpointStore store(directory() / "checkpoints");
+  const GroupMember member{.name = group_member_name(trial_), .snapshot = snapshot_.get()};
+  commit_group(store, std::span(&member, 1), wall_clock());
+  store.retain(1, 0);
 }
 
 void TrialLane::keep_snapshot() {
@@ -289,14 +307,15 @@ void TrialLane::leave(TrainEnd end) {
   }
   if (was_suspended_) {
     keep_snapshot();  // committed with the others
+    if (trainer_->step() >= whole_steps_) {
+      export_model();  // its last report may be answered by `complete` when we have gone
+    }
     return;
   }
   if (decision == "pause") {
     keep_snapshot();
     host_.say(event(WorkerEvent::Kind::idle));
-    const GroupMember member{.name = member_name(trial_), .snapshot = snapshot_.get()};
-    commit_group(CheckpointStore(directory() / "checkpoints"), std::span(&member, 1), wall_clock());
-    CheckpointStore(directory() / "checkpoints").retain(1, 0);
+    commit_own();
     return;
   }
   snapshot_.reset();

@@ -19,9 +19,16 @@
 #include "runtime/comm/control_page.h"
 #include "runtime/config/job.h"
 #include "runtime/data/dataset.h"
+#include "runtime/track/metrics_writer.h"
 #include "runtime/train/trainer.h"
 
 namespace muster {
+
+/// A trial's own job, and what the search says of it.
+struct TrialJob {
+  JobSettings settings;
+  std::string file_text;  ///< resolved: what the trial's directory keeps
+};
 
 /// What a lane needs of the worker around it.
 struct LaneHost {
@@ -37,7 +44,7 @@ struct LaneHost {
 class TrialLane final : public TrainObserver, private StateKeeper {
  public:
   /// `job` is the trial's own; `kept`: its state, when this process still has it.
-  TrialLane(const LaneHost& host, JobSettings job, const WorkerOrder& start,
+  TrialLane(const LaneHost& host, TrialJob job, const WorkerOrder& start,
             std::unique_ptr<Snapshot> kept);
   ~TrialLane() override;
 
@@ -65,6 +72,8 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   bool restore_newest(std::int64_t than);
   void leave(TrainEnd end);
   void keep_snapshot();
+  void commit_own();
+  void open_records();
   void export_model();
   Verdict next_verdict(double reached);
   WorkerEvent event(WorkerEvent::Kind kind);
@@ -72,6 +81,8 @@ class TrialLane final : public TrainObserver, private StateKeeper {
 
   const LaneHost& host_;
   JobSettings job_;
+  std::string file_text_;
+  std::vector<std::pair<std::string, std::string>> parameters_;
   std::uint32_t trial_;
   double from_;  // reported before: what is trained again after a crash is not told twice
   std::string data_key_;
@@ -80,6 +91,8 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   std::shared_ptr<DataSets> data_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Trainer> trainer_;
+  std::unique_ptr<MetricsWriter> records_;
+  std::uint64_t whole_steps_ = 0;  // of the job, whatever the rung
   std::optional<double> last_value_;
   Monotonic spoke_;
   Monotonic saved_;

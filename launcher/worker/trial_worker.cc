@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 
+#include "launcher/sweep/group_store.h"
 #include "launcher/worker/trial_lane.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
@@ -32,7 +33,7 @@ struct TrialWorker::Impl {
     host.commit_seconds = plan.commit_seconds;
   }
 
-  JobSettings job_of(const std::vector<std::pair<std::string, std::string>>& parameters) const;
+  TrialJob job_of(const std::vector<std::pair<std::string, std::string>>& parameters) const;
   std::shared_ptr<DataSets> data_for(const JobSettings& job, const std::string& key);
   void start(const WorkerOrder& order);
   void suspend();
@@ -55,19 +56,19 @@ TrialWorker::TrialWorker(TrialWorkerPlan plan, std::function<void(const WorkerEv
 
 TrialWorker::~TrialWorker() = default;
 
-JobSettings TrialWorker::Impl::job_of(
+TrialJob TrialWorker::Impl::job_of(
     const std::vector<std::pair<std::string, std::string>>& parameters) const {
-  JobSettings job;
+  TrialJob job;
   Keys keys;
-  describe(keys, job);
+  describe(keys, job.settings);
   Sources sources{.file = plan.job, .environment = {}, .arguments = plan.overrides};
   for (const auto& [key, word] : parameters) {
     sources.arguments.push_back("--" + key + "=" + word);
   }
-  load(keys, sources);
   if (plan.max_resource > 0) {
-    job.train.epochs = static_cast<int>(plan.max_resource);
+    sources.arguments.push_back(fmt::format("--train.epochs={:.0f}", plan.max_resource));
   }
+  job.file_text = load(keys, sources).file_text;
   return job;
 }
 
@@ -135,15 +136,14 @@ void TrialWorker::Impl::suspend() {
     if (lane->was_suspended()) {
       suspended.push_back(trial);
       snapshots.push_back(lane->take_snapshot());
-      members.push_back({.name = fmt::format("{:04}", trial), .snapshot = snapshots.back().get()});
+      members.push_back({.name = group_member_name(trial), .snapshot = snapshots.back().get()});
     }
   }
   std::string reason = "saved its state";
   if (!members.empty()) {
     try {
       SystemClock clock;
-      commit_group(CheckpointStore(host.group), members, clock);
-      CheckpointStore(host.group).retain(1, 0);
+      commit_group(GroupStore(host.group).fresh(), members, clock);
     } catch (const std::exception& error) {
       reason = "could not be saved: " + report(error);
       log::error(reason);

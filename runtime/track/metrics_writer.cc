@@ -130,6 +130,11 @@ void MetricsWriter::write_text(const std::string& tag, const std::string& text) 
   impl_->put_event(text_event(impl_->now(), 0, tag, text));
 }
 
+void MetricsWriter::write_hyperparameters(
+    const std::string& group, const std::vector<std::pair<std::string, std::string>>& words) {
+  impl_->put_event(hyperparameters_event(impl_->now(), group, words));
+}
+
 void MetricsWriter::sync() {
   impl_->lines->sync_data();
   if (impl_->events) {

@@ -41,6 +41,9 @@ class MetricsWriter {
   void write(const MetricRecord& record);
   /// Hyperparameters as TensorBoard text, once at the start of a run.
   void write_text(const std::string& tag, const std::string& text);
+  /// What a trial was given, for TensorBoard's HParams page: once at its start. `group`: its name.
+  void write_hyperparameters(const std::string& group,
+                             const std::vector<std::pair<std::string, std::string>>& words);
   /// On the medium: before a checkpoint that counts on the records is committed.
   void sync();
 

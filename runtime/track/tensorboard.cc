@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "runtime/base/crc32c.h"
+#include "runtime/base/text.h"
 
 namespace muster {
 namespace {
@@ -58,6 +59,19 @@ std::string event(double wall_seconds, std::uint64_t step) {
     put_int(message, 2, step);
   }
   return message;
+}
+
+/// A google.protobuf.Value: a number (2), text (3) or a boolean (4).
+std::string any_value(const std::string& word) {
+  std::string value;
+  if (word == "true" || word == "false") {
+    put_int(value, 4, word == "true" ? 1 : 0);
+  } else if (const auto number = parse_double(word)) {
+    put_double(value, 2, *number);
+  } else {
+    put_bytes(value, 3, word);
+  }
+  return value;
 }
 
 std::string text_value(std::string_view tag, std::string_view text) {
@@ -124,6 +138,29 @@ std::string text_event(double wall_seconds, std::uint64_t step, std::string_view
   std::string summary;
   put_bytes(summary, 1, text_value(tag, text));
   std::string message = event(wall_seconds, step);
+  put_bytes(message, 5, summary);
+  return message;
+}
+
+std::string hyperparameters_event(double wall_seconds, std::string_view group,
+                                  const std::vector<std::pair<std::string, std::string>>& words) {
+  std::string start, data, plugin, metadata, value, summary;
+  for (const auto& [key, word] : words) {
+    std::string entry;
+    put_bytes(entry, 1, key);
+    put_bytes(entry, 2, any_value(word));
+    put_bytes(start, 1, entry);
+  }
+  put_bytes(start, 4, group);
+  put_double(start, 5, wall_seconds);
+  put_bytes(data, 3, start);  // HParamsPluginData.session_start_info
+  put_bytes(plugin, 1, "hparams");
+  put_bytes(plugin, 2, data);
+  put_bytes(metadata, 1, plugin);
+  put_bytes(value, 1, "_hparams_/session_start_info");
+  put_bytes(value, 9, metadata);
+  put_bytes(summary, 1, value);
+  std::string message = event(wall_seconds, 0);
   put_bytes(message, 5, summary);
   return message;
 }

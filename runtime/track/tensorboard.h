@@ -27,6 +27,10 @@ std::string scalars_event(double wall_seconds, std::uint64_t step,
                           const std::vector<std::pair<std::string, double>>& values);
 std::string text_event(double wall_seconds, std::uint64_t step, std::string_view tag,
                        std::string_view text);
+/// The hyper-parameters of one trial, as TensorBoard's HParams page reads them: words that are
+/// numbers or booleans as such. `group` tells trials apart.
+std::string hyperparameters_event(double wall_seconds, std::string_view group,
+                                  const std::vector<std::pair<std::string, std::string>>& words);
 
 /// "events.out.tfevents.1732158543.host.4711.0"
 std::string event_file_name(WallTime start);

@@ -153,6 +153,28 @@ TEST_F(MetricsWriterTest, WritesEventsThatReadBack) {
   EXPECT_EQ(first.numbers.find(2)->second, 0x3e800000U);  // 0.25F
 }
 
+TEST_F(MetricsWriterTest, WritesHyperparametersThatReadBack) {
+  {
+    MetricsWriter writer(root_, 0, {}, posix_file_system(), clock_);
+    writer.write_hyperparameters("0017", {{"lr", "0.25"}, {"kind", "mlp"}, {"bias", "true"}});
+  }
+  const Message event = read_events(event_files()[0]).at(2);
+  const Message value = parse(parse(event.texts.find(5)->second).texts.find(1)->second);
+  EXPECT_EQ(value.texts.find(1)->second, "_hparams_/session_start_info");
+  const Message plugin = parse(parse(value.texts.find(9)->second).texts.find(1)->second);
+  EXPECT_EQ(plugin.texts.find(1)->second, "hparams");
+  const Message start = parse(parse(plugin.texts.find(2)->second).texts.find(3)->second);
+  EXPECT_EQ(start.texts.find(4)->second, "0017");
+  std::map<std::string, Message> words;
+  for (auto [at, end] = start.texts.equal_range(1); at != end; ++at) {
+    const Message entry = parse(at->second);
+    words[entry.texts.find(1)->second] = parse(entry.texts.find(2)->second);
+  }
+  EXPECT_EQ(words["lr"].numbers.find(2)->second, 0x3fd0000000000000U);  // 0.25
+  EXPECT_EQ(words["kind"].texts.find(3)->second, "mlp");
+  EXPECT_EQ(words["bias"].numbers.find(4)->second, 1U);
+}
+
 TEST_F(MetricsWriterTest, MasksChecksumsAsTheFormatSays) {
   EXPECT_EQ(tensorboard_record("").size(), 16U);
   constexpr std::uint32_t check = 0xe3069283U;  // CRC32C of "123456789", from its specification
