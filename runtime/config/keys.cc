@@ -23,6 +23,15 @@ std::string_view tail_of(std::string_view name) {
   return dot == std::string_view::npos ? name : name.substr(dot + 1);
 }
 
+/// "lr" of "learning_rate"; nothing of a single word.
+std::string initials_of(std::string_view name) {
+  std::string result;
+  for (const auto& word : split(name, '_')) {
+    result += word.substr(0, 1);
+  }
+  return result.size() < 2 ? "" : result;
+}
+
 Key& declare(Keys::Impl& impl, const std::string& name, const std::string& help, Binding binding) {
   require(!impl.by_name.contains(name), "the key " + name + " is declared twice");
   auto fallback = binding.get();
@@ -199,11 +208,13 @@ std::optional<std::string> Keys::complaint_about(const std::string& name,
 
 std::optional<std::string> nearest_key(const Keys& keys, std::string_view unknown) {
   std::vector<std::string> known;
-  std::vector<std::string> same_tail;  // the right word under the wrong section: "lr", "train.lr"
+  // The right word under the wrong section ("train.lr"), or written out ("learning_rate").
+  std::vector<std::string> same_tail;
   for (const auto& each : keys.impl().declared) {
     if (!each.key.rules.is_hidden) {
       known.push_back(each.name);
-      if (tail_of(each.name) == tail_of(unknown)) {
+      if (tail_of(each.name) == tail_of(unknown) ||
+          tail_of(each.name) == initials_of(tail_of(unknown))) {
         same_tail.push_back(each.name);
       }
     }

@@ -22,7 +22,9 @@ echo "== usage"
 expect 0 "usage: ./bootstrap COMMAND" "$source_tree/bootstrap" help
 expect 0 "usage: ./bootstrap COMMAND" "$source_tree/bootstrap"
 expect 64 "there is no command 'tset'" "$source_tree/bootstrap" tset
-expect 64 "unknown option '--al'" "$source_tree/bootstrap" test --al
+expect 64 "'test' takes no '--al'" "$source_tree/bootstrap" test --al
+expect 64 "'clean' takes no '--all'" "$source_tree/bootstrap" clean --all
+expect 64 "'demo' takes no 'dev'" "$source_tree/bootstrap" demo dev
 expect 64 "there is no preset 'fast'" "$source_tree/bootstrap" build fast
 
 # A python3 whose pip writes one wheel, or fails, and counts its calls.

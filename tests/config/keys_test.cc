@@ -39,6 +39,7 @@ TEST(Keys, ProposesTheRightWordUnderTheWrongSection) {
   EXPECT_EQ(nearest_key(keys, "lr"), "optimizer.lr");
   EXPECT_EQ(nearest_key(keys, "train.lr"), "optimizer.lr");
   EXPECT_EQ(nearest_key(keys, "optimiser.kind"), "optimizer.kind");
+  EXPECT_EQ(nearest_key(keys, "optimizer.learning_rate"), "optimizer.lr");
   EXPECT_EQ(nearest_key(keys, "zzzzzz"), std::nullopt);
 }
 
