@@ -13,13 +13,15 @@
 namespace muster {
 namespace {
 
-const CommandHelp help{.usage = "muster show NAME [--json | --csv]",
-                       .about =
-                           "How a run went: its state and every change of it, metrics, restarts, "
-                           "lost work and the share of time that "
-                           "was useful, its checkpoints and whether they can be trusted.",
-                       .examples = {{"muster show digits", "for people"},
-                                    {"muster show digits --json", "for programs"}}};
+const CommandHelp help{
+    .usage = "muster show NAME [--json | --csv]",
+    .about =
+        "How a run went: its state and every change of it, metrics, restarts, "
+        "lost work and the share of time that "
+        "was useful, its checkpoints and whether they can be trusted. Of a sweep: its "
+        "state, the best trial and all of them.",
+    .examples = {{"muster show digits", "for people"},
+                 {"muster show digits --json", "for programs"}}};
 
 std::vector<ShownCheckpoint> checkpoints_of(const Path& root) {
   std::vector<ShownCheckpoint> shown;

@@ -21,7 +21,8 @@ const CommandHelp help{
         "Asks a run to save and end with exit code 77, wherever it runs: its supervisor sees the "
         "request within a "
         "second. A run that still waits in Slurm's queue is cancelled.",
-    .examples = {{"muster stop digits --wait", "and come back when it has ended"}}};
+    .examples = {{"muster stop digits --wait", "and come back when it has ended"},
+                 {"muster stop digits_sweep 17", "one trial of a sweep"}}};
 
 void wait_until_ended(const FoundJob& found) {
   while (is_owned(found.root, std::chrono::system_clock::now())) {

@@ -51,17 +51,26 @@ std::string wrapped(const std::string& text, std::size_t width) {
   return result;
 }
 
-std::string indented(const std::string& text) {
+/// Each line at two blanks, what does not fit below it at eight.
+std::string usage_lines(const std::string& usage, std::size_t width) {
   std::string result;
-  for (const auto& line : split(text, '\n')) {
-    result += "  " + line + "\n";
+  for (const auto& line : split(usage, '\n')) {
+    std::string rest = line;
+    for (std::size_t indent = 2; !rest.empty(); indent = 8) {
+      const auto cut =
+          rest.size() + indent <= width ? rest.size() : rest.rfind(" [", width - indent);
+      const bool fits = cut == std::string::npos || cut == 0 || cut == rest.size();
+      result += std::string(indent, ' ') + (fits ? rest : rest.substr(0, cut)) + "\n";
+      rest = fits ? "" : rest.substr(cut + 1);
+    }
   }
   return result;
 }
 
 std::string help_of(const Keys& keys, const CommandHelp& help) {
-  std::string text = bold("Usage") + "\n" + indented(help.usage) + "\n" +
-                     wrapped(help.about, static_cast<std::size_t>(terminal_width()));
+  const auto width = static_cast<std::size_t>(terminal_width());
+  std::string text =
+      bold("Usage") + "\n" + usage_lines(help.usage, width) + "\n" + wrapped(help.about, width);
   if (!help.examples.empty()) {
     text += "\n" + bold("Examples") + "\n";
     for (const auto& example : help.examples) {

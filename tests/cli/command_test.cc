@@ -39,12 +39,21 @@ int show_help(const Arguments& arguments) {
                          .examples = {{"muster ls", "all"}}};
   return take_command_line(keys, arguments, help) ? 1 : 0;
 }
+int show_long_usage(const Arguments& arguments) {
+  Keys keys;
+  const CommandHelp help{.usage =
+                             "muster submit JOB.ini [--section.key value ...] [--print] "
+                             "[--array A-B] [--dependency WHAT]",
+                         .about = "Gives a job to Slurm."};
+  return take_command_line(keys, arguments, help) ? 1 : 0;
+}
 
 constexpr std::array table{
     Command{"Run", "train", "Train a model", succeed},
     Command{"Run", "usage", "Fails", fail_usage},
     Command{"Run", "disk", "Fails", fail_disk},
     Command{"Watch", "ls", "List", show_help},
+    Command{"Run", "submit", "Give a job to Slurm", show_long_usage},
 };
 
 std::string overview_of(const Arguments& arguments, int expected) {
@@ -97,6 +106,12 @@ TEST(TakeCommandLine, PrintsHelpWithUsageExamplesAndOptions) {
   EXPECT_THAT(text, HasSubstr("\nmore words\n"));
   EXPECT_EQ(overview_of({"help", "ls"}, exit_finished), text);
   EXPECT_EQ(overview_of({"ls", "--wrong", "-h"}, exit_finished), text);
+}
+
+TEST(TakeCommandLine, WrapsALongUsageAtItsBrackets) {
+  const auto text = overview_of({"submit", "--help"}, exit_finished);
+  EXPECT_THAT(text, StartsWith("Usage\n  muster submit JOB.ini [--section.key value ...] [--print] "
+                               "[--array A-B]\n        [--dependency WHAT]\n"));
 }
 
 TEST(TakeCommandLine, HelpBehindTwoDashesBelongsToTheProgram) {

@@ -101,6 +101,9 @@ TEST(MusterProgram, EveryCommandHasItsHelp) {
     const auto help = muster(name + " --help");
     EXPECT_EQ(help.code, 0) << name << ": " << help.output;
     EXPECT_THAT(help.output, HasSubstr("muster " + name)) << name;
+    for (const auto& each : split(help.output, '\n')) {
+      EXPECT_LE(each.size(), 80U) << name << ": " << each;
+    }
     ++commands;
   }
   EXPECT_GT(commands, 0);
