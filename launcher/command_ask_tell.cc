@@ -15,10 +15,11 @@
 
 #include "hpo/ask_tell.h"
 #include "launcher/commands.h"
-#include "launcher/sweep/sweep_lock.h"
+#include "launcher/engine/owner_lock.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/handle.h"
+#include "runtime/base/log.h"
 #include "runtime/base/stop_signals.h"
 #include "runtime/config/load.h"
 #include "runtime/config/sweep.h"
@@ -139,9 +140,9 @@ int command_ask_tell(const Arguments& arguments) {
   });
   const hpo::StudySetup setup = hpo::study_setup(settings.name, settings.tune, settings.search,
                                                  settings.resumes.value_or(true));
-  const SweepLock lock(directory);
-  write_file_atomically(directory / "sweep.ini", read_file(file));
   SystemClock clock;
+  const OwnerLock lock(directory, clock, [](const std::string& text) { log::warning(text); });
+  write_file_atomically(directory / "sweep.ini", read_file(file));
   hpo::AskTell server(
       [&] { return std::make_unique<hpo::Study>(setup, directory / "journal", clock); });
   Input input;

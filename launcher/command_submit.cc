@@ -6,6 +6,7 @@
 #include "launcher/job/find_job.h"
 #include "launcher/job/job_plan.h"
 #include "launcher/slurm/script.h"
+#include "launcher/supervise/run_directory.h"
 #include "launcher/supervise/run_status.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"

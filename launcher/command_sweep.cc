@@ -6,8 +6,8 @@
 
 #include "hpo/sweep_report.h"
 #include "launcher/commands.h"
+#include "launcher/engine/owner_lock.h"
 #include "launcher/sweep/stored_sweep.h"
-#include "launcher/sweep/sweep_lock.h"
 #include "launcher/sweep/sweep_run.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
@@ -64,18 +64,8 @@ std::optional<SweepLine> sweep_line(const Arguments& arguments, const CommandHel
   return SweepLine{.sweep = found, .words = {line->words.begin() + 1, line->words.end()}};
 }
 
-/// Held by a living coordinator?
-bool is_running(const FoundJob& sweep) {
-  try {
-    const SweepLock free(sweep.root);
-    return false;
-  } catch (const Error&) {
-    return true;
-  }
-}
-
 int steer(const SweepLine& line, const std::string& request, std::string_view remedy) {
-  if (!is_running(line.sweep)) {
+  if (!is_owned(line.sweep.root, std::chrono::system_clock::now())) {
     throw Error(Fault::bad_input, fmt::format("{} does not run now: {}", line.sweep.name, remedy));
   }
   const auto answer = ask_running_sweep(line.sweep.root, request);
@@ -98,7 +88,7 @@ int show_sweep(const FoundJob& found, SweepForm form) {
 }
 
 int stop_sweep(const FoundJob& found, const std::string& trial) {
-  if (!is_running(found)) {
+  if (!is_owned(found.root, std::chrono::system_clock::now())) {
     fmt::print("{} does not run now\n", found.name);
     return exit_finished;
   }

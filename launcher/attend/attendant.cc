@@ -15,6 +15,7 @@
 #include "launcher/engine/end_record.h"
 #include "launcher/engine/keeper.h"
 #include "launcher/engine/line_reader.h"
+#include "launcher/engine/owner_lock.h"
 #include "launcher/engine/process.h"
 #include "launcher/engine/resources.h"
 #include "launcher/engine/slurm_environment.h"

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/job/find_job.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 
 #include <optional>
 
@@ -56,20 +54,6 @@ std::vector<FoundJob> all_jobs(const JobRoots& roots) {
     }
   }
   return jobs;
-}
-
-bool is_owned(const Path& root, WallTime now) {
-  const auto owner = owner_of(root / "lock");
-  if (!owner) {
-    return false;
-  }
-  if (owner->host == this_host()) {
-    const Descriptor file(::open((root / "lock").c_str(), O_RDONLY | O_CLOEXEC));
-    return file && ::flock(file.get(), LOCK_SH | LOCK_NB) != 0;
-  }
-  const auto seconds =
-      std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
-  return seconds - owner->beat < RunLock::stale_after.count();
 }
 
 }  // namespace muster

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "launcher/supervise/run_directory.h"
+#include "launcher/engine/owner_lock.h"
 
 namespace muster {
 
@@ -25,7 +25,5 @@ struct JobRoots {
 FoundJob find_job(const std::string& name, const JobRoots& roots);
 /// All of them, sorted by name, runs first.
 std::vector<FoundJob> all_jobs(const JobRoots& roots);
-/// Its owner's lock is held by a living process, as far as can be told from here.
-bool is_owned(const Path& root, WallTime now);
 
 }  // namespace muster

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "launcher/supervise/run_directory.h"
+#include "runtime/base/clock.h"
 
 namespace muster {
 

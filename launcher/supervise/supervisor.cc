@@ -71,9 +71,8 @@ Supervisor::Supervisor(RunPlan plan, Mailbox& mailbox)
     : plan_(std::move(plan)), mailbox_(mailbox), policy_(plan_.restarts) {}
 
 int Supervisor::run() {
-  posix_file_system().make_directory(plan_.files.root);
-  lock_ = std::make_unique<RunLock>(plan_.files.lock(), wall(),
-                                    [](const std::string& text) { log::warning(text); });
+  lock_ = std::make_unique<OwnerLock>(plan_.files.root, clock_,
+                                      [](const std::string& text) { log::warning(text); });
   if (const auto before = read_file_if_there(plan_.files.status())) {
     status_ = status_from_json(*before, plan_.files.status().string());
   }
@@ -165,7 +164,7 @@ AttemptOutcome Supervisor::one_attempt() {
   bool stepped = false;
   do {
     handle_mail(&attempt);
-    beat(&attempt);
+    show_progress(attempt);
     if (!stepped && attempt.stepped()) {
       stepped = true;
       enter(state::training, "");
@@ -242,7 +241,6 @@ bool Supervisor::wait_before_restart(std::chrono::milliseconds wait) {
   const auto until = now() + wait;
   for (;;) {
     handle_mail(nullptr);
-    beat(nullptr);
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - now());
     if (leaving_ != Leaving::no || left.count() <= 0) {
       return leaving_ == Leaving::no;
@@ -363,15 +361,11 @@ void Supervisor::leave_out(const std::string& host) {
   }
 }
 
-void Supervisor::beat(Attempt* attempt) {
-  if (now() >= next_beat_) {
-    next_beat_ = now() + std::chrono::seconds(5);
-    lock_->beat(wall());
-  }
-  if (attempt != nullptr && now() >= next_status_) {
+void Supervisor::show_progress(const Attempt& attempt) {
+  if (now() >= next_status_) {
     next_status_ = now() + std::chrono::seconds(1);
-    status_.step = attempt->step();
-    status_.checkpoint_step = attempt->checkpoint();
+    status_.step = attempt.step();
+    status_.checkpoint_step = attempt.checkpoint();
     status_.run_seconds = seconds_before_ + seconds(now() - started_);
     if (const auto metrics = last_metrics(plan_.files.metrics())) {
       status_.epoch = metrics->epoch;

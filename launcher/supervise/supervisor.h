@@ -13,9 +13,11 @@
 #include <string>
 #include <vector>
 
+#include "launcher/engine/owner_lock.h"
 #include "launcher/supervise/attempt.h"
 #include "launcher/supervise/restart_policy.h"
 #include "launcher/supervise/run_directory.h"
+#include "launcher/supervise/run_status.h"
 
 namespace muster {
 
@@ -74,14 +76,15 @@ class Supervisor {
   std::optional<int> end_failed(const AttemptOutcome& outcome);
   void write_failure(const FaultReport& report);
   void leave_out(const std::string& host);
-  void beat(Attempt* attempt);
+  void show_progress(const Attempt& attempt);
   void enter(const char* state, const std::string& message);
   void save_status();
   int finish(int code, const char* state, const std::string& message);
 
   RunPlan plan_;
   Mailbox& mailbox_;
-  std::unique_ptr<RunLock> lock_;
+  SystemClock clock_;
+  std::unique_ptr<OwnerLock> lock_;
   std::unique_ptr<RankLogs> logs_;
   std::unique_ptr<NoticeWatch> watch_;
   RestartPolicy policy_;
@@ -89,7 +92,6 @@ class Supervisor {
   Leaving leaving_ = Leaving::no;
   bool at_once_ = false;
   std::optional<NoticeEvent> pending_;  ///< came while no rank was running
-  Monotonic next_beat_{};
   Monotonic next_status_{};
   double seconds_before_ = 0;  ///< of earlier `muster`s on this run
   Monotonic started_{};

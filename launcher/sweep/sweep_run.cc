@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <mutex>
 
+#include "launcher/engine/owner_lock.h"
 #include "launcher/engine/resources.h"
 #include "launcher/sweep/group_store.h"
 #include "launcher/sweep/live_table.h"
 #include "launcher/sweep/process_runner.h"
-#include "launcher/sweep/sweep_lock.h"
 #include "launcher/sweep/warm_parents.h"
 #include "launcher/sweep/worker_runner.h"
 #include "runtime/base/error.h"
@@ -138,7 +138,7 @@ struct SweepRun::Impl {
         options(std::move(how)),
         root(sweep_directory(settings)),
         setup(hpo::study_setup(settings.name, settings.tune, settings.search, resumes(settings))),
-        lock(root) {
+        lock(root, clock, [](const std::string& text) { log::warning(text); }) {
     if (is_job(settings)) {
       check_job(settings, setup.space);
       if (settings.trial.ranks > 1) {
@@ -171,7 +171,7 @@ struct SweepRun::Impl {
   SystemClock clock;
   Machine machine = this_machine();
   hpo::StudySetup setup;
-  SweepLock lock;
+  OwnerLock lock;
   std::unique_ptr<hpo::Study> study;
   std::unique_ptr<hpo::TrialRunner> runner;
   std::unique_ptr<hpo::Coordinator> coordinator;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
-#include <sys/wait.h>
 
 #include "launcher/supervise/rank_logs.h"
 #include "launcher/supervise/run_directory.h"
@@ -65,56 +64,6 @@ TEST(JobStatus, ReadsTheLastMetricsOfEachKind) {
   EXPECT_EQ(metrics->epoch, 1.0);
   EXPECT_EQ(metrics->values.at("loss"), 1.0);
   EXPECT_EQ(metrics->values.at("val"), 0.5);
-}
-
-TEST(RunLock, RefusesASecondOwnerWithASentence) {
-  const test::TemporaryDirectory directory;
-  const auto file = directory.path() / "lock";
-  const auto silent = [](const std::string&) {};
-  RunLock lock(file, noon, silent);
-  try {
-    RunLock second(file, noon + 3s, silent);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.fault(), Fault::bad_input);
-    EXPECT_THAT(error.what(), HasSubstr("is in use by pid " + std::to_string(::getpid())));
-    EXPECT_THAT(error.what(), HasSubstr("heartbeat 3 s ago"));
-    EXPECT_THAT(error.what(), HasSubstr("muster stop"));
-  }
-  lock.release();
-  EXPECT_NO_THROW(RunLock(file, noon, silent));
-}
-
-TEST(RunLock, TakesOverWhatADeadOwnerLeftAndSaysSo) {
-  const test::TemporaryDirectory directory;
-  const auto file = directory.path() / "lock";
-  const pid_t owner = ::fork();
-  if (owner == 0) {
-    RunLock lock(file, noon, [](const std::string&) {});
-    ::_exit(0);  // as a kill -9 would
-  }
-  ::waitpid(owner, nullptr, 0);
-  std::string said;
-  RunLock lock(file, noon + 1s, [&said](const std::string& text) { said = text; });
-  EXPECT_THAT(said, HasSubstr("over from pid " + std::to_string(owner)));
-}
-
-TEST(RunLock, BelievesTheHeartbeatOfAnotherHostForAMinute) {
-  const test::TemporaryDirectory directory;
-  const auto file = directory.path() / "lock";
-  const auto seconds =
-      std::chrono::duration_cast<std::chrono::seconds>(noon.time_since_epoch()).count();
-  write_file_atomically(
-      file, "{\"host\":\"elsewhere\",\"pid\":7,\"slurm_job\":\"33\",\"since\":\"x\",\"beat\":" +
-                std::to_string(seconds) + "}\n");
-  const auto silent = [](const std::string&) {};
-  try {
-    RunLock lock(file, noon + 59s, silent);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("pid 7 on elsewhere (Slurm job 33)"));
-  }
-  EXPECT_NO_THROW(RunLock(file, noon + 61s, silent));
 }
 
 TEST(RunDirectory, NamesAreNamesOfDirectories) {
