@@ -134,6 +134,8 @@ const std::vector<Layer>& layers() {
        {"runtime/base", "runtime/comm", "runtime/config", "runtime/data/hdf5.h"},
        {"hdf5"}},
       {"runtime/data", {"runtime/base", "runtime/comm", "runtime/config"}, {"hdf5"}},
+      {"runtime/gpu", {"runtime/base", "runtime/comm"}, {}},
+      {"runtime/gpu/cuda", {"runtime/base", "runtime/comm", "runtime/gpu"}, {"cuda", "torch"}},
       {"runtime/model", whole_runtime, {"torch"}},
       {"runtime/train", whole_runtime, {"torch"}},
       {"runtime/track", {"runtime/base", "runtime/config"}, {}},

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/gpu/cuda/cuda_gpu.h"
+
+#include <ATen/cuda/CUDAContextLight.h>
+#include <ATen/cuda/CUDAGeneratorImpl.h>
+#include <ATen/cuda/CUDAGraph.h>
+#include <ATen/cuda/MemPool.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/util/Exception.h>
+#include <fmt/format.h>
+
+#include <mutex>
+#include <utility>
+
+#include "runtime/base/error.h"
+#include "runtime/base/log.h"
+#include "runtime/gpu/cuda/launch.h"
+
+namespace muster::cuda {
+namespace {
+
+namespace allocator = c10::cuda::CUDACachingAllocator;
+
+void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) {
+    throw Error(Fault::io, fmt::format("{}: {}", what, cudaGetErrorString(error)));
+  }
+}
+
+/// Warm-up and capture of all lanes take turns: libraries make their handles and workspaces then,
+/// and torch has one default generator.
+std::mutex& capture_turn() {
+  static std::mutex turn;
+  return turn;
+}
+
+class Event final : public GpuMark {
+ public:
+  explicit Event(cudaStream_t stream) {
+    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreate");
+    check(cudaEventRecord(event_, stream), "cudaEventRecord");
+  }
+  ~Event() override { cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  bool is_done() override {
+    const cudaError_t state = cudaEventQuery(event_);
+    if (state != cudaErrorNotReady) {
+      check(state, "a GPU kernel or copy");
+    }
+    return state == cudaSuccess;
+  }
+  void wait() override { check(cudaEventSynchronize(event_), "a GPU kernel or copy"); }
+  cudaEvent_t raw() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+/// What the lane's stream allocates comes from the lane's pool, whichever thread asks: backward
+/// runs in a thread of torch's own.
+class PoolScope {
+ public:
+  PoolScope(at::cuda::MemPool& pool, cudaStream_t stream) : pool_(pool) {
+    allocator::beginAllocateToPool(pool_.device(), pool_.id(),
+                                   [stream](cudaStream_t asked) { return asked == stream; });
+  }
+  ~PoolScope() { allocator::endAllocateToPool(pool_.device(), pool_.id()); }
+  PoolScope(const PoolScope&) = delete;
+  PoolScope& operator=(const PoolScope&) = delete;
+
+ private:
+  at::cuda::MemPool& pool_;
+};
+
+/// The lane's generator stands for torch's default one. Only under the capture lock.
+class GeneratorScope {
+ public:
+  GeneratorScope(const at::Generator& lane, c10::DeviceIndex device)
+      : default_(at::cuda::detail::getDefaultCUDAGenerator(device)),
+        before_(default_.graphsafe_get_state()) {
+    default_.graphsafe_set_state(lane.graphsafe_get_state());
+  }
+  ~GeneratorScope() { default_.graphsafe_set_state(before_); }
+  GeneratorScope(const GeneratorScope&) = delete;
+  GeneratorScope& operator=(const GeneratorScope&) = delete;
+
+ private:
+  at::Generator default_;
+  at::Generator before_;
+};
+
+class CudaGpu;
+
+class Graph final : public GpuGraph {
+ public:
+  Graph(CudaGpu& gpu, std::unique_ptr<at::cuda::CUDAGraph> graph)
+      : gpu_(gpu), graph_(std::move(graph)) {}
+  void replay() override;
+
+ private:
+  CudaGpu& gpu_;
+  std::unique_ptr<at::cuda::CUDAGraph> graph_;
+};
+
+class CudaGpu final : public Gpu {
+ public:
+  explicit CudaGpu(int index)
+      : device_(static_cast<c10::DeviceIndex>(index)),
+        compute_(c10::cuda::getStreamFromPool(false, device_)),
+        copy_(c10::cuda::getStreamFromPool(false, device_)),
+        generator_(at::cuda::detail::createCUDAGenerator(device_)) {
+    const c10::cuda::CUDAGuard guard(device_);
+    pool_ = std::make_unique<at::cuda::MemPool>();
+    graph_pool_ = std::make_unique<at::cuda::MemPool>();
+  }
+  ~CudaGpu() override {
+    try {
+      synchronise();
+    } catch (const std::exception& error) {
+      log::error(fmt::format("leaving a GPU: {}", report(error)));
+    }
+  }
+
+  std::string name() const override { return at::cuda::getDeviceProperties(device_)->name; }
+  Device device() const override { return {Device::Kind::cuda, device_}; }
+  GpuMemory memory() const override {
+    const c10::cuda::CUDAGuard guard(device_);
+    std::size_t free = 0;
+    std::size_t total = 0;
+    check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    return {free, total};
+  }
+  std::uint64_t lane_bytes() override {
+    std::uint64_t bytes = 0;
+    for (const auto* pool : {pool_.get(), graph_pool_.get()}) {
+      for (const auto& segment :
+           allocator::snapshot(const_cast<at::cuda::MemPool*>(pool)->id(), false).segments) {
+        bytes += segment.total_size;
+      }
+    }
+    most_bytes_ = std::max(most_bytes_, bytes);
+    return most_bytes_;
+  }
+  void* stream(Queue queue) override { return raw(queue); }
+  cudaStream_t raw(Queue queue) const { return (queue == Queue::copy ? copy_ : compute_).stream(); }
+
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
+    const auto scope = enter();
+    void* data = nullptr;
+    try {
+      data =
+          allocator::raw_alloc_with_stream(std::max<std::size_t>(bytes, 512), raw(Queue::compute));
+    } catch (const c10::OutOfMemoryError&) {
+      const GpuMemory now = memory();
+      throw Error(Fault::io, fmt::format("out of GPU memory: {} bytes asked for, {} of {} free",
+                                         bytes, now.free, now.total));
+    }
+    check(cudaMemsetAsync(data, 0, bytes, raw(Queue::compute)), "cudaMemset");
+    return {static_cast<std::byte*>(data),
+            [](std::byte* memory) { allocator::raw_delete(memory); }};
+  }
+  std::shared_ptr<std::byte> allocate_pinned(std::size_t bytes) override {
+    const c10::cuda::CUDAGuard guard(device_);
+    void* data = nullptr;
+    check(cudaHostAlloc(&data, std::max<std::size_t>(bytes, 1), cudaHostAllocDefault),
+          "cudaHostAlloc");
+    std::memset(data, 0, bytes);
+    return {static_cast<std::byte*>(data), [](std::byte* memory) { cudaFreeHost(memory); }};
+  }
+  std::shared_ptr<void> pin(void* data, std::size_t bytes) override {
+    const c10::cuda::CUDAGuard guard(device_);
+    check(cudaHostRegister(data, bytes, cudaHostRegisterDefault), "cudaHostRegister");
+    return {data, [](void* memory) { cudaHostUnregister(memory); }};
+  }
+
+  void copy(void* to, const void* from, std::size_t bytes, Queue queue) override {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, raw(queue)), "cudaMemcpyAsync");
+  }
+  GpuEvent record(Queue queue) override {
+    const c10::cuda::CUDAGuard guard(device_);
+    return std::make_shared<Event>(raw(queue));
+  }
+  void wait(Queue queue, const GpuEvent& event) override {
+    check(cudaStreamWaitEvent(raw(queue), static_cast<Event&>(*event).raw(), 0),
+          "cudaStreamWaitEvent");
+  }
+  void synchronise() override {
+    check(cudaStreamSynchronize(raw(Queue::compute)), "the GPU's work");
+    check(cudaStreamSynchronize(raw(Queue::copy)), "the GPU's copies");
+  }
+
+  void run(const PackJob& job) override { queue("the pack kernel", job); }
+  void run(const NormJob& job) override { queue("the norm kernel", job); }
+  void run(const DecideJob& job) override { queue("the decide kernel", job); }
+  void run(const UpdateJob& job) override { queue("the update kernel", job); }
+  void run(const GatherJob& job) override { queue("the gather kernel", job); }
+  void run(const CrossEntropyJob& job) override { queue("the cross-entropy kernel", job); }
+  void run(const AddNormJob& job) override { queue("the layer-norm kernel", job); }
+  void run(const AddNormBackwardJob& job) override { queue("the layer-norm gradient", job); }
+  void run(const DropoutJob& job) override { queue("the dropout kernel", job); }
+
+  std::unique_ptr<GpuScope> enter() override;
+  std::unique_ptr<GpuGraph> capture(const std::function<void()>& body, std::string& why) override;
+  void warm(const std::function<void()>& body) override {
+    const std::lock_guard turn(capture_turn());
+    const GeneratorScope generator(generator_, device_);
+    body();
+  }
+
+ private:
+  friend class LaneScope;
+  template <class Job>
+  void queue(const char* what, const Job& job) {
+    launch(job, raw(Queue::compute));
+    check(cudaPeekAtLastError(), what);
+  }
+
+  c10::DeviceIndex device_;
+  c10::cuda::CUDAStream compute_;
+  c10::cuda::CUDAStream copy_;
+  at::Generator generator_;
+  std::unique_ptr<at::cuda::MemPool> pool_;
+  std::unique_ptr<at::cuda::MemPool> graph_pool_;  // of all graphs: they are played one by one
+  std::unique_ptr<PoolScope> filling_;             // while somebody is inside
+  int inside_ = 0;
+  std::uint64_t most_bytes_ = 0;
+};
+
+class LaneScope final : public GpuScope {
+ public:
+  explicit LaneScope(CudaGpu& gpu) : gpu_(gpu), guard_(gpu.compute_) {
+    if (gpu_.inside_++ == 0) {
+      gpu_.filling_ = std::make_unique<PoolScope>(*gpu_.pool_, gpu_.raw(Gpu::Queue::compute));
+    }
+  }
+  ~LaneScope() override {
+    if (--gpu_.inside_ == 0) {
+      gpu_.filling_.reset();
+    }
+  }
+  LaneScope(const LaneScope&) = delete;
+  LaneScope& operator=(const LaneScope&) = delete;
+
+ private:
+  CudaGpu& gpu_;
+  c10::cuda::CUDAStreamGuard guard_;
+};
+
+std::unique_ptr<GpuScope> CudaGpu::enter() {
+  return std::make_unique<LaneScope>(*this);
+}
+
+void Graph::replay() {
+  const auto scope = gpu_.enter();
+  graph_->replay();
+}
+
+std::unique_ptr<GpuGraph> CudaGpu::capture(const std::function<void()>& body, std::string& why) {
+  const std::lock_guard turn(capture_turn());
+  const GeneratorScope generator(generator_, device_);
+  const auto scope = enter();
+  synchronise();
+  filling_.reset();  // what a graph uses stays its own
+  auto graph = std::make_unique<at::cuda::CUDAGraph>();
+  bool is_capturing = false;
+  try {
+    graph->capture_begin(graph_pool_->id(), cudaStreamCaptureModeThreadLocal);
+    is_capturing = true;
+    body();
+    is_capturing = false;
+    graph->capture_end();
+    why.clear();
+  } catch (const std::exception& error) {
+    why = error.what();
+    why = why.substr(0, why.find('\n'));
+    if (is_capturing) {
+      try {
+        graph->capture_end();
+      } catch (const std::exception&) {  // the capture is broken, which is what we tell
+      }
+    }
+    cudaGetLastError();
+    graph.reset();
+  }
+  filling_ = std::make_unique<PoolScope>(*pool_, raw(Queue::compute));
+  return graph ? std::make_unique<Graph>(*this, std::move(graph)) : nullptr;
+}
+
+}  // namespace
+
+std::unique_ptr<Gpu> make_lane(int index) {
+  return std::make_unique<CudaGpu>(index);
+}
+
+}  // namespace muster::cuda

@@ -1,0 +1,22 @@
+/// The launches of our kernels, for cuda_gpu.cc: kernels.cu knows no torch, and the rest no
+/// kernels.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "runtime/gpu/jobs.h"
+
+namespace muster::cuda {
+
+void launch(const PackJob& job, cudaStream_t stream);
+void launch(const NormJob& job, cudaStream_t stream);
+void launch(const DecideJob& job, cudaStream_t stream);
+void launch(const UpdateJob& job, cudaStream_t stream);
+void launch(const GatherJob& job, cudaStream_t stream);
+void launch(const CrossEntropyJob& job, cudaStream_t stream);
+void launch(const AddNormJob& job, cudaStream_t stream);
+void launch(const AddNormBackwardJob& job, cudaStream_t stream);
+void launch(const DropoutJob& job, cudaStream_t stream);
+
+}  // namespace muster::cuda

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/gpu/host_gpu.h"
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <mutex>
+
+#include "runtime/base/error.h"
+#include "runtime/gpu/host_kernels.h"
+
+namespace muster {
+namespace {
+
+/// The copies that have been asked for and not been made.
+class LazyCopies {
+ public:
+  void add(void* to, const void* from, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    waiting_.push_back({to, from, bytes});
+    ++asked_;
+  }
+  std::uint64_t asked() {
+    const std::lock_guard lock(mutex_);
+    return asked_;
+  }
+  bool are_made(std::uint64_t count) {
+    const std::lock_guard lock(mutex_);
+    return asked_ - waiting_.size() >= count;
+  }
+  void make(std::uint64_t count) {
+    const std::lock_guard lock(mutex_);
+    while (asked_ - waiting_.size() < count) {
+      const Copy copy = waiting_.front();
+      std::memmove(copy.to, copy.from, copy.bytes);
+      waiting_.pop_front();
+    }
+  }
+
+ private:
+  struct Copy {
+    void* to;
+    const void* from;
+    std::size_t bytes;
+  };
+  std::mutex mutex_;
+  std::deque<Copy> waiting_;
+  std::uint64_t asked_ = 0;
+};
+
+class Mark final : public GpuMark {
+ public:
+  Mark(std::shared_ptr<LazyCopies> copies, std::uint64_t count)
+      : copies_(std::move(copies)), count_(count) {}
+  bool is_done() override { return copies_->are_made(count_); }
+  void wait() override { copies_->make(count_); }
+
+ private:
+  std::shared_ptr<LazyCopies> copies_;
+  std::uint64_t count_;  // of the copy queue; 0 for compute, which is always over
+};
+
+class Replay final : public GpuGraph {
+ public:
+  explicit Replay(std::function<void()> body) : body_(std::move(body)) {}
+  void replay() override { body_(); }
+
+ private:
+  std::function<void()> body_;
+};
+
+class HostGpu final : public Gpu {
+ public:
+  explicit HostGpu(HostGpuOptions options) : options_(std::move(options)) {}
+  ~HostGpu() override { synchronise(); }
+
+  std::string name() const override { return "stand-in"; }
+  Device device() const override { return {}; }
+  GpuMemory memory() const override {
+    return {options_.memory - std::min(options_.memory, taken_->load()), options_.memory};
+  }
+  std::uint64_t lane_bytes() override { return taken_->load(); }
+  void* stream(Queue /*queue*/) override { return nullptr; }
+
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
+    if (bytes > memory().free) {
+      throw Error(Fault::io, fmt::format("out of GPU memory: {} bytes asked for, {} of {} free",
+                                         bytes, memory().free, memory().total));
+    }
+    *taken_ += bytes;
+    return zeroed(bytes, [taken = taken_, bytes] { *taken -= bytes; });
+  }
+  std::shared_ptr<std::byte> allocate_pinned(std::size_t bytes) override {
+    return zeroed(bytes, [] {});
+  }
+  std::shared_ptr<void> pin(void* data, std::size_t /*bytes*/) override {
+    return {data, [](void* /*data*/) {}};
+  }
+
+  void copy(void* to, const void* from, std::size_t bytes, Queue queue) override {
+    note(fmt::format("copy {} {}", queue == Queue::copy ? "copy" : "compute", bytes));
+    if (queue == Queue::copy) {
+      copies_->add(to, from, bytes);
+    } else {
+      std::memmove(to, from, bytes);
+    }
+  }
+  GpuEvent record(Queue queue) override {
+    note(queue == Queue::copy ? "record copy" : "record compute");
+    return std::make_shared<Mark>(copies_, queue == Queue::copy ? copies_->asked() : 0);
+  }
+  void wait(Queue queue, const GpuEvent& event) override {
+    note(queue == Queue::copy ? "wait copy" : "wait compute");
+    if (queue == Queue::compute) {
+      event->wait();  // compute runs at once, so what it waits for must run now
+    }
+  }
+  void synchronise() override { copies_->make(copies_->asked()); }
+
+  void run(const PackJob& job) override { queue("pack", job); }
+  void run(const NormJob& job) override { queue("norm", job); }
+  void run(const DecideJob& job) override { queue("decide", job); }
+  void run(const UpdateJob& job) override { queue("update", job); }
+  void run(const GatherJob& job) override { queue("gather", job); }
+  void run(const CrossEntropyJob& job) override { queue("cross_entropy", job); }
+  void run(const AddNormJob& job) override { queue("add_norm", job); }
+  void run(const AddNormBackwardJob& job) override { queue("add_norm_backward", job); }
+  void run(const DropoutJob& job) override { queue("dropout", job); }
+
+  std::unique_ptr<GpuScope> enter() override { return std::make_unique<GpuScope>(); }
+  std::unique_ptr<GpuGraph> capture(const std::function<void()>& body, std::string& why) override {
+    why = options_.no_graphs;
+    note(why.empty() ? "capture" : "capture refused");
+    return why.empty() ? std::make_unique<Replay>([this, body] {
+      note("replay");
+      body();
+    })
+                       : nullptr;
+  }
+  void warm(const std::function<void()>& body) override { body(); }
+
+ private:
+  template <class Job>
+  void queue(const char* name, const Job& job) {
+    note(name);
+    host_kernels::run(job);
+  }
+  void note(std::string what) {
+    if (options_.trace != nullptr) {
+      options_.trace->push_back(std::move(what));
+    }
+  }
+  template <class Gone>
+  static std::shared_ptr<std::byte> zeroed(std::size_t bytes, Gone gone) {
+    constexpr std::size_t alignment = 512;
+    const std::size_t room = (bytes + alignment - 1) / alignment * alignment + alignment;
+    auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, room));
+    require(data != nullptr, "the host has memory");
+    std::memset(data, 0, room);
+    return {data, [gone](std::byte* memory) {
+              std::free(memory);  // NOLINT(cppcoreguidelines-no-malloc)
+              gone();
+            }};
+  }
+
+  HostGpuOptions options_;
+  std::shared_ptr<std::atomic<std::uint64_t>> taken_ =
+      std::make_shared<std::atomic<std::uint64_t>>(0);
+  std::shared_ptr<LazyCopies> copies_ = std::make_shared<LazyCopies>();
+};
+
+}  // namespace
+
+std::unique_ptr<Gpu> host_gpu(const HostGpuOptions& options) {
+  return std::make_unique<HostGpu>(options);
+}
+
+}  // namespace muster

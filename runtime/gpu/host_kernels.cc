@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/gpu/host_kernels.h"
+
+#include "runtime/gpu/by_type.h"
+#include "runtime/gpu/kernel_bodies.h"
+
+namespace muster::host_kernels {
+namespace {
+
+struct TeamOfOne {
+  static std::uint64_t rank() { return 0; }
+  static std::uint64_t size() { return 1; }
+  template <class T>
+  static T sum(T value) {
+    return value;
+  }
+  static float max(float value) { return value; }
+  static void barrier() {}
+};
+constexpr TeamOfOne team;
+
+}  // namespace
+
+void run(const PackJob& job) {
+  for (const PackPiece& piece : job.pieces) {
+    by_type(piece.type, [&](auto* from) {
+      by_type(job.to_type, [&](auto* to) {
+        using From = std::remove_pointer_t<decltype(from)>;
+        using To = std::remove_pointer_t<decltype(to)>;
+        bodies::pack(team, static_cast<const From*>(piece.from),
+                     static_cast<To*>(job.to) + piece.offset,
+                     job.add == nullptr ? nullptr : job.add + piece.offset, piece.count);
+      });
+    });
+  }
+}
+
+void run(const NormJob& job) {
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    for (std::uint64_t i = 0; i < job.chunk_count; ++i) {
+      job.partial[i] = bodies::squares(team, static_cast<const T*>(job.gradients), job.chunks[i]);
+    }
+  });
+  bodies::sum_partials(team, job);
+}
+
+void run(const DecideJob& job) {
+  bodies::decide(job);
+}
+
+void run(const UpdateJob& job) {
+  by_type(job.type, [&](auto* type) {
+    for (std::uint64_t i = 0; i < job.chunk_count; ++i) {
+      bodies::update<std::remove_pointer_t<decltype(type)>>(team, job, job.chunks[i]);
+    }
+  });
+}
+
+void run(const GatherJob& job) {
+  for (std::uint64_t row = 0; row < job.count; ++row) {
+    bodies::gather(team, job, row);
+  }
+}
+
+void run(const CrossEntropyJob& job) {
+  by_type(job.type, [&](auto* type) {
+    for (std::uint64_t row = 0; row < job.rows; ++row) {
+      bodies::cross_entropy<std::remove_pointer_t<decltype(type)>>(team, job, row);
+    }
+  });
+}
+
+void run(const AddNormJob& job) {
+  by_type(job.type, [&](auto* type) {
+    for (std::uint64_t row = 0; row < job.rows; ++row) {
+      bodies::add_norm<std::remove_pointer_t<decltype(type)>>(team, job, row);
+    }
+  });
+}
+
+void run(const AddNormBackwardJob& job) {
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    for (std::uint64_t row = 0; row < job.rows; ++row) {
+      bodies::add_norm_backward_row<T>(team, job, row);
+    }
+    for (std::uint64_t part = 0; part < job.parts; ++part) {
+      bodies::norm_weights_part<T>(team, job, part);
+    }
+  });
+  for (std::uint64_t column = 0; column < job.width; ++column) {
+    bodies::norm_weights_sum(team, job, column);
+  }
+}
+
+void run(const DropoutJob& job) {
+  const std::uint64_t key = bodies::dropout_key(job);
+  by_type(job.type, [&](auto* type) {
+    for (std::uint64_t block = 0; 4 * block < job.count; ++block) {
+      bodies::dropout<std::remove_pointer_t<decltype(type)>>(job, key, block);
+    }
+  });
+}
+
+}  // namespace muster::host_kernels

@@ -1,0 +1,206 @@
+/// What our own GPU kernels are told, as plain structs: one a kernel. Pointers are memory of the
+/// GPU (of the host, for the stand-in) unless said otherwise. Everything that varies from step to
+/// step lies in a StepState on the GPU, so that a captured graph can be played again and again.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "runtime/comm/buffer.h"
+
+namespace muster {
+
+/// The scalars of a training step that live on the GPU. decide() is the only writer.
+struct StepState {
+  std::uint64_t step = 0;        ///< steps done, skipped ones included
+  std::uint64_t updates = 0;     ///< steps that updated
+  float loss_scale = 1;          ///< what the loss is multiplied by before backward
+  std::uint32_t good_steps = 0;  ///< since the scale last changed
+  // What this step's update does, as decide() found.
+  float factor = 1;  ///< the gradient times this: 1 / loss_scale, and the clip
+  float rate = 0;
+  float first_correction = 1;   ///< 1 / (1 - beta1^t)
+  float second_correction = 1;  ///< 1 / sqrt(1 - beta2^t)
+  float ema_keep = 0;
+  std::uint32_t skips = 0;  ///< 1: nothing is updated
+};
+
+/// What the host hears of a step. Written to pinned memory, at slot step % count.
+struct StepResult {
+  std::uint64_t step = 0;  ///< the one that ended, counted from 1
+  double loss = 0;         ///< of the whole batch
+  double norm = 0;         ///< of the gradient, unscaled
+  float loss_scale = 1;    ///< that this step ran with
+  std::uint32_t skipped = 0;
+};
+
+/// What the ranks sum, each step.
+struct StepNotes {
+  double loss = 0;
+  double squares = 0;  ///< of the scaled gradient; not finite where an element is not
+};
+
+/// A part of the arena that one block works on; it lies in one segment.
+struct Chunk {
+  std::uint64_t at = 0;        ///< element of the arena
+  std::uint64_t state_at = 0;  ///< element of the optimiser's state (a shard's own, with ZeRO-1)
+  std::uint32_t count = 0;
+  std::uint32_t decays = 1;
+  float rate_factor = 1;
+};
+
+/// Copies tensors into flat memory: to[offset + i] = from[i] (+ add[offset + i]). One launch.
+struct PackPiece {
+  const void* from = nullptr;  ///< null: zeros
+  DType type = DType::float32;
+  std::uint64_t offset = 0;
+  std::uint64_t count = 0;
+};
+struct PackJob {
+  std::span<const PackPiece> pieces;  ///< on the host: copied into the launch
+  void* to = nullptr;
+  DType to_type = DType::float32;
+  const float* add = nullptr;  ///< sums of earlier parts of the batch
+};
+
+/// notes.squares = sum of squares of the chunks' gradients, notes.loss = factor times the sum of
+/// the losses; in a fixed order.
+struct NormJob {
+  const void* gradients = nullptr;
+  DType type = DType::float32;
+  const Chunk* chunks = nullptr;
+  std::uint64_t chunk_count = 0;
+  double* partial = nullptr;  ///< chunk_count of them
+  const float* losses = nullptr;
+  std::uint64_t loss_count = 0;
+  double loss_factor = 1;
+  StepNotes* notes = nullptr;
+};
+
+/// Says what the update does, and closes the step: rate, corrections, clip, loss scale, skip.
+struct DecideJob {
+  StepState* state = nullptr;
+  const StepNotes* notes = nullptr;
+  StepResult* results = nullptr;  ///< pinned
+  std::uint64_t result_count = 1;
+  const float* rates = nullptr;  ///< of every step of the run, on the GPU
+  std::uint64_t rate_count = 1;
+  double clip_norm = 0;  ///< 0: none
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double ema = 0;
+  bool scales_loss = false;
+  std::uint32_t growth_every = 2000;  ///< good steps until the scale doubles
+};
+
+/// The optimiser over the chunks, in one pass, with the state's scalars. The rules are those of
+/// runtime/train/kernels.h.
+struct UpdateJob {
+  enum class Kind : std::uint8_t { sgd, momentum, nesterov, adam, adamw };
+  Kind kind = Kind::sgd;
+  const StepState* state = nullptr;
+  const Chunk* chunks = nullptr;
+  std::uint64_t chunk_count = 0;
+  const void* gradients = nullptr;
+  DType type = DType::float32;
+  float* parameters = nullptr;
+  std::array<float*, 2> slots{};
+  float* average = nullptr;  ///< null: none is kept
+  float momentum = 0;
+  float beta1 = 0.9F;
+  float beta2 = 0.999F;
+  float epsilon = 1e-8F;
+  float decay = 0;
+};
+
+/// Rows of a data set that lies on the GPU: to[i] = rows[order[first + i]], where `first` follows
+/// from the step. Images may be shifted (zeros come in) and mirrored, by random numbers keyed by
+/// (seed, step, place).
+struct GatherJob {
+  const StepState* state = nullptr;
+  const void* rows = nullptr;
+  const std::uint32_t* order = nullptr;  ///< of the epoch
+  void* to = nullptr;
+  std::uint64_t row_bytes = 0;
+  std::uint64_t count = 0;
+  std::uint64_t steps_per_epoch = 1;
+  std::uint64_t batch = 0;       ///< global: positions a step moves on by
+  std::uint64_t first_part = 0;  ///< where this rank's part begins in a batch
+  // Images of float32 [channels, height, width] alone:
+  std::uint32_t channels = 0;
+  std::uint32_t height = 0;
+  std::uint32_t width = 0;
+  std::uint32_t crop_padding = 0;  ///< shifted by up to this many pixels each way
+  bool flips = false;
+  std::uint64_t seed = 0;
+};
+
+/// Softmax cross-entropy of rows of logits: adds the mean-of-positions loss to losses[row], and
+/// leaves the gradient where the logits were, so that they exist once.
+struct CrossEntropyJob {
+  void* logits = nullptr;
+  DType type = DType::float32;
+  const std::int64_t* labels = nullptr;  ///< a negative one is left out
+  float* losses = nullptr;               ///< one a row
+  std::uint64_t rows = 0;
+  std::uint64_t classes = 0;
+  std::uint64_t stride = 0;  ///< elements from row to row
+  float smoothing = 0;
+  float scale = 1;  ///< of loss and gradient: one over the values of a sample
+  const float* gradient_scale =
+      nullptr;  ///< one number: the loss's own gradient. Null: no gradient
+};
+
+/// sum = x + residual; y = (sum - mean) * inverse * weight + bias, row by row.
+struct AddNormJob {
+  const void* x = nullptr;
+  const void* residual = nullptr;  ///< null: none, and `sum` is not written
+  void* sum = nullptr;
+  void* y = nullptr;
+  DType type = DType::float32;  ///< of x, residual, sum and y
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+  float* mean = nullptr;
+  float* inverse = nullptr;
+  std::uint64_t rows = 0;
+  std::uint64_t width = 0;
+  float epsilon = 1e-5F;
+};
+
+/// Its backward: to = (gradient of the norm's input) + add; weight and bias in two launches.
+struct AddNormBackwardJob {
+  const void* gradient = nullptr;  ///< of y
+  const void* add = nullptr;       ///< of sum, from further on; null: none
+  const void* input = nullptr;     ///< sum
+  void* to = nullptr;
+  DType type = DType::float32;
+  const float* weight = nullptr;
+  const float* mean = nullptr;
+  const float* inverse = nullptr;
+  float* weight_gradient = nullptr;
+  float* bias_gradient = nullptr;
+  float* partial = nullptr;  ///< parts * 2 * width floats
+  std::uint64_t parts = 1;   ///< blocks that the rows are divided among
+  std::uint64_t rows = 0;
+  std::uint64_t width = 0;
+};
+
+/// to = x * mask, the mask of runtime/model/random_fill.h for key mix(mix(mix(seed, step), lane,
+/// part), place), with the step on the GPU. Its own backward.
+struct DropoutJob {
+  const StepState* state = nullptr;
+  const void* x = nullptr;
+  void* to = nullptr;
+  DType type = DType::float32;
+  std::uint64_t count = 0;
+  double share = 0;
+  std::uint64_t seed = 0;
+  std::uint64_t lane = 0;
+  std::uint64_t part = 0;
+  std::uint64_t place = 0;
+};
+
+}  // namespace muster

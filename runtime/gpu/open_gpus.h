@@ -1,0 +1,31 @@
+/// Opens libmuster_cuda.so, and with it the GPU half of libtorch: only where there is a driver, and
+/// before this process first uses torch. One module a process; it stays open.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "runtime/gpu/gpu.h"
+
+namespace muster {
+
+/// Whether NVIDIA's driver is loaded here. Opens nothing.
+bool has_gpu_driver();
+
+/// Where the module is looked for: beside the program, ../lib, ../lib64.
+std::vector<std::filesystem::path> gpu_module_places();
+
+/// Opens that file, driver or not. Null with the reason in `why`.
+Gpus* open_gpu_module(const std::filesystem::path& file, std::string& why);
+
+/// Null where train.device leaves it out: "cpu", or "auto" without driver, module or card; then
+/// `why` says which. "cuda" throws Error(bad_input) with that sentence and the remedy instead.
+Gpus* open_gpus(const std::string& wanted, std::string& why);
+
+/// What the module's one function returns: extern "C" muster_gpus(version).
+inline constexpr int gpu_interface_version = 1;
+using OpenGpus = Gpus* (*)(int version, std::string* why);
+
+}  // namespace muster
