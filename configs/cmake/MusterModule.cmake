@@ -1,12 +1,13 @@
 # muster_module(name SOURCES .. [HEADERS ..] [USES ..] [PRIVATE_USES ..])
 #   One library target a folder. Headers are checked to compile alone (target all_verify_interface_header_sets).
 # muster_program(name SOURCES .. USES ..)
+#   Installed and part of the target `programs`, unless it stands in tests/ or benchmarks/.
 # muster_test(name SOURCES .. USES .. [LABELS ..] [TIMEOUT s] [PROCESSORS n] [ENVIRONMENT ..])
 #   One GoogleTest program; each of its tests is one ctest entry, or all of them together where libtorch is linked. Label `unit`
-#   unless told otherwise. The targets tests_LABEL build all test programs of a label.
+#   unless told otherwise. The targets tests_LABEL build all test programs of a label, quick_tests those of `./bootstrap test`.
 include(GoogleTest)
 set_property(GLOBAL PROPERTY MUSTER_MODULES "")
-add_custom_target(all_tests)  # every test program, without benchmarks
+add_custom_target(quick_tests)
 
 function(muster_module name)
   cmake_parse_arguments(arg "" "" "SOURCES;HEADERS;USES;PRIVATE_USES" ${ARGN})
@@ -27,12 +28,15 @@ function(muster_module name)
   set_property(GLOBAL APPEND PROPERTY MUSTER_MODULES ${name})
 endfunction()
 
-# Programs and modules are installed; test programs are not.
 function(muster_program name)
   cmake_parse_arguments(arg "" "" "SOURCES;USES" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE muster_flags muster_warnings ${arg_USES})
-  set_property(GLOBAL APPEND PROPERTY MUSTER_PROGRAMS ${name})
+  if("${CMAKE_CURRENT_SOURCE_DIR}/" MATCHES "^${CMAKE_SOURCE_DIR}/tests/")
+    add_dependencies(quick_tests ${name})
+  elseif(NOT "${CMAKE_CURRENT_SOURCE_DIR}/" MATCHES "^${CMAKE_SOURCE_DIR}/benchmarks/")
+    set_property(GLOBAL APPEND PROPERTY MUSTER_PROGRAMS ${name})
+  endif()
 endfunction()
 
 function(muster_test name)
@@ -49,7 +53,9 @@ function(muster_test name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE muster_flags muster_warnings ${arg_USES} GTest::gmock GTest::gtest_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-  add_dependencies(all_tests ${name})
+  if(NOT "${arg_LABELS}" MATCHES "slow|stress|slurm")
+    add_dependencies(quick_tests ${name})
+  endif()
   # libtorch is not built for sanitizers, which would see half of what happens, at twice the price of all the rest.
   if(MUSTER_SANITIZE AND "${arg_USES};${arg_ENVIRONMENT};" MATCHES "muster_(model|step|train|torch|rank|worker);|muster-rank")
     return()
@@ -74,7 +80,10 @@ function(muster_test name)
     TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS})
   # Lists come apart on their way through the line above, so what may be a list is set behind it.
   set(properties ${CMAKE_CURRENT_BINARY_DIR}/${name}_properties.cmake)
-  file(GENERATE OUTPUT ${properties} CONTENT "foreach(test IN LISTS ${name}_list)
+  file(GENERATE OUTPUT ${properties} CONTENT "if(NOT ${name}_list)
+  set(${name}_list ${name}_NOT_BUILT)
+endif()
+foreach(test IN LISTS ${name}_list)
   set_tests_properties(\"\${test}\" PROPERTIES LABELS \"${arg_LABELS}\" ENVIRONMENT \"${arg_ENVIRONMENT}\")
 endforeach()\n")
   set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES ${properties})
