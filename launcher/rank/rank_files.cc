@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <limits>
 #include <memory>
 #include <mutex>
 
@@ -12,6 +13,11 @@
 #include "runtime/track/progress.h"
 
 namespace muster {
+namespace {
+
+constexpr std::int64_t no_limit = std::numeric_limits<std::int64_t>::max();
+
+}  // namespace
 
 RankFiles::RankFiles(const JobSettings& job, int rank, bool is_supervised)
     : name_(job.name),
@@ -72,6 +78,18 @@ void RankFiles::write_failure(const std::string& text) const {
   if (!is_supervised_ && posix_file_system().exists(root_)) {
     write_file_atomically(root_ / "failure", text + "\n");
   }
+}
+
+void RankFiles::write_finished(const TrainSettings& train) const {
+  write_file_durably(root_ / "finished", std::to_string(train.epochs) + " epochs, " +
+                                             std::to_string(train.steps.value_or(no_limit)) +
+                                             " steps at most\n");
+}
+
+bool RankFiles::has_finished(const TrainSettings& train) const {
+  const auto before = words(read_file_if_there(root_ / "finished").value_or(""));
+  return before.size() > 2 && parse_int(before[0]).value_or(0) >= train.epochs &&
+         parse_int(before[2]).value_or(0) >= train.steps.value_or(no_limit);
 }
 
 }  // namespace muster

@@ -29,6 +29,12 @@ class RankFiles {
   void write_state(const std::string& state, std::uint64_t step, double epoch) const;
   void write_failure(const std::string& text) const;
 
+  /// For runs that leave no checkpoint when they end (checkpoint.on_exit = false): how far they
+  /// were told to go when they finished, in the file `finished`.
+  void write_finished(const TrainSettings& train) const;
+  /// Whether it finished before, told to go at least as far as now.
+  bool has_finished(const TrainSettings& train) const;
+
  private:
   std::string name_;
   Path root_;

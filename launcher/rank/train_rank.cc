@@ -48,6 +48,7 @@ class TrainRank {
  private:
   bool is_first() const { return ranks_.world.rank() == 0; }
   void enter(Phase phase);
+  void say_finished() const;
   void build();
   void resume();
   int leave();
@@ -80,22 +81,23 @@ int TrainRank::run(const Keys& keys, const Resolved& resolved) {
   const int threads = threads_of(job_, ranks_.node.size());
   at::set_num_threads(threads);
   files_.settle(keys, resolved);
-  ranks_.world.barrier();
+  std::int32_t had_finished = is_first() && files_.has_finished(job_.train) ? 1 : 0;
+  ranks_.world.broadcast(buffer_of(&had_finished, 1), 0).wait();
   files_.open_log();
   if (is_first()) {
     log::info(fmt::format("training '{}' on {} rank{}, {} thread{} each", job_.name,
                           ranks_.world.size(), ranks_.world.size() == 1 ? "" : "s", threads,
                           threads == 1 ? "" : "s"));
   }
+  if (had_finished != 0) {
+    say_finished();
+    enter(Phase::finished);
+    return exit_finished;
+  }
   build();
   resume();
   if (trainer_->is_finished()) {
-    if (is_first()) {
-      log::info(
-          fmt::format("run '{}' is finished already: nothing is left to train (a larger "
-                      "train.epochs goes on, --name NEW starts another)",
-                      job_.name));
-    }
+    say_finished();
   } else {
     files_.write_state("training", trainer_->step(), 0);
   }
@@ -105,6 +107,15 @@ int TrainRank::run(const Keys& keys, const Resolved& resolved) {
                                               : finish();
   enter(Phase::finished);
   return code;
+}
+
+void TrainRank::say_finished() const {
+  if (is_first()) {
+    log::info(
+        fmt::format("run '{}' is finished already: nothing is left to train (a larger "
+                    "train.epochs goes on, --name NEW starts another)",
+                    job_.name));
+  }
 }
 
 void TrainRank::build() {
@@ -224,15 +235,17 @@ void TrainRank::export_best() {
 
 int TrainRank::finish() {
   enter(Phase::finishing);
+  engine_.wait();  // the last step may be on its way to the disk already
   if (job_.checkpoint.on_exit &&
       engine_.last_committed() != static_cast<std::int64_t>(trainer_->step())) {
     keeper_->save_now(trainer_->state());
-  } else {
-    engine_.wait();
   }
   if (is_first() && !observer_->kept_best() &&
       !posix_file_system().exists(files_.model() / "model.h5")) {
     export_best();
+  }
+  if (is_first() && !job_.checkpoint.on_exit) {
+    files_.write_finished(job_.train);
   }
   ranks_.world.barrier();
   files_.write_state("finished", trainer_->step(), job_.train.epochs);

@@ -275,6 +275,8 @@ AttemptOutcome Attempt::outcome() {
   const bool real_fault = outcome.fault && !outcome.fault->first.killed_by_us;
   if ((notified_ || left_early) && !real_fault) {
     outcome.kind = AttemptOutcome::Kind::drained;
+    outcome.on_purpose = std::ranges::any_of(
+        ends_, [](const auto& end) { return end.second.code() == exit_stopped; });
     const bool says =
         ends_.size() == alive_.size() && std::ranges::all_of(ends_, [](const auto& end) {
           return says_saved(end.second) || end.second.finished();

@@ -31,6 +31,7 @@ struct AttemptOutcome {
   enum class Kind { finished, drained, failed };
   Kind kind = Kind::failed;
   bool saved = false;                   ///< drained: all ranks say that their state is durable
+  bool on_purpose = false;              ///< drained: a rank left for good (exit code 77)
   std::optional<FaultReport> fault;     ///< failed
   std::uint64_t step = 0;               ///< the last that was completed, as far as known
   std::uint64_t checkpoint = 0;         ///< step of the newest checkpoint, as far as known

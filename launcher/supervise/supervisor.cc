@@ -126,6 +126,9 @@ int Supervisor::run_attempts() {
         return finish(exit_finished, state::completed,
                       fmt::format("finished at step {}", outcome.step));
       case AttemptOutcome::Kind::drained:
+        if (leaving_ == Leaving::no && outcome.on_purpose) {
+          leaving_ = Leaving::on_purpose;  // a rule of theirs (debug.action = stop) ended the run
+        }
         if (leaving_ == Leaving::no && status_.engine == "slurm") {
           leaving_ = Leaving::to_continue;  // Slurm tells the ranks of a preempted job itself
         }

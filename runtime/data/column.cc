@@ -22,6 +22,15 @@ MemoryColumn::MemoryColumn(ColumnInfo info, const std::byte* base, std::size_t s
       owner_(std::move(owner)),
       tier_(tier) {}
 
+void MemoryColumn::expect(std::uint64_t index) const {
+  constexpr std::size_t line = 64;
+  constexpr std::size_t most = 64 * line;  // of a longer row the processor finds the rest itself
+  const std::byte* at = row(index);
+  for (std::size_t i = 0; i < std::min(info().row_bytes(), most); i += line) {
+    __builtin_prefetch(at + i);
+  }
+}
+
 // Rows of a window may straddle blocks of the file where a split took rows out, so twice the window
 // is kept.
 BlockedColumn::BlockedColumn(ColumnInfo info, h5::File file, h5::Dataset dataset, Mixing mixing)

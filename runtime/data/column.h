@@ -35,6 +35,8 @@ class Column {
   virtual ~Column() = default;
   const ColumnInfo& info() const { return info_; }
   virtual const std::byte* row(std::uint64_t index) const = 0;
+  /// row(index) comes soon: what lies in memory is called into the caches.
+  virtual void expect(std::uint64_t /*index*/) const {}
   virtual bool in_memory() const { return true; }
   virtual Mixing mixing() const { return {}; }
   virtual std::string_view tier() const = 0;
@@ -49,6 +51,7 @@ class MemoryColumn final : public Column {
   MemoryColumn(ColumnInfo info, const std::byte* base, std::size_t stride,
                std::shared_ptr<const void> owner, std::string_view tier);
   const std::byte* row(std::uint64_t index) const override { return base_ + index * stride_; }
+  void expect(std::uint64_t index) const override;
   std::string_view tier() const override { return tier_; }
 
  private:

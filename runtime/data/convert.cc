@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "runtime/base/error.h"
+#include "runtime/base/simd.h"
 
 namespace muster {
 namespace {
@@ -68,6 +69,43 @@ auto with_values(const std::byte* from, h5::Scalar scalar, Visit visit) {
   throw Error(Fault::bug, "an unknown scalar");
 }
 
+// The loop of to_float() over the values of a channel. Whether one is not finite is found in
+// integers: a sum of floats would wait for itself.
+template <class Value>
+[[gnu::always_inline]] inline std::uint32_t scaled(Value value, std::size_t count, float scale,
+                                                   float shift, float* into) {
+  std::uint32_t not_finite = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto x = static_cast<float>(value(i));
+    not_finite |= (std::bit_cast<std::uint32_t>(x) & 0x7fffffffU) >= 0x7f800000U ? 1U : 0U;
+    into[i] = x * scale + shift;
+  }
+  return not_finite;
+}
+
+// The two types that large sets have, in vector registers.
+MUSTER_SIMD std::uint32_t scaled_floats(const float* __restrict from, std::size_t count,
+                                        float scale, float shift, float* __restrict into) {
+  return scaled([from](std::size_t i) { return from[i]; }, count, scale, shift, into);
+}
+MUSTER_SIMD std::uint32_t scaled_bytes(const std::uint8_t* __restrict from, std::size_t count,
+                                       float scale, float shift, float* __restrict into) {
+  return scaled([from](std::size_t i) { return from[i]; }, count, scale, shift, into);
+}
+
+std::uint32_t scaled_channel(const std::byte* from, h5::Scalar scalar, std::size_t count,
+                             float scale, float shift, float* into) {
+  const auto address = reinterpret_cast<std::uintptr_t>(from);
+  if (scalar == h5::Scalar::float32 && address % alignof(float) == 0) {
+    return scaled_floats(reinterpret_cast<const float*>(from), count, scale, shift, into);
+  }
+  if (scalar == h5::Scalar::uint8) {
+    return scaled_bytes(reinterpret_cast<const std::uint8_t*>(from), count, scale, shift, into);
+  }
+  return with_values(from, scalar,
+                     [&](auto value) { return scaled(value, count, scale, shift, into); });
+}
+
 }  // namespace
 
 bool to_float(const std::byte* from, h5::Scalar scalar, std::size_t count, const Normalisation& by,
@@ -76,20 +114,13 @@ bool to_float(const std::byte* from, h5::Scalar scalar, std::size_t count, const
   require(channels > 0 && count % channels == 0 && by.shift.size() == channels,
           "a normalisation of other channels");
   const std::size_t width = count / channels;
-  return with_values(from, scalar, [&](auto value) {
-    std::uint32_t not_finite = 0;  // in integers: a sum of floats would wait for itself
-    for (std::size_t channel = 0; channel < channels; ++channel) {
-      const float scale = by.scale[channel];
-      const float shift = by.shift[channel];
-      const std::size_t first = channel * width;
-      for (std::size_t i = first; i < first + width; ++i) {
-        const auto x = static_cast<float>(value(i));
-        not_finite |= (std::bit_cast<std::uint32_t>(x) & 0x7fffffffU) >= 0x7f800000U ? 1U : 0U;
-        into[i] = x * scale + shift;
-      }
-    }
-    return not_finite == 0;
-  });
+  std::uint32_t not_finite = 0;
+  for (std::size_t channel = 0; channel < channels; ++channel) {
+    const std::size_t first = channel * width;
+    not_finite |= scaled_channel(from + first * h5::size_of(scalar), scalar, width,
+                                 by.scale[channel], by.shift[channel], into + first);
+  }
+  return not_finite == 0;
 }
 
 bool to_int64(const std::byte* from, h5::Scalar scalar, std::size_t count, std::int64_t* into) {

@@ -67,8 +67,14 @@ void TableDataset::gather(std::span<const std::uint64_t> rows, std::span<std::by
   require(
       features.size() == rows.size() * feature_bytes && labels.size() == rows.size() * label_bytes,
       "gather: memory of another size");
+  const auto row_of_table = [&](std::size_t i) {
+    return options_.subset ? options_.subset->at(rows[i]) : rows[i];
+  };
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const std::uint64_t row = options_.subset ? options_.subset->at(rows[i]) : rows[i];
+    if (i + 1 < rows.size()) {
+      table_->features->expect(row_of_table(i + 1));
+    }
+    const std::uint64_t row = row_of_table(i);
     put_features(row, features.data() + i * feature_bytes);
     put_label(row, labels.data() + i * label_bytes);
   }

@@ -5,7 +5,7 @@
 /// vanishing_gradient   mean |gradient| of a parameter < 1e-7
 /// exploding_gradient   NaN or infinity in a gradient, or norm above 1e3 times its running median
 /// dead_units           more than 50 % of a layer's units silent in more than 99 % of the passes
-/// seen loss_not_decreasing  fell by less than 0.1 % over 10 looks, or rose by more than 5 %
+/// loss_not_decreasing  fell by less than 0.1 % over 10 looks, or rose by more than 5 %
 /// overfit              (validation - train) / train > 0.1 at `patience` evaluations in a row
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

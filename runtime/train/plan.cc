@@ -42,6 +42,12 @@ void check_strict(const JobSettings& job, const Model& model, int ranks, int nod
         "train.strict needs the ranks on one machine and train.exchange = fused: sums over a "
         "network have no fixed tree");
   }
+  if (job.model.batch_norm == "synchronised" && model.has_batch_norm()) {
+    refuse(
+        "train.strict keeps the statistics of batch normalisation for each shard, where "
+        "model.batch_norm = synchronised sums them over the ranks, whose number then shows in the "
+        "bits; use model.batch_norm = local");
+  }
   if (const std::string why = model.refuses_strict(); !why.empty()) {
     refuse("train.strict cannot promise equal bits: " + why);
   }

@@ -72,7 +72,7 @@ void StepRunner::run(const HostBatch& batch, std::uint64_t step) {
     const SampleRange part = lane_part(batch.whole, lane);
     const double loss = run_lane(batch, part, lane, step, statistics);
     if (options_.on_gradients) {
-      options_.on_gradients(part.count, batch.whole.count);
+      options_.on_gradients(part.count);
     }
     exchange_.hold(lane, loss, &statistics);
   }

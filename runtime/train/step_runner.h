@@ -28,9 +28,8 @@ class StepRunner {
     bool seeds_torch =
         false;  ///< foreign models draw from torch's own generator: seed it for each pass
     ChannelReducer* synchronise = nullptr;
-    /// After a lane's backward, while its gradients lie in the parameters: samples of the lane, and
-    /// of the whole batch.
-    std::function<void(std::uint64_t part, std::uint64_t whole)> on_gradients;
+    /// After a lane's backward, while its gradients lie in the parameters: samples of the lane.
+    std::function<void(std::uint64_t samples)> on_gradients;
     std::int64_t* forward_ns =
         nullptr;  ///< where the time of forward passes is added, if asked for
   };

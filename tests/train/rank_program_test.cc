@@ -1,67 +1,43 @@
 // muster-rank as a program, alone: the same command again.
 // SPDX-License-Identifier: Apache-2.0
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-
-#include <array>
-#include <cstdlib>
-#include <filesystem>
-#include <string>
-
-#include "runtime/base/file_system.h"
+#include "tests/train/training_run.h"
 
 namespace muster {
 namespace {
 
+using namespace test;
 using testing::HasSubstr;
+using testing::Not;
 
-struct Ending {
-  int code = -1;
-  std::string output;
-};
-
-class RankProgram : public testing::Test {
+class RankProgram : public TrainingRun {
  protected:
-  RankProgram() {
-    std::string name = (std::filesystem::temp_directory_path() / "muster-rank-XXXXXX").string();
-    root_ = ::mkdtemp(name.data());
-  }
-  ~RankProgram() override { std::filesystem::remove_all(root_); }
-
-  Ending run(const std::string& options) const {
-    const std::string source = std::getenv("MUSTER_SOURCE");
-    FILE* pipe = ::popen(("cd '" + source + "' && '" + std::getenv("MUSTER_RANK") +
-                          "' configs/digits_mlp.ini --train.epochs 2 --train.progress false"
-                          " --train.threads 1 --runs '" +
-                          root_.string() + "' " + options + " 2>&1")
-                             .c_str(),
-                         "r");
-    Ending ending;
-    std::array<char, 4096> piece;
-    while (const std::size_t count = ::fread(piece.data(), 1, piece.size(), pipe)) {
-      ending.output.append(piece.data(), count);
-    }
-    ending.code = WEXITSTATUS(::pclose(pipe));
-    return ending;
-  }
-
-  Path root_;
+  Ending run(const std::string& options) const { return alone("digits", options); }
 };
 
 TEST_F(RankProgram, SaysThatARunIsFinishedAndLeavesItAlone) {
   const Ending first = run("");
   ASSERT_EQ(first.code, 0) << first.output;
   EXPECT_THAT(first.output, HasSubstr("finished after 46 steps"));
-  const Path metrics = root_ / "digits_mlp" / "metrics.jsonl";
+  const Path metrics = directory("digits") / "metrics.jsonl";
   const auto before = read_file_if_there(metrics);
   ASSERT_TRUE(before.has_value());
   const Ending again = run("--train.threads 2");
   EXPECT_EQ(again.code, 0) << again.output;
-  EXPECT_THAT(again.output, HasSubstr("run 'digits_mlp' is finished already"));
+  EXPECT_THAT(again.output, HasSubstr("run 'digits' is finished already"));
   EXPECT_EQ(read_file_if_there(metrics), before);
+}
+
+TEST_F(RankProgram, KnowsAFinishedRunThatLeftNoCheckpoint) {
+  const std::string bare = "--checkpoint.on_exit false --checkpoint.every never ";
+  ASSERT_EQ(run(bare).code, 0);
+  ASSERT_TRUE(std::filesystem::is_empty(directory("digits") / "checkpoints") ||
+              !std::filesystem::exists(directory("digits") / "checkpoints"));
+  const Ending again = run(bare);
+  EXPECT_EQ(again.code, 0) << again.output;
+  EXPECT_THAT(again.output, HasSubstr("run 'digits' is finished already"));
+  const Ending further = run(bare + "--train.epochs 3");
+  EXPECT_EQ(further.code, 0) << further.output;
+  EXPECT_THAT(further.output, HasSubstr("finished after 69 steps"));
 }
 
 TEST_F(RankProgram, RefusesOtherSettingsUnderTheSameName) {
@@ -72,10 +48,37 @@ TEST_F(RankProgram, RefusesOtherSettingsUnderTheSameName) {
   EXPECT_THAT(other.output, HasSubstr("--name NEW"));
 }
 
-TEST_F(RankProgram, RefusesABatchLargerThanTheSet) {
-  const Ending ending = run("--train.batch_size 5000");
-  EXPECT_EQ(ending.code, 64);
-  EXPECT_THAT(ending.output, HasSubstr("train.batch_size = 5000 is larger than the set"));
+// The best is the first epoch here: the loss falls, and the largest counts.
+TEST_F(RankProgram, KeepsTheCheckpointOfTheBestBesideTheNewest) {
+  const Ending ending =
+      run("--train.epochs 5 --checkpoint.every_steps 23 --checkpoint.keep 1 --train.monitor 'max "
+          "val_loss'");
+  ASSERT_EQ(ending.code, 0) << ending.output;
+  const Path kept = directory("digits") / "checkpoints";
+  EXPECT_TRUE(std::filesystem::exists(kept / "step-00000023")) << ending.output;
+  EXPECT_FALSE(std::filesystem::exists(kept / "step-00000046"));
+  EXPECT_TRUE(std::filesystem::exists(kept / "step-00000115"));
+  ASSERT_EQ(alone("one", "--train.epochs 5 --train.steps 23").code, 0);
+  EXPECT_EQ(model("digits"), model("one")) << "model/ holds the best";
+}
+
+// Files of HDF5 that others open: names, shapes and values as the safetensors beside them.
+TEST_F(RankProgram, LeavesAModelThatH5pyReads) {
+  const std::string python = std::getenv("MUSTER_PEERS_PYTHON");
+  if (shell(python + " -c 'import h5py, numpy'").code != 0) {
+    GTEST_SKIP() << "there is no Python with h5py (./bootstrap peers makes one)";
+  }
+  ASSERT_EQ(run("").code, 0);
+  const Ending read =
+      shell(python +
+            " -c 'import h5py, sys; f = h5py.File(sys.argv[1]); f.visititems(lambda n, o: "
+            "print(n, o.dtype, o.shape, float(o[...].sum())) if hasattr(o, \"dtype\") else "
+            "None)' " +
+            (directory("digits") / "model" / "model.h5").string());
+  ASSERT_EQ(read.code, 0) << read.output;
+  EXPECT_THAT(read.output, HasSubstr("layers.0.weight float32 (64, 64)"));
+  EXPECT_THAT(read.output, HasSubstr("layers.1.bias float32 (10,)"));
+  EXPECT_THAT(read.output, Not(HasSubstr("nan")));
 }
 
 }  // namespace

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <functional>
+
+#include "runtime/model/metrics.h"
+#include "runtime/train/trainer_impl.h"
+
+namespace muster {
+namespace {
+
+constexpr std::size_t strict_alignment = 4096;
+
+// Batch statistics hold a mean and a variance for each channel, as the running buffers do.
+std::size_t statistics_floats(Model& model) {
+  std::size_t floats = 0;
+  for (const NamedTensor& buffer : model.buffers()) {
+    floats += buffer.tensor.scalar_type() == at::kFloat
+                  ? static_cast<std::size_t>(buffer.tensor.numel())
+                  : 0;
+  }
+  return model.has_batch_norm() ? floats : 0;
+}
+
+Loss loss_of(const TrainSettings& train, const DataShape& shape) {
+  Loss loss{.kind = loss_kind(train.loss, shape), .label_smoothing = train.label_smoothing};
+  loss.check(shape);
+  return loss;
+}
+
+}  // namespace
+
+Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer_parts,
+                    TrainObserver& train_observer)
+    : job(job_settings),
+      parts(trainer_parts),
+      observer(train_observer),
+      length(run_length(job, parts.train.rows())),
+      until(length.steps),
+      rule(optimizer_rule(job.optimizer, job.train)),
+      schedule(schedule_rule(job.schedule, job.optimizer.lr, length)),
+      monitor(parse_monitor(job.train.monitor)),
+      loss(loss_of(job.train, parts.train.shape())),
+      reducer(parts.ranks.world),
+      profile(profile_steps(job.train)),
+      is_bucketed(job.train.exchange == "bucketed") {
+  const int world = parts.ranks.world.size();
+  check_job(job, parts.model, parts.train, world, parts.ranks.across.size());
+  NodeGroup* node = &parts.ranks.node;
+  Communicator* across = &parts.ranks.across;
+  if (is_bucketed) {
+    alone = solo_node_group();
+    node = alone.get();
+    across = &parts.ranks.world;
+  }
+  arena = std::make_unique<Arena>(
+      parts.model.parameters(), *node, *across,
+      Arena::Shape{.parts = is_bucketed ? 1 : static_cast<std::size_t>(world),
+                   .alignment = job.train.strict ? strict_alignment : SegmentTable::line,
+                   .state_slots = rule.slot_names().size()});
+  arena->table().apply(group_rules(job.optimizer, job.model));
+  for (std::size_t i = 0; i < arena->tensors().size(); ++i) {
+    arena->tensors()[i].set_requires_grad(!arena->table().segments()[i].frozen);
+  }
+  const ExchangeOptions options{
+      .strict_lanes = job.train.strict ? static_cast<std::size_t>(job.train.shards) : 0,
+      .on_nan = job.train.on_nan == "skip" ? OnNan::skip : OnNan::stop,
+      .bucket_bytes = static_cast<std::size_t>(job.train.bucket_mb * 1048576.0),
+      .statistics = statistics_floats(parts.model)};
+  exchange = is_bucketed ? make_bucketed_exchange(parts.ranks, *arena, options)
+                         : make_fused_exchange(parts.ranks, *arena, options);
+  const bool synchronised = job.model.batch_norm == "synchronised";
+  if (job.debug.rules != "none") {
+    health = std::make_unique<Health>(job.debug, parts.model, parts.ranks.world);
+  }
+  runner = std::make_unique<StepRunner>(
+      parts.model, loss, parts.train.shape(), *exchange,
+      StepRunner::Options{
+          .seed = job.train.seed,
+          .accumulate = static_cast<std::uint64_t>(job.train.accumulate),
+          .bf16 = job.train.amp == "bf16",
+          .seeds_torch = job.model.kind == "torchscript" || job.model.kind.starts_with("plugin:"),
+          .synchronise = synchronised && world > 1 ? &reducer : nullptr,
+          .on_gradients = health ? [this](std::uint64_t samples) { health->on_gradients(samples); }
+                                 : std::function<void(std::uint64_t)>()});
+  loader = std::make_unique<Loader>(
+      parts.train,
+      Loader::Options{.batch = static_cast<std::uint64_t>(job.train.batch_size),
+                      .seed = job.train.seed,
+                      .drop_last = job.data.drop_last,
+                      .prefetch = job.data.prefetch,
+                      .part = [this](SampleRange whole) { return runner->own_part(whole); }});
+  if (parts.validation != nullptr && job.train.evaluate_every > 0) {
+    const auto words =
+        job.train.metric.empty() ? usual_metrics(parts.validation->shape()) : job.train.metric;
+    evaluator = std::make_unique<Evaluator>(
+        *parts.validation, loss, make_metrics(words, parts.validation->shape()),
+        std::min<std::uint64_t>(256, static_cast<std::uint64_t>(job.train.batch_size)),
+        job.train.amp == "bf16");
+  }
+  state.add_to(tree);
+  add_tensors(tree, *arena, own_range(), rule, parts.model, is_bucketed);
+}
+
+Range Trainer::Impl::own_range() const {
+  if (is_bucketed) {
+    return {0, arena->table().capacity()};
+  }
+  const auto nodes = static_cast<std::size_t>(parts.ranks.across.size());
+  return arena->table().shard(static_cast<std::size_t>(parts.ranks.node.rank()) * nodes +
+                              static_cast<std::size_t>(parts.ranks.across.rank()));
+}
+
+}  // namespace muster

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include "runtime/base/error.h"
+#include "runtime/train/trainer_impl.h"
+
+namespace muster {
+
+double Trainer::Impl::train_step() {
+  const std::int64_t start = monotonic_ns();
+  enter(Phase::data);
+  const HostBatch& batch = loader->next();
+  const std::int64_t fetched = monotonic_ns();
+  enter(Phase::compute);
+  trace_step(state.step);
+  if (health) {
+    health->begin(state.step);
+  }
+  runner->run(batch, state.step);
+  const std::int64_t computed = monotonic_ns();
+  enter(Phase::exchange);
+  const Update update(rule, rate_at(schedule, state.step), state.updates + 1);
+  StepNote own = note();
+  own.busy_ns = computed - start;
+  const StepOutcome outcome = exchange->finish(own, update);
+  const std::int64_t done = monotonic_ns();
+  if (trace) {
+    trace->phase("data", start, fetched, state.step);
+    trace->phase("compute", fetched, computed, state.step);
+    trace->phase("exchange", computed, done, state.step);
+  }
+  shares.data_ns += fetched - start;
+  shares.compute_ns += computed - fetched;
+  shares.exchange_ns += done - computed;
+  step_ns = step_ns == 0 ? done - start : step_ns + (done - start - step_ns) / 8;
+  settle(outcome, batch);
+  show_step();
+  return outcome.loss;
+}
+
+StepNote Trainer::Impl::note() const {
+  StepNote own{.wants_stop = is_ailing};
+  if (parts.control != nullptr && parts.ranks.node.rank() == 0) {
+    own.wants_stop =
+        is_ailing || parts.control->notice.load(std::memory_order_acquire) != Notice::none ||
+        parts.control->stop_after_step.load(std::memory_order_acquire) <= state.step + 1;
+    own.wants_checkpoint =
+        parts.control->checkpoint_hint.load(std::memory_order_relaxed) != hints_seen;
+  }
+  return own;
+}
+
+void Trainer::Impl::settle(const StepOutcome& outcome, const HostBatch& batch) {
+  if (outcome.not_finite || outcome.skipped) {
+    heed(outcome);
+  } else {
+    ++state.updates;
+    const auto weight = static_cast<double>(batch.whole.count);
+    state.loss_sum += outcome.loss * weight;
+    state.loss_samples += batch.whole.count;
+    state.report_loss_sum += outcome.loss * weight;
+    state.report_samples += batch.whole.count;
+    if (parts.model.has_batch_norm()) {
+      advance_buffers(batch.whole);
+    }
+  }
+  if (health) {
+    health->end(outcome.loss);
+    say_findings();
+  }
+  ++state.step;
+  shares.samples += batch.whole.count;
+  score.reset();
+  stop_agreed = outcome.stop;
+  checkpoint_agreed = outcome.checkpoint;
+  if (outcome.checkpoint && parts.control != nullptr) {
+    hints_seen = parts.control->checkpoint_hint.load(std::memory_order_relaxed);
+  }
+  if (outcome.stop && parts.control != nullptr && parts.ranks.node.rank() == 0) {
+    parts.control->stop_after_step.store(state.step, std::memory_order_release);
+  }
+  if (auto sentence = straggler.on_step(state.step, outcome.busy_ns); sentence && is_first()) {
+    observer.on_remark(*sentence);
+  }
+}
+
+// What the rules found is told, and with debug.action = stop the next step is the last.
+void Trainer::Impl::say_findings() {
+  for (const std::string& text : health->take()) {
+    if (!is_first()) {
+      continue;
+    }
+    observer.on_remark(text);
+    is_ailing = is_ailing || job.debug.action == "stop";
+  }
+}
+
+// Rank 0 knows whether a rule asked; the others hear it here.
+bool Trainer::Impl::stop_is_noticed() {
+  std::int32_t by_rule = is_ailing ? 1 : 0;
+  parts.ranks.world.broadcast(buffer_of(&by_rule, 1), 0).wait();
+  return by_rule == 0;
+}
+
+// A loss or gradient that is no number: an error that names it, or a step left out.
+void Trainer::Impl::heed(const StepOutcome& outcome) {
+  const std::string where = outcome.not_finite ? outcome.not_finite->where : "a gradient";
+  std::string what =
+      fmt::format("step {}: {}{} is not finite (NaN or infinity)", state.step + 1,
+                  where == "the loss" || where == "a gradient" ? "" : "the gradient of ", where);
+  if (outcome.not_finite && outcome.not_finite->rank >= 0) {
+    what += fmt::format(" on rank {}", outcome.not_finite->rank);
+  }
+  if (job.train.on_nan == "skip") {
+    if (is_first()) {
+      observer.on_remark(what + "; the step is left out (train.on_nan = skip)");
+    }
+    return;
+  }
+  throw Error(
+      Fault::bad_input,
+      what +
+          "; lower optimizer.lr, set optimizer.clip, look at the data, or set train.on_nan = skip");
+}
+
+void Trainer::Impl::advance_buffers(SampleRange whole) {
+  std::vector<std::uint64_t> samples(exchange->lanes());
+  for (std::size_t lane = 0; lane < samples.size(); ++lane) {
+    samples[lane] = runner->lane_part(whole, lane).count;
+  }
+  parts.model.advance_statistics(exchange->statistics(samples));
+}
+
+void Trainer::Impl::enter(Phase phase) {
+  if (parts.slot != nullptr) {
+    parts.slot->phase.store(phase, std::memory_order_relaxed);
+    parts.slot->phase_since_ns.store(monotonic_ns(), std::memory_order_relaxed);
+  }
+}
+
+void Trainer::Impl::show_step() {
+  if (parts.slot != nullptr) {
+    parts.slot->step.store(state.step, std::memory_order_relaxed);
+    parts.slot->step_ns.store(step_ns, std::memory_order_relaxed);
+  }
+}
+
+void Trainer::Impl::trace_step(std::uint64_t step) {
+  if (!profile || parts.directory.empty()) {
+    return;
+  }
+  if (!trace && step >= profile->first && step <= profile->second) {
+    trace = std::make_unique<Trace>(parts.ranks.world.rank());
+  }
+  if (trace && step > profile->second) {
+    posix_file_system().make_directory(parts.directory / "profile");
+    const Path path =
+        parts.directory / "profile" / fmt::format("trace-rank-{}.json", parts.ranks.world.rank());
+    write_file_atomically(path, trace->text());
+    trace.reset();
+    profile.reset();
+    if (is_first()) {
+      observer.on_remark("the trace is in " + path.string() +
+                         " (open it in a browser's trace viewer, or ui.perfetto.dev)");
+    }
+  }
+}
+
+}  // namespace muster
