@@ -93,7 +93,7 @@ TEST(RunCommand, ErrorsBecomeASentenceAndACode) {
 TEST(RunCommand, TellsVersionsOfEverything) {
   const auto text = overview_of({"--version"}, exit_finished);
   EXPECT_THAT(text, StartsWith("muster " + build_version()));
-  for (const auto* part : {"compiler", "MPI", "libtorch", "HDF5", "Boost", "Eigen", "CUDA"}) {
+  for (const auto* part : {"compiler", "MPI", "libtorch", "HDF5", "Boost", "fmt", "CUDA"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
 }

@@ -150,7 +150,7 @@ const std::vector<Layer>& layers() {
        {"mpi"}},
       {"collectives/bench", {"runtime/base", "runtime/comm", "collectives"}, {"mpi"}},
       {"collectives/nccl", between_ranks, {"nccl", "cuda"}},
-      {"hpo", {"runtime/base", "runtime/config"}, {"eigen"}},
+      {"hpo", {"runtime/base", "runtime/config"}, {}},
       {"launcher", {"runtime", "collectives", "hpo", "launcher"}, {}},
       // The rank program; the light one links none of these.
       {"launcher/rank", {"runtime", "collectives", "hpo", "launcher"}, {"mpi", "torch"}},
