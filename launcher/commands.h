@@ -12,6 +12,7 @@ namespace muster {
 int command_ask_tell(const Arguments& arguments);
 int command_attend(const Arguments& arguments);  ///< what engines start beside each rank
 int command_bench(const Arguments& arguments);
+int command_bench_allreduce(const Arguments& arguments);  ///< `muster bench allreduce`
 int command_checkpoint(const Arguments& arguments);
 int command_convert(const Arguments& arguments);
 int command_doctor(const Arguments& arguments);

@@ -2,9 +2,11 @@
 #include "collectives/bench/local_ranks.h"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <mutex>
@@ -21,6 +23,7 @@ namespace muster {
 namespace {
 
 [[noreturn]] void be_rank(const std::string& path, int rank, int ranks, const RankBody& body) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   auto page = ControlPage::open(path);
   try {
     const auto group = shm_node_group(page, rank, ranks);
@@ -34,7 +37,7 @@ namespace {
 }
 
 /// The earliest failure over all ranks is the cause, the rest are consequences.
-std::string first_failure(ControlPage& page) {
+[[noreturn]] void throw_first_failure(ControlPage& page) {
   RankSlot* first = nullptr;
   for (int rank = 0; rank < page.slots(); ++rank) {
     auto& slot = page.slot(rank);
@@ -42,7 +45,10 @@ std::string first_failure(ControlPage& page) {
       first = &slot;
     }
   }
-  return first == nullptr ? "a rank died without a word" : read_shared(first->error);
+  if (first == nullptr) {
+    throw Error(Fault::communication, "a rank died without a word");
+  }
+  throw Error(static_cast<Fault>(first->fault.load()), read_shared(first->error));
 }
 
 }  // namespace
@@ -87,7 +93,7 @@ void run_as_processes(int ranks, const RankBody& body) {
     failed = failed || status != 0;
   }
   if (failed) {
-    throw Error(Fault::communication, first_failure(page));
+    throw_first_failure(page);
   }
 }
 

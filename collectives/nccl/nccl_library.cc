@@ -88,6 +88,11 @@ CudaTable load_cuda(const std::vector<std::string>& names) {
   library.needed(table.event_record, "cudaEventRecord");
   library.needed(table.event_query, "cudaEventQuery");
   library.needed(table.priority_range, "cudaDeviceGetStreamPriorityRange");
+  library.needed(table.device_count, "cudaGetDeviceCount");
+  library.needed(table.allocate, "cudaMalloc");
+  library.needed(table.free, "cudaFree");
+  library.needed(table.copy_async, "cudaMemcpyAsync");
+  library.needed(table.stream_synchronize, "cudaStreamSynchronize");
   library.needed(table.error_string, "cudaGetErrorString");
   return table;
 }

@@ -81,6 +81,12 @@ struct CudaTable {
   int (*event_record)(Event event, Stream stream) = nullptr;
   int (*event_query)(Event event) = nullptr;  ///< 0 done, 600 not yet
   int (*priority_range)(int* least, int* greatest) = nullptr;
+  int (*device_count)(int* count) = nullptr;
+  int (*allocate)(void** data, std::size_t bytes) = nullptr;
+  int (*free)(void* data) = nullptr;
+  int (*copy_async)(void* to, const void* from, std::size_t bytes, int direction,
+                    Stream stream) = nullptr;
+  int (*stream_synchronize)(Stream stream) = nullptr;
   const char* (*error_string)(int error) = nullptr;
 };
 inline constexpr int cuda_not_ready = 600;

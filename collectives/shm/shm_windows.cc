@@ -9,10 +9,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <optional>
 
+#include "collectives/shm/memory_left.h"
 #include "runtime/base/error.h"
-#include "runtime/base/file_system.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -22,35 +21,6 @@ constexpr std::uint64_t page_bytes = 4096;
 
 std::string human(std::uint64_t bytes) {
   return human_bytes(static_cast<double>(bytes));
-}
-
-/// "MemAvailable:   22334 kB"
-std::optional<std::uint64_t> available_memory() {
-  const auto text = read_file_if_there("/proc/meminfo").value_or("");
-  for (const auto& line : split(text, '\n')) {
-    const auto parts = words(line);
-    if (parts.size() >= 2 && parts[0] == "MemAvailable:") {
-      if (const auto kilobytes = parse_int(parts[1])) {
-        return static_cast<std::uint64_t>(*kilobytes) * 1024;
-      }
-    }
-  }
-  return std::nullopt;
-}
-
-std::optional<std::uint64_t> number_in(const char* path) {
-  const auto number = parse_int(trim(read_file_if_there(path).value_or("")));
-  return number && *number >= 0 ? std::optional<std::uint64_t>(*number) : std::nullopt;
-}
-
-/// What the control group of a container leaves; its file says "max" when nothing limits it.
-std::optional<std::uint64_t> left_in_cgroup() {
-  const auto most = number_in("/sys/fs/cgroup/memory.max");
-  const auto used = number_in("/sys/fs/cgroup/memory.current");
-  if (!most || !used) {
-    return std::nullopt;
-  }
-  return *most > *used ? *most - *used : 0;
 }
 
 [[noreturn]] void refuse(std::uint64_t bytes, std::uint64_t free, std::string_view where,
@@ -63,12 +33,9 @@ std::optional<std::uint64_t> left_in_cgroup() {
 
 /// Reserving more than there is would wake the kernel's killer instead of failing.
 void check_memory(std::uint64_t bytes) {
-  constexpr auto remedy = "use fewer ranks on it, a smaller model, or a machine with more memory";
-  if (const auto free = available_memory(); free && *free < bytes) {
-    refuse(bytes, *free, "the machine", remedy);
-  }
-  if (const auto free = left_in_cgroup(); free && *free < bytes) {
-    refuse(bytes, *free, "its container", remedy);
+  if (const auto left = memory_left(); left && left->bytes < bytes) {
+    refuse(bytes, left->bytes, left->where,
+           "use fewer ranks on it, a smaller model, or a machine with more memory");
   }
 }
 

@@ -405,6 +405,33 @@ int priority_range(int* least, int* greatest) {
   *greatest = -5;
   return 0;
 }
+int device_count(int* count) {
+  *count = state->faults.one_gpu_for_all ? 1 : 4;
+  return 0;
+}
+int allocate(void** data, std::size_t bytes) {
+  *data = ::operator new(bytes);
+  return 0;
+}
+int free_memory(void* data) {
+  ::operator delete(data);
+  return 0;
+}
+int stream_synchronize(Stream stream) {
+  for (const auto& over : stream_of(stream).over) {
+    while (!over->load()) {
+      std::this_thread::yield();
+    }
+  }
+  stream_of(stream).over.clear();
+  return 0;
+}
+/// In the order of the stream.
+int copy_async(void* to, const void* from, std::size_t bytes, int /*direction*/, Stream stream) {
+  stream_synchronize(stream);
+  std::memcpy(to, from, bytes);
+  return 0;
+}
 const char* cuda_error_string(int /*error*/) {
   return "fake error";
 }
@@ -451,6 +478,11 @@ nccl::CudaTable FakeNccl::cuda_table() {
           .event_record = event_record,
           .event_query = event_query,
           .priority_range = priority_range,
+          .device_count = device_count,
+          .allocate = allocate,
+          .free = free_memory,
+          .copy_async = copy_async,
+          .stream_synchronize = stream_synchronize,
           .error_string = cuda_error_string};
 }
 
@@ -459,12 +491,7 @@ void FakeNccl::trace_into(FakeTrace* into) {
 }
 
 void FakeNccl::synchronise() {
-  for (const auto& over : compute.over) {
-    while (!over->load()) {
-      std::this_thread::yield();
-    }
-  }
-  compute.over.clear();
+  stream_synchronize(nullptr);
 }
 
 int FakeNccl::aborts() const {

@@ -14,7 +14,8 @@ namespace {
 
 constexpr auto bench_usage =
     "Usage: muster bench NAME [--key value ...]\n\n"
-    "  step    What a training step of N ranks costs beside one alone\n\n"
+    "  allreduce    What it costs N ranks to add up their buffers, by size and back-end\n"
+    "  step         What a training step of N ranks costs beside one alone\n\n"
     "'muster bench NAME --help' tells its options.\n";
 
 /// Becomes muster-bench-step, which lies beside this program and links libtorch.
@@ -38,17 +39,22 @@ constexpr auto bench_usage =
 }  // namespace
 
 int command_bench(const Arguments& arguments) {
-  if (!arguments.empty() && arguments[0] == "step") {
+  const std::string name = arguments.empty() ? "" : arguments[0];
+  if (name == "allreduce") {
+    return command_bench_allreduce({arguments.begin() + 1, arguments.end()});
+  }
+  if (name == "step") {
     become_bench_step(arguments);
   }
-  if (!arguments.empty() && (arguments[0] == "--help" || arguments[0] == "-h")) {
+  if (name == "--help" || name == "-h") {
     fmt::print("{}", bench_usage);
     return exit_finished;
   }
-  throw Error(Fault::bad_input,
-              arguments.empty()
-                  ? "bench needs a name: muster bench step"
-                  : fmt::format("nothing to measure is called '{}'; there is step", arguments[0]));
+  throw Error(
+      Fault::bad_input,
+      name.empty()
+          ? "bench needs a name: muster bench allreduce, or muster bench step"
+          : fmt::format("nothing to measure is called '{}'; there are allreduce and step", name));
 }
 
 }  // namespace muster
