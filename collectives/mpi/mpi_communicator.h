@@ -7,6 +7,7 @@
 
 #include <memory>
 
+#include "collectives/mpi/mpi_engine.h"
 #include "collectives/mpi/mpi_world.h"
 #include "runtime/comm/communicator.h"
 #include "runtime/comm/control_page.h"
@@ -22,8 +23,9 @@ struct LocalPlace {
 class MpiCommunicator final : public Communicator {
  public:
   /// Collective. Takes `comm` over and frees it; `world` must outlive it, and finish() must come
-  /// after.
-  MpiCommunicator(MpiWorld& world, MPI_Comm comm, LocalPlace place, RankSlot* flight = nullptr);
+  /// after. `watch` sees the ranks of this machine die: MPI itself would wait for them for ever.
+  MpiCommunicator(MpiWorld& world, MPI_Comm comm, LocalPlace place, RankSlot* flight = nullptr,
+                  PeerWatch watch = {});
   ~MpiCommunicator() override;
 
   int rank() const noexcept override { return rank_; }
@@ -37,17 +39,21 @@ class MpiCommunicator final : public Communicator {
   void barrier() override;
   std::unique_ptr<Communicator> split(int colour, int key) override;
   void abort(std::string_view why) noexcept override;
+  /// Collective: throws on every rank, naming them, unless all are about to make the same call.
+  void agree(const Call& call);
+  /// As abort(), with a sentence that says itself whose fault it is.
+  void fail(std::string_view sentence) noexcept;
 
  private:
-  class Engine;
   class Pending;
-  Work start(std::function<void(Engine&)> operation);
+  Work start(std::function<void(MpiEngine&)> operation);
 
   MpiWorld& world_;
   int rank_ = 0;
   int size_ = 1;
   LocalPlace place_;
-  std::shared_ptr<Engine> engine_;  // also held by operations under way
+  PeerWatch watch_;
+  std::shared_ptr<MpiEngine> engine_;  // also held by operations under way
 };
 
 }  // namespace muster

@@ -82,13 +82,17 @@ class MpiRanks final : public Ranks {
       world_ = std::make_unique<NodeCommunicator>(*group_, &slot_);
       return;
     }
-    auto all = std::make_unique<MpiCommunicator>(mpi_, machines_.all, machines_.place, &slot_);
+    const auto watch = [node = group_.get()] { return node->trouble_seen(); };
+    auto all =
+        std::make_unique<MpiCommunicator>(mpi_, machines_.all, machines_.place, &slot_, watch);
     if (!machines_.are_even) {
       world_ = std::move(all);
       return;
     }
-    auto lane = std::make_unique<MpiCommunicator>(mpi_, machines_.lane, LocalPlace{}, nullptr);
-    auto both = std::make_unique<TwoLevelCommunicator>(std::move(all), std::move(lane), *group_);
+    auto lane =
+        std::make_unique<MpiCommunicator>(mpi_, machines_.lane, LocalPlace{}, nullptr, watch);
+    auto both =
+        std::make_unique<TwoLevelCommunicator>(std::move(all), std::move(lane), *group_, &slot_);
     lane_ = &both->lane();
     world_ = std::move(both);
   }

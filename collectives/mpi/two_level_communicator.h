@@ -1,7 +1,8 @@
 /// TwoLevelCommunicator: ranks on several machines. An all-reduce sums in shared memory inside each
 /// machine, over MPI between the equal local ranks of the machines (each its own share of the
-/// bytes), and collects in shared memory again. Partial sums of 16-bit floats stay float32 on the
-/// way. Sums run over local ranks, then over machines, in order.
+/// bytes), and collects in shared memory again. Buffers in windows of the node are worked on where
+/// they are; partial sums of 16-bit floats stay float32 on the way, and pass through a window of
+/// ours. Sums run over local ranks, then over machines, in order.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -17,7 +18,8 @@ class TwoLevelCommunicator final : public Communicator {
   /// Collective. `node` must outlive it. `lane` joins the ranks with this local rank on all
   /// machines; all machines have equally many.
   TwoLevelCommunicator(std::unique_ptr<MpiCommunicator> world,
-                       std::unique_ptr<MpiCommunicator> lane, LocalGroup& node);
+                       std::unique_ptr<MpiCommunicator> lane, LocalGroup& node,
+                       RankSlot* flight = nullptr);
   ~TwoLevelCommunicator() override;
 
   int rank() const noexcept override { return world_->rank(); }
@@ -40,12 +42,16 @@ class TwoLevelCommunicator final : public Communicator {
   Communicator& lane() noexcept { return *lane_; }
 
  private:
-  void reduce_piece(const Buffer& piece, ReduceOp op);
-  void reduce_parts(std::size_t part, DType wide, ReduceOp op);
+  void reduce_large(const Buffer& buffer, ReduceOp op);
+  void reduce_widened(const Buffer& piece, ReduceOp op);
+  void reduce_even(const Buffer& whole, ReduceOp op, int divisor);
+  std::byte* room() const;
+  void fail(std::string_view sentence) noexcept;
 
   std::unique_ptr<MpiCommunicator> world_;
   std::unique_ptr<MpiCommunicator> lane_;
   LocalGroup& node_;
+  RankSlot* flight_;
   NodeCommunicator inside_;
   std::unique_ptr<SharedMemory> window_;
 };

@@ -224,6 +224,23 @@ std::string LocalGroup::trouble(int member, bool missing) {
   return parts_.peers->trouble(ranks_[static_cast<std::size_t>(member)], missing);
 }
 
+std::string LocalGroup::trouble_seen() const {
+  const auto& block = *parts_.block;
+  if (block.failed.load(std::memory_order_acquire) == 2) {
+    return read_shared(block.failure);
+  }
+  for (int member = 0; member < size(); ++member) {
+    if (member == rank()) {
+      continue;
+    }
+    auto sentence = parts_.peers->trouble(ranks_[static_cast<std::size_t>(member)], false);
+    if (!sentence.empty()) {
+      return sentence;
+    }
+  }
+  return {};
+}
+
 /// Subgroups take turns on the same cores: only the whole node is pinned.
 void LocalGroup::follow(WaitPolicy policy) {
   if (parent_ == nullptr) {

@@ -73,6 +73,10 @@ class LocalGroup final : public NodeGroup, private Watch {
   /// Ends the group for all members with a sentence of its own.
   void fail(std::string_view sentence) noexcept { barrier_.fail(sentence); }
 
+  /// A sentence when the group is over or a member has died, else empty. From any thread: for those
+  /// who wait elsewhere than in barrier().
+  std::string trouble_seen() const;
+
   /// Nothing when the memory is not, as a whole, in a window that all members have.
   std::optional<WindowPlace> place_of(const void* data, std::size_t bytes) const;
   std::byte* address_of(WindowPlace place, std::size_t bytes) const;

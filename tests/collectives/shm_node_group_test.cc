@@ -54,7 +54,7 @@ TEST(ShmNodeGroup, NamesTheRankThatWasKilled) {
   EXPECT_EQ(endings[1], "killed by signal 9");
   EXPECT_THAT(endings[0], AllOf(HasSubstr("rank 1 (process "), HasSubstr("died")));
   EXPECT_THAT(endings[2], AllOf(HasSubstr("rank 1 (process "), HasSubstr("died")));
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(3));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
 }
 
 TEST(ShmNodeGroup, NamesTheRankThatLeft) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/comm/communicator.h"
+#include "runtime/comm/node_group.h"
 
 namespace muster::test {
 
@@ -18,6 +19,9 @@ struct ConformanceBody {
 };
 /// Leave the communicator usable.
 std::vector<ConformanceBody> conformance_bodies();
+
+/// Buffers at different offsets of a window, and one elsewhere: every rank sums, and keeps NaN.
+void reduces_in_windows(Communicator& comm, NodeGroup& node);
 
 /// These end it: every rank must get an error of the group that says what is expected. They return
 /// its text.

@@ -1,0 +1,111 @@
+// What ranks under a real mpirun say when one of them dies, aborts or calls something else: every
+// one of those who are left must name it. SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "runtime/base/text.h"
+
+namespace muster::test {
+namespace {
+
+using testing::AllOf;
+using testing::ContainsRegex;
+using testing::Each;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+struct Outcome {
+  int code = -1;
+  std::string output;
+  /// What ranks said of the end of their group.
+  std::vector<std::string> words() const {
+    std::vector<std::string> lines;
+    for (const auto& line : split(output, '\n')) {
+      if (line.starts_with("rank ")) {
+        lines.push_back(line);
+      }
+    }
+    return lines;
+  }
+};
+
+Outcome shell(const std::string& command) {
+  Outcome outcome;
+  std::FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
+  std::array<char, 4096> buffer{};
+  while (const auto count = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
+    outcome.output.append(buffer.data(), count);
+  }
+  const int status = ::pclose(pipe);
+  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return outcome;
+}
+
+std::string conformance() {
+  return shell_quoted(std::getenv("MUSTER_CONFORMANCE"));
+}
+
+/// With recovery, mpirun lets those who are left go on.
+Outcome mpirun(int ranks, const std::string& words) {
+  return shell(
+      "timeout 100 mpirun --allow-run-as-root --oversubscribe --bind-to none "
+      "--enable-recovery -np " +
+      std::to_string(ranks) + " " + conformance() + " " + words);
+}
+
+/// Each of those who are left says who died, in what.
+void expect_named(const Outcome& outcome, std::size_t left, const std::string& dead) {
+  EXPECT_THAT(
+      outcome.words(),
+      AllOf(SizeIs(left), Each(ContainsRegex("rank [0-9]+: rank " + dead +
+                                             " .process [0-9]+. died in all_reduce float32"))))
+      << outcome.output;
+}
+
+TEST(MpiFailures, NameARankKilledInSharedMemory) {
+  expect_named(mpirun(4, "killed 0 3"), 3, "3");
+}
+
+TEST(MpiFailures, NameARankKilledOnAnotherMachine) {
+  expect_named(mpirun(4, "killed 2 3"), 3, "3");
+}
+
+/// Machines of two ranks and of one: MPI alone carries all, and shared memory still sees the dead.
+TEST(MpiFailures, NameARankKilledWhereMpiCarriesAll) {
+  expect_named(mpirun(3, "killed 2 1"), 2, "1");
+}
+
+TEST(MpiFailures, NameWhatRanksDisagreeAbout) {
+  for (const auto* words : {"mismatch 0", "mismatch 1", "mismatch 2"}) {
+    const auto outcome = mpirun(4, words);
+    EXPECT_THAT(outcome.words(),
+                AllOf(SizeIs(4), Each(HasSubstr("rank 1 calls all_reduce (sum) of 2001 float32 "
+                                                "where rank 0 calls all_reduce (sum) of 2000"))))
+        << words << outcome.output;
+  }
+}
+
+TEST(MpiFailures, NameWhoAborted) {
+  for (const auto* words : {"abort 0", "abort 1", "abort 2"}) {
+    const auto outcome = mpirun(4, words);
+    EXPECT_THAT(outcome.words(), AllOf(SizeIs(4), Each(HasSubstr("rank 3 aborted: out of milk"))))
+        << words << outcome.output;
+  }
+}
+
+/// MPI_Init would abort the process with words that help nobody.
+TEST(MpiFailures, AskForPmixBeforeMpiIsTouched) {
+  const auto outcome =
+      shell("env SLURM_PROCID=0 SLURM_STEP_ID=0 SLURM_NTASKS=4 " + conformance() + " auto");
+  EXPECT_EQ(outcome.code, 64);
+  EXPECT_THAT(outcome.output, HasSubstr("add --mpi=pmix"));
+}
+
+}  // namespace
+}  // namespace muster::test
