@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "launcher/commands.h"
+#include "launcher/engine/process.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/text.h"
@@ -14,22 +17,27 @@
 namespace muster {
 namespace {
 
-const CommandHelp help{.usage =
-                           "muster checkpoint verify PATH [--json]\nmuster checkpoint export PATH "
-                           "--to safetensors|npz|torchscript "
-                           "[--output FILE] [--all]",
-                       .about =
-                           "Reads every byte of a checkpoint against its checksums, or writes its "
-                           "model in a format of other programs. PATH "
-                           "is a run (runs/NAME), its checkpoints directory, or one checkpoint in "
-                           "it; of several, verify looks at all and "
-                           "export takes the newest that holds.\n\n"
-                           "A checkpoint is HDF5: h5dump, h5py and HDFView open its state.h5 as it "
-                           "is, with the names of the model.",
-                       .examples = {{"muster checkpoint verify runs/digits",
-                                     "every checkpoint of the run; exit 1 when one is damaged"},
-                                    {"muster checkpoint export runs/digits --to safetensors",
-                                     "the newest model, as model.safetensors"}}};
+const CommandHelp help{
+    .usage =
+        "muster checkpoint verify PATH [--json]\nmuster checkpoint export PATH "
+        "--to safetensors|npz|torchscript "
+        "[--output FILE] [--all]",
+    .about =
+        "Reads every byte of a checkpoint against its checksums, or writes its "
+        "model in a format of other programs. PATH "
+        "is a run (runs/NAME), its checkpoints directory, or one checkpoint in "
+        "it; of several, verify looks at all and "
+        "export takes the newest that holds.\n\n"
+        "A checkpoint is HDF5: h5dump, h5py and HDFView open its state.h5 as it "
+        "is, with the names of the model. What is exported is the moving average "
+        "of the parameters where the run keeps one (train.ema). TorchScript is "
+        "for the models that can be said in it: not gpt, not shared objects.",
+    .examples = {{"muster checkpoint verify runs/digits",
+                  "every checkpoint of the run; exit 1 when one is damaged"},
+                 {"muster checkpoint export runs/digits --to safetensors",
+                  "the newest model, as model.safetensors"},
+                 {"muster checkpoint export runs/digits --to torchscript",
+                  "the same as model.pt, which torch.jit.load reads"}}};
 
 /// What the user asked for after verify or export.
 struct Request {
@@ -118,18 +126,70 @@ Path newest_of(const Path& path) {
   return *newest;
 }
 
-int export_model(const Path& path, const Request& request) {
-  if (request.to == "torchscript") {
-    throw Error(
-        Fault::bad_input,
-        "a checkpoint holds numbers, not code, so TorchScript cannot be made from it alone: the "
-        "run writes it "
-        "to model/ when it ends (train.save), or export safetensors and load them into the model");
+/// What the model must know of the data, as the checkpoint tells it.
+std::string sample_of(const Path& checkpoint) {
+  const Manifest manifest = read_manifest(checkpoint);
+  const auto& settings = manifest.files.front().info.settings;
+  const auto found = std::ranges::find(settings, "sample", &Setting::key);
+  if (found == settings.end()) {
+    throw Error(Fault::bad_input,
+                fmt::format("{} does not tell what its samples are; export safetensors",
+                            checkpoint.string()));
   }
+  return found->value;
+}
+
+/// A checkpoint holds numbers, not code: the run's settings make the model, and muster-rank, which
+/// links libtorch, writes it.
+int export_torchscript(const Path& checkpoint, const Path& output) {
+  const Path config =
+      std::filesystem::absolute(checkpoint).parent_path().parent_path() / "config.ini";
+  if (!posix_file_system().exists(config)) {
+    throw Error(Fault::bad_input,
+                fmt::format("TorchScript needs the settings of the run, and there is no {}; export "
+                            "safetensors and load them into the model",
+                            config.string()));
+  }
+  const Path program =
+      std::filesystem::read_symlink("/proc/self/exe").replace_filename("muster-rank");
+  const std::string sample = sample_of(checkpoint);
+  const Path weights = output.string() + ".weights.safetensors";
+  export_safetensors(checkpoint, weights, "model/");
+  ProcessSpec spec;
+  spec.command = {program.string(), "--torchscript", config.string(),
+                  weights.string(), sample,          output.string()};
+  spec.environment = process_environment();
+  spec.output = STDOUT_FILENO;
+  spec.error = STDERR_FILENO;
+  std::optional<Ended> ended;
+  auto process = Process::start(spec);
+  while (!(ended = process.wait_for(1000))) {
+  }
+  posix_file_system().remove(weights);
+  if (ended->exec_error != 0) {
+    throw Error(Fault::bad_input, fmt::format("{} {}: TorchScript needs a build with libtorch "
+                                              "(muster doctor)",
+                                              program.string(), ended->text()));
+  }
+  return ended->code().value_or(exit_failed);
+}
+
+Path output_of(const Request& request) {
+  if (!request.output.empty()) {
+    return request.output;
+  }
+  return request.to == "torchscript" ? "model.pt" : "model." + request.to;
+}
+
+int export_model(const Path& path, const Request& request) {
   const Path checkpoint = newest_of(path);
   const std::string prefix = request.all ? "" : "model/";
-  const Path output = request.output.empty() ? Path("model." + request.to) : Path(request.output);
-  if (request.to == "safetensors") {
+  const Path output = output_of(request);
+  if (request.to == "torchscript") {
+    if (const int code = export_torchscript(checkpoint, output); code != exit_finished) {
+      return code;
+    }
+  } else if (request.to == "safetensors") {
     export_safetensors(checkpoint, output, prefix);
   } else {
     export_npz(checkpoint, output, prefix);
@@ -147,7 +207,7 @@ int command_checkpoint(const Arguments& arguments) {
   keys.add("to", request.to, "The format to export to")
       .one_of({"safetensors", "npz", "torchscript"})
       .only_on_command_line();
-  keys.add("output", request.output, "Where to export to (default: model.FORMAT)")
+  keys.add("output", request.output, "Where to export to (default: model.FORMAT, model.pt)")
       .only_on_command_line()
       .placeholder("FILE");
   keys.add("all", request.all, "Export optimiser state and counters too").only_on_command_line();
@@ -166,6 +226,10 @@ int command_checkpoint(const Arguments& arguments) {
   }
   if (is_export && request.to.empty()) {
     throw Error(Fault::bad_input, "export needs a format: --to safetensors, npz or torchscript");
+  }
+  if (request.all && request.to == "torchscript") {
+    throw Error(Fault::bad_input,
+                "TorchScript is a model alone; --all goes with safetensors and npz");
   }
   return is_verify ? verify(line->words[1], request) : export_model(line->words[1], request);
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <ctime>
+
 #include "launcher/command_sweep.h"
 #include "launcher/commands.h"
 #include "launcher/job/find_job.h"
@@ -23,11 +26,27 @@ const CommandHelp help{
     .examples = {{"muster show digits", "for people"},
                  {"muster show digits --json", "for programs"}}};
 
+/// Since an ISO time; empty when it is none.
+std::string age_of(const std::string& created, WallTime now) {
+  std::tm parts{};
+  if (::strptime(created.c_str(), "%Y-%m-%dT%H:%M:%S", &parts) == nullptr) {
+    return {};
+  }
+  const auto age = now - std::chrono::system_clock::from_time_t(::timegm(&parts));
+  return human_duration(std::max<Nanoseconds>(std::chrono::seconds(1), age));
+}
+
 std::vector<ShownCheckpoint> checkpoints_of(const Path& root) {
+  const auto now = std::chrono::system_clock::now();
   std::vector<ShownCheckpoint> shown;
   for (const auto& entry : CheckpointStore(root / "checkpoints").list()) {
-    shown.push_back({static_cast<std::uint64_t>(entry.step), entry.bytes, entry.is_valid,
-                     entry.path.string(), entry.created, entry.problem});
+    shown.push_back({.step = static_cast<std::uint64_t>(entry.step),
+                     .bytes = entry.bytes,
+                     .valid = entry.is_valid,
+                     .path = entry.path.string(),
+                     .created = entry.created,
+                     .age = age_of(entry.created, now),
+                     .problem = entry.problem});
   }
   return shown;
 }

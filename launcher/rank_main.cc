@@ -11,6 +11,7 @@
 #include "collectives/mpi/open_ranks.h"
 #include "launcher/cli/command.h"
 #include "launcher/rank/rank_files.h"
+#include "launcher/rank/script_export.h"
 #include "launcher/rank/train_rank.h"
 #include "launcher/worker/worker_main.h"
 #include "runtime/base/error.h"
@@ -138,6 +139,9 @@ int main(int count, char** words) {
     muster::GradientPool::install();
     if (count > 1 && std::string_view(words[1]) == "--worker") {
       return muster::worker_main({words + 2, words + count});
+    }
+    if (count > 1 && std::string_view(words[1]) == "--torchscript") {
+      return muster::script_export({words + 2, words + count});
     }
     return muster::run_rank({words + 1, words + count}, context, desk);
   } catch (const std::exception& error) {

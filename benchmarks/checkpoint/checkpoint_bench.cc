@@ -1,6 +1,6 @@
 /// checkpoint_bench DIRECTORY [THREADS]: measures one thing for each word read from stdin and
 /// answers with its seconds, so that run.py can interleave it with its peers: save (stall and
-/// persist), raw, copy, alone, together, group.
+/// persist), raw1, raw2, raw4 (by so many threads), copy, alone, together, group.
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <unistd.h>
@@ -47,9 +47,9 @@ struct BigState {
   }
 };
 
-/// The limit of the disk: the same bytes, reserved, written past the page cache by two threads,
+/// The limit of the disk: the same bytes, reserved, written past the page cache by so many threads,
 /// synced.
-double raw_write(const Path& path, std::span<const std::byte> bytes) {
+double raw_write(const Path& path, std::span<const std::byte> bytes, int threads) {
   const Descriptor file(
       ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_DIRECT | O_CLOEXEC, 0600));
   const std::uint64_t whole = bytes.size() / block * block;
@@ -65,9 +65,13 @@ double raw_write(const Path& path, std::span<const std::byte> bytes) {
                 "a raw write failed");
       }
     };
-    std::jthread helper(work);
-    work();
-    helper.join();
+    {
+      std::vector<std::jthread> helpers;
+      for (int i = 1; i < threads; ++i) {
+        helpers.emplace_back(work);
+      }
+      work();
+    }
     require(::fsync(file.get()) == 0, "fsync failed");
   });
   ::unlink(path.c_str());
@@ -118,8 +122,9 @@ class Bench {
       const SaveCost cost = engine_.last_cost().value();
       return std::to_string(cost.persist_seconds) + " " + std::to_string(cost.stall_seconds);
     }
-    if (word == "raw") {
-      return std::to_string(raw_write(directory_ / "raw", source_.bytes()));
+    if (word.starts_with("raw")) {
+      const int threads = std::atoi(word.c_str() + 3);
+      return std::to_string(raw_write(directory_ / "raw", source_.bytes(), threads));
     }
     if (word == "copy") {
       return std::to_string(seconds_of([&] {

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Durable rate, stall and group commits of checkpoints, next to a raw O_DIRECT write and torch.save + fsync, interleaved.
+"""Durable rate, stall and group commits of checkpoints, next to raw O_DIRECT writes (by 1, 2 and 4 threads: the best of them
+counts) and torch.save + fsync, interleaved.
 
 usage: run.py CHECKPOINT_BENCH DIRECTORY [ROUNDS]     (a Python that has torch; without it that column is left out)
 """
@@ -15,6 +16,9 @@ try:
     import torch
 except ImportError:
     torch = None
+
+
+RAW = ("raw1", "raw2", "raw4")
 
 
 class Bench:
@@ -60,10 +64,11 @@ def main():
     load = os.getloadavg()[0]
     bench = Bench(program, os.path.join(directory, "muster-checkpoint-bench"))
     state = torch_state() if torch else None
-    times = {key: [] for key in ("persist", "stall", "raw", "copy", "torch", "alone", "together", "group")}
+    times = {key: [] for key in ("persist", "stall", *RAW, "copy", "torch", "alone", "together", "group")}
     bench.ask("save"), bench.ask("copy")  # warm
     for _ in range(rounds):
-        times["raw"] += bench.ask("raw")
+        for word in RAW:
+            times[word] += bench.ask(word)
         persist, stall = bench.ask("save")
         times["persist"].append(persist)
         times["stall"].append(stall)
@@ -79,7 +84,7 @@ def main():
     print(f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f} at the start, {time.strftime('%Y-%m-%d')}, "
           f"{gb:.2f} GB in 300 tensors, {bench.way}, {rounds} rounds" + (f", torch {torch.__version__}" if torch else ""))
     print("\n| what | median | range |\n|---|---|---|")
-    for key, name in (("persist", "Muster, durable, GB/s"), ("raw", "raw O_DIRECT + fsync, GB/s"), ("torch", "torch.save + fsync, GB/s")):
+    for key, name in (("persist", "Muster, durable, GB/s"), *((word, f"raw O_DIRECT + fsync, {word[3:]} threads, GB/s") for word in RAW), ("torch", "torch.save + fsync, GB/s")):
         if times[key]:
             print(line(name, [gb / seconds for seconds in times[key]]))
     print(line("stall of save(), ms", times["stall"], 1e3, 1))
@@ -88,7 +93,8 @@ def main():
     print(line("16 x 8 MB, one commit each, 16 threads, ms", times["together"], 1e3, 1))
     print(line("16 x 8 MB as one group, ms", times["group"], 1e3, 1))
     print("\n| bar | measured |\n|---|---|")
-    print(f"| durable rate >= 90 % of raw | {100 * median['raw'] / median['persist']:.0f} % |")
+    raw = min(median[word] for word in RAW)
+    print(f"| durable rate >= 90 % of the best raw | {100 * raw / median['persist']:.0f} % |")
     if torch:
         print(f"| durable rate >= 2x torch.save | {median['torch'] / median['persist']:.1f}x |")
     print(f"| stall <= 1.2x a warm copy | {median['stall'] / median['copy']:.2f}x |")

@@ -136,8 +136,9 @@ std::string run_text(const RunRow& row, const std::vector<ShownCheckpoint>& chec
   }
   text += checkpoints.empty() ? "\nNo checkpoints\n" : "\nCheckpoints\n";
   for (const auto& one : checkpoints) {
-    text += fmt::format("  step {:>9}  {:>9}  {}  {}\n", one.step,
+    text += fmt::format("  step {:>9}  {:>9}  {}{}  {}\n", one.step,
                         human_bytes(static_cast<double>(one.bytes)), one.created,
+                        one.age.empty() ? "" : fmt::format(" ({} ago)", one.age),
                         one.valid ? "valid" : "NOT VALID: " + one.problem);
   }
   return text;

@@ -27,6 +27,7 @@ struct ShownCheckpoint {
   bool valid = false;
   std::string path;
   std::string created;
+  std::string age;  ///< "3 min 20 s"; empty when nobody knows
   std::string problem;
 };
 /// `name state step epoch metrics restarts lost_seconds checkpoints[{step bytes valid path}]`

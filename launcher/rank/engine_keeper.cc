@@ -24,6 +24,7 @@ EngineKeeper::EngineKeeper(CheckpointEngine& engine, const CheckpointSettings& s
                            std::function<void()> before_save)
     : engine_(engine),
       is_periodic_(settings.every_steps.has_value() || settings.every != "never"),
+      is_async_(settings.async),
       control_(control),
       info_(std::move(info)),
       before_save_(std::move(before_save)) {}
@@ -42,6 +43,10 @@ void EngineKeeper::save(const StateTree& tree, std::uint64_t step, std::optional
   info.step = static_cast<std::int64_t>(step);
   info.score = score;
   engine_.save(tree, std::move(info));
+  if (!is_async_) {
+    engine_.wait();  // a failure has been warned of: training goes on all the same
+    show_committed();
+  }
 }
 
 void EngineKeeper::save_now(const StateTree& tree) {

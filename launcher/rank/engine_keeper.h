@@ -30,6 +30,7 @@ class EngineKeeper final : public StateKeeper {
   void show_committed();
   CheckpointEngine& engine_;
   bool is_periodic_;
+  bool is_async_;
   ControlHeader& control_;
   std::function<CheckpointInfo()> info_;
   std::function<void()> before_save_;

@@ -68,9 +68,14 @@ void RankFiles::open_log() const {
 }
 
 void RankFiles::write_state(const std::string& state, std::uint64_t step, double epoch) const {
-  if (rank_ == 0 && !is_supervised_) {
+  if (rank_ != 0 || is_supervised_) {
+    return;
+  }
+  try {
     write_status(root_, TrainStatus{.name = name_, .state = state, .step = step, .epoch = epoch},
                  std::chrono::system_clock::now());
+  } catch (const Error& error) {
+    log::warning("the state of the run was not written; it goes on: " + report(error));
   }
 }
 

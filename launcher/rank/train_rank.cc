@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "launcher/cli/build_info.h"
 #include "launcher/rank/engine_keeper.h"
 #include "launcher/rank/rank_files.h"
 #include "launcher/rank/run_observer.h"
@@ -50,10 +51,12 @@ class TrainRank {
   void enter(Phase phase);
   void say_finished() const;
   void build();
+  CheckpointInfo info() const;
   void resume();
   int leave();
   int stop();
   void export_best();
+  void keep_best();
   int finish();
 
   JobSettings job_;
@@ -70,6 +73,7 @@ class TrainRank {
   std::unique_ptr<RunObserver> observer_;
   std::unique_ptr<Trainer> trainer_;
   std::vector<std::string> left_out_;  // of the model's forms, and why
+  std::string lost_best_;              // why the best model so far is not in model/
 };
 
 void TrainRank::enter(Phase phase) {
@@ -134,14 +138,13 @@ void TrainRank::build() {
   observer_ = std::make_unique<RunObserver>(
       RunObserver::Options{.writes = is_first(),
                            .shows_progress = job_.train.progress,
-                           .keep_best = [this] { export_best(); },
+                           .keep_best = [this] { keep_best(); },
                            .on_epoch =
                                [this](const TrainReport& report) {
                                  files_.write_state("training", report.step, report.epoch);
                                }});
   keeper_ = std::make_unique<EngineKeeper>(
-      engine_, job_.checkpoint, meeting_.page().header(),
-      [this] { return trainer_->checkpoint_info(); },
+      engine_, job_.checkpoint, meeting_.page().header(), [this] { return info(); },
       [this] {
         if (writer_) {
           writer_->sync();
@@ -164,14 +167,23 @@ void TrainRank::build() {
   }
 }
 
+CheckpointInfo TrainRank::info() const {
+  CheckpointInfo info = trainer_->checkpoint_info();
+  info.environment.push_back({"muster", build_version()});
+  return info;
+}
+
 void TrainRank::resume() {
   engine_.prepare(trainer_->state());
-  if (const auto restored = engine_.restore(trainer_->state(), trainer_->checkpoint_info())) {
+  if (job_.checkpoint.direct == "on" && !engine_.is_direct()) {
+    throw Error(Fault::bad_input,
+                fmt::format("checkpoint.direct = on, but the file system of {} takes no direct "
+                            "writes; auto goes through the page cache there",
+                            files_.checkpoints().string()));
+  }
+  if (const auto restored = engine_.restore(trainer_->state(), info())) {
     trainer_->restored();
     if (is_first()) {
-      for (const CheckpointEntry& entry : restored->skipped) {
-        log::warning(fmt::format("passed over {}: {}", entry.path.string(), entry.problem));
-      }
       for (const std::string& warning : restored->warnings) {
         log::warning(warning);
       }
@@ -233,12 +245,32 @@ void TrainRank::export_best() {
       [&] { left_out_ = export_model(*model_, files_.model(), job_.train.save); });
 }
 
+// A disk that is full now ends no training; that the best model is missing is said again, as an
+// error, at the end.
+void TrainRank::keep_best() {
+  lost_best_.clear();
+  try {
+    export_best();
+  } catch (const Error& error) {
+    if (error.fault() != Fault::io) {
+      throw;
+    }
+    lost_best_ = fmt::format("the best model so far, of step {}, was not written to {}: {}",
+                             trainer_->step(), files_.model().string(), report(error));
+    log::warning(lost_best_ + "; training goes on");
+  }
+}
+
 int TrainRank::finish() {
   enter(Phase::finishing);
   engine_.wait();  // the last step may be on its way to the disk already
   if (job_.checkpoint.on_exit &&
       engine_.last_committed() != static_cast<std::int64_t>(trainer_->step())) {
     keeper_->save_now(trainer_->state());
+  }
+  if (!lost_best_.empty()) {
+    throw Error(Fault::io,
+                lost_best_ + "; a checkpoint has the last one: muster checkpoint export");
   }
   if (is_first() && !observer_->kept_best() &&
       !posix_file_system().exists(files_.model() / "model.h5")) {

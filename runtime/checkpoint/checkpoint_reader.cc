@@ -17,8 +17,10 @@ namespace {
 
 constexpr std::uint64_t page = 4096;
 
-std::string describe(DType dtype, const std::vector<std::uint64_t>& shape) {
-  return fmt::format("{} [{}]", name_of(dtype), fmt::join(shape, ", "));
+std::string describe(DType dtype, const std::vector<std::uint64_t>& shape,
+                     const std::vector<std::uint8_t>& axes) {
+  return fmt::format("{} [{}]{}", name_of(dtype), fmt::join(shape, ", "),
+                     axes.empty() ? "" : " (channels last)");
 }
 
 /// A list that names every difference helps nobody when all differ.
@@ -59,10 +61,12 @@ std::string model_difference(const ManifestFile& file, const StateTree& tree) {
     const auto found = there.find(slice.name);
     if (found == there.end()) {
       differences.add(fmt::format("it has no {}", slice.name));
-    } else if (found->second->dtype != slice.dtype || found->second->shape != slice.shape) {
+    } else if (const TensorPlace& other = *found->second; other.dtype != slice.dtype ||
+                                                          other.shape != slice.shape ||
+                                                          other.axes != slice.axes) {
       differences.add(fmt::format("{} is {} there and {} here", slice.name,
-                                  describe(found->second->dtype, found->second->shape),
-                                  describe(slice.dtype, slice.shape)));
+                                  describe(other.dtype, other.shape, other.axes),
+                                  describe(slice.dtype, slice.shape, slice.axes)));
     }
   }
   for (const TensorPlace& tensor : file.tensors) {
@@ -82,22 +86,32 @@ std::string model_difference(const ManifestFile& file, const StateTree& tree) {
 
 std::vector<std::string> setting_differences(const std::vector<Setting>& there,
                                              const std::vector<Setting>& here) {
+  const auto shown = [](const std::string& value) { return value.empty() ? "not set" : value; };
   std::vector<std::string> differences;
   for (const Setting& mine : here) {
     const auto found = std::ranges::find(there, mine.key, &Setting::key);
-    if (found == there.end()) {
-      differences.push_back(fmt::format("{} is not set there and {} here", mine.key, mine.value));
-    } else if (found->value != mine.value) {
-      differences.push_back(
-          fmt::format("{} is {} there and {} here", mine.key, found->value, mine.value));
+    if (found != there.end() && found->value != mine.value) {
+      differences.push_back(fmt::format("{} is {} there and {} here", mine.key, shown(found->value),
+                                        shown(mine.value)));
+    }
+  }
+  return differences;
+}
+
+std::vector<std::string> unknown_settings(const std::vector<Setting>& there,
+                                          const std::vector<Setting>& here) {
+  std::vector<std::string> unknown;
+  for (const Setting& mine : here) {
+    if (std::ranges::find(there, mine.key, &Setting::key) == there.end()) {
+      unknown.push_back(fmt::format("{} is {} here and unknown there", mine.key, mine.value));
     }
   }
   for (const Setting& other : there) {
     if (std::ranges::find(here, other.key, &Setting::key) == here.end()) {
-      differences.push_back(fmt::format("{} is {} there and not set here", other.key, other.value));
+      unknown.push_back(fmt::format("{} is {} there and unknown here", other.key, other.value));
     }
   }
-  return differences;
+  return unknown;
 }
 
 void read_blocks(const Path& path, std::span<const Block> blocks, FileSystem& files,

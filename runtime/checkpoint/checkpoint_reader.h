@@ -18,9 +18,12 @@ namespace muster {
 /// Every difference between what the checkpoint holds and what `tree` wants, as a text of lines;
 /// empty when there is none.
 std::string model_difference(const ManifestFile& file, const StateTree& tree);
-/// "optimizer.lr is 0.1 there and 0.01 here", a line each.
+/// "optimizer.lr is 0.1 there and 0.01 here", a line each: settings that both sides know.
 std::vector<std::string> setting_differences(const std::vector<Setting>& there,
                                              const std::vector<Setting>& here);
+/// Settings that one side alone knows: they came or went with a version of Muster.
+std::vector<std::string> unknown_settings(const std::vector<Setting>& there,
+                                          const std::vector<Setting>& here);
 
 class CheckpointReader {
  public:

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -86,6 +87,25 @@ std::uint64_t place(h5::File& file, const std::string& path, h5::Scalar scalar,
   return *dataset.info().offset;
 }
 
+/// A data set whose order is not the model's says how to bring it there.
+void explain_axes(h5::File& file, const TensorPlace& tensor) {
+  if (tensor.axes.empty()) {
+    return;
+  }
+  const std::string path = "/" + tensor.name;
+  std::vector<std::size_t> back(tensor.axes.size());
+  for (std::size_t i = 0; i < back.size(); ++i) {
+    back.at(tensor.axes[i]) = i;
+  }
+  const std::vector<std::int64_t> axes(tensor.axes.begin(), tensor.axes.end());
+  const auto shape = tensor.model_shape();
+  file.set_ints(path, "axes", axes);
+  file.set_ints(path, "model_shape", std::vector<std::int64_t>(shape.begin(), shape.end()));
+  file.set_text(path, "about",
+                fmt::format("channels last, as in memory: transpose({}) gives the model's {}",
+                            fmt::join(back, ", "), fmt::join(shape, " x ")));
+}
+
 void place_tensors(h5::File& file, const StateTree& tree, Layout& layout) {
   std::set<std::string_view> seen;
   for (const TensorSlice& slice : tree.slices()) {
@@ -94,7 +114,9 @@ void place_tensors(h5::File& file, const StateTree& tree, Layout& layout) {
           {.name = slice.name,
            .dtype = slice.dtype,
            .shape = slice.shape,
+           .axes = slice.axes,
            .offset = place(file, "/" + slice.name, h5::scalar_of(slice.dtype), slice.shape)});
+      explain_axes(file, layout.tensors.back());
     }
   }
 }
@@ -141,6 +163,14 @@ std::vector<Fragment> cut_skeleton(File& file, const Layout& layout) {
 }
 
 }  // namespace
+
+std::vector<std::uint64_t> TensorPlace::model_shape() const {
+  std::vector<std::uint64_t> lengths = shape;
+  for (std::size_t i = 0; i < axes.size(); ++i) {
+    lengths.at(axes[i]) = shape[i];
+  }
+  return lengths;
+}
 
 std::string_view name_of(RecordPlace::Kind kind) {
   constexpr std::array<std::string_view, 5> names{"int64", "uint64", "float64", "boolean", "text"};
@@ -221,6 +251,7 @@ std::string to_bytes(const Layout& layout) {
     for (const std::uint64_t length : tensor.shape) {
       pack.number(length);
     }
+    pack.text({reinterpret_cast<const char*>(tensor.axes.data()), tensor.axes.size()});
     pack.number(tensor.offset);
   }
   pack.number(layout.records.size());
@@ -250,6 +281,8 @@ Layout layout_from_bytes(std::string_view bytes) {
     for (std::uint64_t& length : tensor.shape) {
       length = unpack.number();
     }
+    const std::string axes = unpack.text();
+    tensor.axes.assign(axes.begin(), axes.end());
     tensor.offset = unpack.number();
   }
   layout.records.resize(unpack.number());

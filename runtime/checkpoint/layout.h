@@ -17,8 +17,10 @@ struct TensorPlace {
   std::string name;
   DType dtype = DType::float32;
   std::vector<std::uint64_t> shape;
-  std::uint64_t offset = 0;  ///< of the first element in the file
+  std::vector<std::uint8_t> axes;  ///< as in TensorSlice
+  std::uint64_t offset = 0;        ///< of the first element in the file
   std::uint64_t bytes() const { return elements_in(shape) * size_of(dtype); }
+  std::vector<std::uint64_t> model_shape() const;  ///< in the order of the model's dimensions
   bool operator==(const TensorPlace&) const = default;
 };
 

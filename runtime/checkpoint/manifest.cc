@@ -45,6 +45,11 @@ std::string text_of_shape(const std::vector<std::uint64_t>& shape) {
   return shape.empty() ? "scalar" : fmt::format("{}", fmt::join(shape, "x"));
 }
 
+/// Behind the shape, and only where memory runs in another order: " axes 0,2,3,1".
+std::string text_of_axes(const std::vector<std::uint8_t>& axes) {
+  return axes.empty() ? "" : fmt::format(" axes {}", fmt::join(axes, ","));
+}
+
 std::string closing_line(std::string_view body) {
   return fmt::format("crc32c {:08x}\n", crc32c(0, body.data(), body.size()));
 }
@@ -62,8 +67,8 @@ void write_file_entry(std::string& out, const ManifestFile& file) {
     fmt::format_to(line, "environment {} {}\n", setting.key, escaped(setting.value));
   }
   for (const TensorPlace& tensor : file.tensors) {
-    fmt::format_to(line, "tensor {} {} {} {}\n", tensor.name, name_of(tensor.dtype), tensor.offset,
-                   text_of_shape(tensor.shape));
+    fmt::format_to(line, "tensor {} {} {} {}{}\n", tensor.name, name_of(tensor.dtype),
+                   tensor.offset, text_of_shape(tensor.shape), text_of_axes(tensor.axes));
   }
   for (const RecordPlace& record : file.records) {
     fmt::format_to(line, "record {} {} {} {}\n", record.name, name_of(record.kind), record.offset,
@@ -129,6 +134,28 @@ std::vector<std::uint64_t> shape_from(std::string_view text) {
   return shape;
 }
 
+/// One for each dimension, each of them once.
+std::vector<std::uint8_t> axes_from(Fields& fields, std::size_t dimensions) {
+  std::vector<std::uint8_t> axes;
+  if (fields.rest().empty()) {
+    return axes;
+  }
+  if (fields.word() != "axes") {
+    throw Error(Fault::io, "a tensor's line goes on after its shape");
+  }
+  for (const std::string& part : split(fields.word(), ',')) {
+    axes.push_back(Fields(part).number<std::uint8_t>());
+  }
+  std::vector<std::uint8_t> sorted = axes;
+  std::ranges::sort(sorted);
+  for (std::size_t i = 0; i < sorted.size(); ++i) {
+    if (sorted[i] != i || sorted.size() != dimensions) {
+      throw Error(Fault::io, "the axes of a tensor are not its dimensions");
+    }
+  }
+  return axes;
+}
+
 void read_place(ManifestFile& file, std::string_view kind, Fields& fields) {
   if (kind == "tensor") {
     TensorPlace& tensor = file.tensors.emplace_back();
@@ -136,6 +163,7 @@ void read_place(ManifestFile& file, std::string_view kind, Fields& fields) {
     tensor.dtype = dtype_named(fields.word());
     tensor.offset = fields.number<std::uint64_t>();
     tensor.shape = shape_from(fields.word());
+    tensor.axes = axes_from(fields, tensor.shape.size());
   } else if (kind == "record") {
     RecordPlace& record = file.records.emplace_back();
     record.name = fields.word();

@@ -99,16 +99,21 @@ std::pair<std::string, std::string> next_candidate(const CheckpointStore& store,
   return {};
 }
 
-std::vector<std::string> environment_warnings(const CheckpointInfo& there,
-                                              const CheckpointInfo& here) {
+std::vector<std::string> warnings_of(const CheckpointInfo& there, const CheckpointInfo& here) {
   std::vector<std::string> warnings;
   for (const std::string& difference : setting_differences(there.environment, here.environment)) {
     warnings.push_back("the environment has changed since the checkpoint: " + difference);
   }
+  for (const std::string& setting : unknown_settings(there.settings, here.settings)) {
+    warnings.push_back("a setting cannot be compared with the checkpoint's: " + setting);
+  }
   return warnings;
 }
 
-void tell_skipped(const std::vector<CheckpointEntry>& skipped) {
+void tell_skipped(const Communicator& group, const std::vector<CheckpointEntry>& skipped) {
+  if (group.rank() != 0) {
+    return;  // one of them is enough
+  }
   for (const CheckpointEntry& entry : skipped) {
     log::warning(fmt::format("a checkpoint is skipped, an older one is taken: {}", entry.problem));
   }
@@ -131,7 +136,7 @@ std::optional<Restored> recover(const CheckpointStore& store, Communicator& grou
     });
     const std::string name = broadcast_text(group, candidate.first);
     if (name.empty()) {
-      tell_skipped(skipped);
+      tell_skipped(group, skipped);
       return std::nullopt;
     }
     const Manifest manifest = parse_manifest(broadcast_text(group, candidate.second), name);
@@ -139,11 +144,11 @@ std::optional<Restored> recover(const CheckpointStore& store, Communicator& grou
     all_or_none(group, [&] { attempt.require_same(tree, expected); });
     const std::string problem = attempt.load(tree);
     if (problem.empty()) {
-      tell_skipped(skipped);
+      tell_skipped(group, skipped);
       return Restored{.path = attempt.path(),
                       .info = attempt.info(),
                       .skipped = std::move(skipped),
-                      .warnings = environment_warnings(attempt.info(), expected)};
+                      .warnings = warnings_of(attempt.info(), expected)};
     }
     skipped.push_back({.path = attempt.path(), .step = attempt.info().step, .problem = problem});
   }

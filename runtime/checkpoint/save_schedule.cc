@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/checkpoint/save_schedule.h"
 
+#include <algorithm>
 #include <array>
 
 #include "runtime/base/error.h"
@@ -47,12 +48,14 @@ void SaveSchedule::look(std::int64_t step, const std::optional<SaveCost>& cost, 
     left = interval;
   }
   const bool knows_pace = last_step_ >= 0 && step > last_step_;
+  const std::int64_t done = knows_pace ? step - last_step_ : 1;
   const double pace =
-      knows_pace ? Seconds(now - last_look_).count() / static_cast<double>(step - last_step_)
-                 : left;
+      knows_pace ? Seconds(now - last_look_).count() / static_cast<double>(done) : left;
   last_look_ = now;
   last_step_ = step;
-  next = step + steps_until_look(left, pace);
+  // Never on more than twice the steps of the last look: what follows may be a hundred times
+  // slower.
+  next = step + std::min(steps_until_look(left, pace), 2 * done);
 }
 
 }  // namespace muster

@@ -1,5 +1,6 @@
 /// SaveSchedule: at which steps to save. Ranks agree at a few steps that all of them know
-/// beforehand, never at every one.
+/// beforehand, never at every one: half of the steps that seem to be left, and no more than twice
+/// as many as since the look before, for a run may become slower at any time.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -41,8 +41,11 @@ void StateTree::add(TensorSlice slice) {
   require_name(slice.name);
   require_range(slice);
   const auto same = std::ranges::find(slices_, slice.name, &TensorSlice::name);
-  require(same == slices_.end() || (same->dtype == slice.dtype && same->shape == slice.shape),
+  require(same == slices_.end() || (same->dtype == slice.dtype && same->shape == slice.shape &&
+                                    same->axes == slice.axes),
           fmt::format("two slices of tensor '{}' differ in type or shape", slice.name));
+  require(slice.axes.empty() || slice.axes.size() == slice.shape.size(),
+          fmt::format("tensor '{}' has another number of axes than dimensions", slice.name));
   slices_.push_back(std::move(slice));
 }
 

@@ -32,7 +32,10 @@ struct TensorSlice {
       name;  ///< "model/fc1.weight"; '/' makes groups in the file; no blanks, not below "records/"
   DType dtype = DType::float32;
   std::vector<std::uint64_t>
-      shape;                ///< of the whole tensor; the file holds its elements in row-major order
+      shape;  ///< of the whole tensor; the file holds its elements in row-major order
+  /// Where memory runs in another order than the model's dimensions (channels-last): which of them
+  /// each of `shape` is, {0, 2, 3, 1}. Empty: the same order.
+  std::vector<std::uint8_t> axes = {};
   std::uint64_t first = 0;  ///< `bytes` are the elements [first, first + n) of the flattened tensor
   std::span<std::byte> bytes;  ///< may be empty: another rank holds it
   /// Every rank holds the whole tensor with equal bits: the ranks share the writing and each reads

@@ -15,6 +15,38 @@
 namespace muster {
 namespace {
 
+constexpr std::string_view model_prefix = "model/";
+constexpr std::string_view average_prefix = "optimizer/average/";
+
+/// The same elements in the order of the model's dimensions.
+std::vector<std::byte> in_model_order(const TensorPlace& tensor,
+                                      std::span<const std::byte> stored) {
+  const std::size_t size = size_of(tensor.dtype);
+  const auto shape = tensor.model_shape();
+  std::vector<std::uint64_t> step(shape.size());  // bytes from one to the next, as stored
+  std::uint64_t length = size;
+  for (std::size_t i = tensor.axes.size(); i-- > 0;) {
+    step.at(tensor.axes[i]) = length;
+    length *= tensor.shape[i];
+  }
+  std::vector<std::byte> ordered(stored.size());
+  std::vector<std::uint64_t> index(shape.size(), 0);
+  std::uint64_t from = 0;
+  for (std::size_t to = 0; to < ordered.size(); to += size) {
+    std::ranges::copy(stored.subspan(from, size),
+                      ordered.begin() + static_cast<std::ptrdiff_t>(to));
+    for (std::size_t i = shape.size(); i-- > 0;) {
+      from += step[i];
+      if (++index[i] < shape[i]) {
+        break;
+      }
+      from -= step[i] * shape[i];
+      index[i] = 0;
+    }
+  }
+  return ordered;
+}
+
 /// The chosen tensors of one verified checkpoint, in file order, under their new names.
 class Source {
  public:
@@ -27,10 +59,11 @@ class Source {
                   fmt::format("{} holds {} states; export one of them after it was restored",
                               checkpoint.string(), manifest.files.size()));
     }
-    for (TensorPlace tensor : file.tensors) {
+    for (const TensorPlace& tensor : file.tensors) {
       if (tensor.name.starts_with(prefix)) {
-        tensor.name.erase(0, prefix.size());
-        tensors_.push_back(std::move(tensor));
+        const std::string name = tensor.name.substr(prefix.size());
+        tensors_.push_back(prefix == model_prefix ? averaged(file, tensor, name) : tensor);
+        tensors_.back().name = name;
       }
     }
     if (tensors_.empty()) {
@@ -42,8 +75,30 @@ class Source {
 
   const std::vector<TensorPlace>& tensors() const { return tensors_; }
 
-  /// The bytes of a tensor, piece by piece.
+  /// The bytes of a tensor in the order of the model's dimensions, piece by piece.
   void read(const TensorPlace& tensor, const std::function<void(std::span<const std::byte>)>& use) {
+    if (tensor.axes.empty()) {
+      read_stored(tensor, use);
+      return;
+    }
+    std::vector<std::byte> stored;
+    read_stored(tensor, [&](std::span<const std::byte> piece) {
+      stored.insert(stored.end(), piece.begin(), piece.end());
+    });
+    use(in_model_order(tensor, stored));
+  }
+
+ private:
+  /// Of a model's parameter: its moving average where the run keeps one, for that is the model.
+  static const TensorPlace& averaged(const ManifestFile& file, const TensorPlace& tensor,
+                                     const std::string& name) {
+    const auto average =
+        std::ranges::find(file.tensors, std::string(average_prefix) + name, &TensorPlace::name);
+    return average == file.tensors.end() ? tensor : *average;
+  }
+
+  void read_stored(const TensorPlace& tensor,
+                   const std::function<void(std::span<const std::byte>)>& use) {
     std::vector<std::byte> piece(std::min<std::uint64_t>(tensor.bytes(), 8 << 20));
     for (std::uint64_t done = 0; done < tensor.bytes();) {
       const std::uint64_t size = std::min<std::uint64_t>(piece.size(), tensor.bytes() - done);
@@ -56,7 +111,6 @@ class Source {
     }
   }
 
- private:
   std::vector<TensorPlace> tensors_;
   std::unique_ptr<File> data_;
 };
@@ -124,7 +178,7 @@ std::string json_name(std::string_view name) {
 
 std::string npy_header(const TensorPlace& tensor) {
   std::string shape;
-  for (const std::uint64_t length : tensor.shape) {
+  for (const std::uint64_t length : tensor.model_shape()) {
     shape += fmt::format("{}, ", length);
   }
   std::string text = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}",
@@ -222,7 +276,7 @@ void export_safetensors(const Path& checkpoint, const Path& output_path, std::st
   for (const TensorPlace& tensor : source.tensors()) {
     header += fmt::format(R"(,"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
                           json_name(tensor.name), safetensors_type(tensor.dtype),
-                          fmt::join(tensor.shape, ","), at, at + tensor.bytes());
+                          fmt::join(tensor.model_shape(), ","), at, at + tensor.bytes());
     at += tensor.bytes();
   }
   header += "}";

@@ -1,6 +1,7 @@
 /// Export: a checkpoint's tensors in the formats that other programs read. The file is there whole
 /// or not at all. Only tensors whose name begins with `prefix` are taken, without it: "model/"
-/// gives the model as its users name it.
+/// gives the model as its users name it, with the moving average of a parameter in its place where
+/// the run keeps one. Dimensions are in the model's order, also of tensors stored channels last.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "runtime/base/text.h"
 #include "runtime/config/bindings.h"
 #include "runtime/config/ini.h"
 #include "runtime/config/load.h"
@@ -106,6 +107,16 @@ std::string resolved_text(const Keys& keys, const std::map<std::string, Origin>*
     }
   }
   return text;
+}
+
+std::vector<std::pair<std::string, std::string>> fixed_values(const Keys& keys) {
+  std::vector<std::pair<std::string, std::string>> values;
+  for (const auto& each : keys.impl().declared) {
+    if (!each.key.rules.changeable && !each.key.rules.command_only) {
+      values.emplace_back(each.name, join(each.binding.get(), " "));
+    }
+  }
+  return values;
 }
 
 std::vector<std::string> forbidden_differences(const Keys& keys, const std::string& resolved_now,

@@ -1,9 +1,12 @@
-/// The resolved file: present values of all keys as an INI text that reads back to the same.
+/// The resolved file: present values of all keys as an INI text that reads back to the same; and
+/// those of them that stay as they are while a run lasts.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "runtime/config/keys.h"
 
@@ -11,5 +14,9 @@ namespace muster {
 
 /// With origins, each value is followed by a comment that says where it came from.
 std::string resolved_text(const Keys& keys, const std::map<std::string, Origin>* origins);
+
+/// The keys that may not change while a run lasts, with their present values in one text each
+/// ("0.9 0.999"; "" when unset). Declared keys only.
+std::vector<std::pair<std::string, std::string>> fixed_values(const Keys& keys);
 
 }  // namespace muster

@@ -3,37 +3,48 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "runtime/base/error.h"
 
 namespace muster {
 namespace {
 
-// Sizes in the order of memory: largest stride first, so that the flat order of the arena is
-// row-major in them.
-std::vector<std::uint64_t> memory_shape(const at::Tensor& tensor) {
-  std::vector<std::size_t> order(static_cast<std::size_t>(tensor.dim()));
-  std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
+/// Sizes in the order of memory: largest stride first, so that the flat order of the arena is
+/// row-major in them.
+struct MemoryOrder {
+  std::vector<std::uint64_t> shape;
+  std::vector<std::uint8_t> axes;  // as in TensorSlice
+};
+
+MemoryOrder memory_order(const at::Tensor& tensor) {
+  MemoryOrder order{.shape = {},
+                    .axes = std::vector<std::uint8_t>(static_cast<std::size_t>(tensor.dim()))};
+  std::iota(order.axes.begin(), order.axes.end(), std::uint8_t{0});
+  std::ranges::stable_sort(order.axes, [&](std::uint8_t a, std::uint8_t b) {
     return tensor.strides()[a] > tensor.strides()[b];
   });
-  std::vector<std::uint64_t> shape;
-  for (const std::size_t dimension : order) {
-    shape.push_back(static_cast<std::uint64_t>(tensor.sizes()[dimension]));
+  for (const std::uint8_t dimension : order.axes) {
+    order.shape.push_back(static_cast<std::uint64_t>(tensor.sizes()[dimension]));
   }
-  if (shape.empty()) {
-    shape.push_back(1);
+  if (order.shape.empty()) {
+    order.shape.push_back(1);
   }
-  return shape;
+  if (std::ranges::is_sorted(order.axes)) {
+    order.axes.clear();
+  }
+  return order;
 }
 
 void add_segment(StateTree& tree, const std::string& name, const Segment& segment,
                  const at::Tensor& tensor, std::span<float> flat, Range shard, bool replicated) {
   const Range range{std::clamp(shard.begin, segment.offset, segment.offset + segment.count),
                     std::clamp(shard.end, segment.offset, segment.offset + segment.count)};
+  MemoryOrder order = memory_order(tensor);
   tree.add(TensorSlice{.name = name,
                        .dtype = DType::float32,
-                       .shape = memory_shape(tensor),
+                       .shape = std::move(order.shape),
+                       .axes = std::move(order.axes),
                        .first = range.begin - segment.offset,
                        .bytes = std::as_writable_bytes(flat.subspan(range.begin, range.count())),
                        .replicated = replicated,
@@ -66,10 +77,12 @@ void add_buffer(StateTree& tree, const NamedTensor& buffer) {
     throw Error(Fault::bad_input, "buffer '" + buffer.name +
                                       "' is no dense tensor; make it contiguous() in the model");
   }
+  MemoryOrder order = memory_order(tensor);
   tree.add(
       TensorSlice{.name = "model/" + buffer.name,
                   .dtype = dtype_of_tensor(tensor, buffer.name),
-                  .shape = memory_shape(tensor),
+                  .shape = std::move(order.shape),
+                  .axes = std::move(order.axes),
                   .bytes = {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()},
                   .replicated = true,
                   .stability = Stability::forward});

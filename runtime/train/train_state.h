@@ -36,7 +36,7 @@ struct TrainState {
 /// The tensors: parameters and optimiser state of this rank's shard of `arena` ("model/..",
 /// "optimizer/momentum/.."), and the model's buffers, which all ranks hold with equal bits.
 /// `replicated`: every rank holds the whole arena (exchange = bucketed). Names and shapes are those
-/// of the model; channels-last tensors lie in the order of their memory.
+/// of the model; channels-last tensors lie in the order of their memory and say so (axes).
 void add_tensors(StateTree& tree, Arena& arena, Range shard, const OptimizerRule& rule,
                  Model& model, bool replicated);
 

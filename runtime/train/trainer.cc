@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/train/trainer.h"
 
-#include <ATen/Parallel.h>
-#include <torch/version.h>
-
 #include "runtime/train/trainer_impl.h"
 
 namespace muster {
@@ -78,19 +75,9 @@ void Trainer::restored() {
 }
 
 CheckpointInfo Trainer::checkpoint_info() const {
-  const JobSettings& job = impl_->job;
-  CheckpointInfo info;
+  CheckpointInfo info = impl_->agreed_on;
   info.step = static_cast<std::int64_t>(impl_->state.step);
   info.score = impl_->score;
-  info.settings = {{"model", impl_->parts.model.fingerprint()},
-                   {"data", impl_->parts.train.fingerprint()},
-                   {"optimizer.kind", job.optimizer.kind},
-                   {"train.batch_size", std::to_string(job.train.batch_size)},
-                   {"train.seed", std::to_string(job.train.seed)},
-                   {"train.strict", job.train.strict ? std::to_string(job.train.shards) : "false"}};
-  info.environment = {{"ranks", std::to_string(impl_->parts.ranks.world.size())},
-                      {"threads", std::to_string(at::get_num_threads())},
-                      {"libtorch", TORCH_VERSION}};
   return info;
 }
 
@@ -112,9 +99,12 @@ void Trainer::with_final_parameters(const std::function<void()>& body) {
     body();
     return;
   }
+  struct Back {
+    Impl& impl;
+    ~Back() { impl.point_parameters_at(impl.arena->parameters()); }
+  } back{*impl_};  // also when the body throws
   impl_->point_parameters_at(impl_->arena->state(impl_->rule.slot_names().size() - 1));
   body();
-  impl_->point_parameters_at(impl_->arena->parameters());
 }
 
 std::vector<double> Trainer::run_steps(std::uint64_t count) {

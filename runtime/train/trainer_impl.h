@@ -95,6 +95,7 @@ struct Trainer::Impl {
   Straggler straggler;
   TrainState state;
   StateTree tree;
+  CheckpointInfo agreed_on;  // what a checkpoint must fit
   Shares shares;
   std::optional<double> score;  // of the parameters as they are
   Verdict verdict = Verdict::go_on;

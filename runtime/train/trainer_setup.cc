@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "runtime/model/metrics.h"
+#include "runtime/train/fingerprint.h"
 #include "runtime/train/trainer_impl.h"
 
 namespace muster {
@@ -99,6 +100,7 @@ Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer
   }
   state.add_to(tree);
   add_tensors(tree, *arena, own_range(), rule, parts.model, is_bucketed);
+  agreed_on = fingerprint(job, parts.model, parts.train, parts.ranks.world.size(), length.steps);
 }
 
 Range Trainer::Impl::own_range() const {

@@ -247,6 +247,18 @@ TEST_F(EngineTest, WarnsOfAChangedEnvironmentAndGoesOn) {
   EXPECT_THAT(restored->warnings[0], HasSubstr("ranks is 1 there and 4 here"));
 }
 
+TEST_F(EngineTest, LoadsAcrossVersionsThatKnowOtherSettingsAndSaysSo) {
+  save_steps(1);
+  CheckpointInfo other = info_of(0);
+  other.settings[0] = {.key = "train.novelty", .value = "3"};
+  SampleState state;
+  const auto restored = restore(state, other);
+  ASSERT_TRUE(restored);
+  EXPECT_THAT(restored->warnings,
+              testing::ElementsAre(HasSubstr("train.novelty is 3 here and unknown there"),
+                                   HasSubstr("model.kind is mlp there and unknown here")));
+}
+
 /// Every operation of a save fails once, in every way: the older checkpoint stands and training
 /// goes on.
 TEST_F(EngineTest, SurvivesEveryInjectedFaultOfASave) {

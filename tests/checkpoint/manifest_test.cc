@@ -22,7 +22,12 @@ Manifest example() {
                 .settings = {{"optimizer.lr", "0.1"}, {"note", "two\nlines \\ and a back-slash"}},
                 .environment = {{"ranks", "2"}}},
        .tensors = {{.name = "model/w", .dtype = DType::float32, .shape = {2, 3}, .offset = 100},
-                   {.name = "model/one", .dtype = DType::float64, .shape = {}, .offset = 124}},
+                   {.name = "model/one", .dtype = DType::float64, .shape = {}, .offset = 124},
+                   {.name = "model/conv",
+                    .dtype = DType::uint8,
+                    .shape = {1, 2, 2, 3},
+                    .axes = {0, 2, 3, 1},
+                    .offset = 140}},
        .records = {{.name = "step", .kind = RecordPlace::Kind::int64, .offset = 132, .bytes = 8}},
        .blocks = {{0, 200, 0x1234abcd}, {200, 100, 7}}});
   return manifest;
@@ -74,6 +79,15 @@ TEST(Manifest, RefusesBlocksThatLeaveAHole) {
   Manifest manifest = example();
   manifest.files[0].blocks[1].offset = 201;
   EXPECT_THAT(problem_of(text_of(manifest)), HasSubstr("leave a hole at byte 200"));
+}
+
+TEST(Manifest, RefusesAxesThatAreNotThoseOfTheTensor) {
+  for (const std::vector<std::uint8_t>& axes :
+       {std::vector<std::uint8_t>{0, 2, 3, 3}, {0, 1, 2}, {1, 2, 3, 4}}) {
+    Manifest manifest = example();
+    manifest.files[0].tensors[2].axes = axes;
+    EXPECT_THAT(problem_of(text_of(manifest)), HasSubstr("axes of a tensor"));
+  }
 }
 
 TEST(Manifest, SaysThatANewerMusterWroteIt) {

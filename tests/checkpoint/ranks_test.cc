@@ -285,5 +285,47 @@ TEST(SaveSchedule, SavesByTheClockWithFewLooksAndTheSameOnAllRanks) {
   EXPECT_NEAR(static_cast<double>(saved[0][1] - saved[0][0]), 100, 3);
 }
 
+/// A first step that took no time at all must not put the next look off for hours.
+TEST(SaveSchedule, KeepsItsTimeWhenStepsBecomeAThousandTimesSlower) {
+  const auto alone = solo_communicator();
+  VirtualClock clock;
+  for (const bool automatic : {false, true}) {
+    IntervalOptions options;
+    options.seconds = automatic ? std::nullopt : std::optional<double>(10);
+    SaveSchedule schedule(options, *alone, clock);
+    const auto begun = clock.now();
+    std::vector<double> saved;
+    for (std::int64_t step = 1; step <= 40000 && saved.size() < 2; ++step) {
+      clock.advance(std::chrono::microseconds(step < 300 ? 10 : 10000));
+      if (schedule.due(step, std::nullopt)) {
+        saved.push_back(std::chrono::duration<double>(clock.now() - begun).count());
+      }
+    }
+    ASSERT_EQ(saved.size(), 2U);
+    EXPECT_NEAR(saved[0], 10, 1);
+    EXPECT_NEAR(saved[1], 20, 1);
+  }
+}
+
+TEST(SaveSchedule, FollowsTheMeasuredCostWithinItsBudget) {
+  const auto alone = solo_communicator();
+  VirtualClock clock;
+  SaveSchedule schedule({.budget = 0.01}, *alone, clock);
+  const SaveCost cost{.stall_seconds = 0.05, .persist_seconds = 2};  // 1 % of 200 s
+  std::vector<double> saved;
+  const auto begun = clock.now();
+  for (std::int64_t step = 1; saved.size() < 4 && step < 10000; ++step) {
+    clock.advance(std::chrono::milliseconds(100));
+    if (schedule.due(step, saved.empty() ? std::nullopt : std::optional(cost))) {
+      saved.push_back(std::chrono::duration<double>(clock.now() - begun).count());
+    }
+  }
+  ASSERT_EQ(saved.size(), 4U);
+  EXPECT_NEAR(saved[0], 10, 1);  // no cost is known yet
+  for (std::size_t i = 1; i < saved.size(); ++i) {
+    EXPECT_NEAR(saved[i] - saved[i - 1], 200, 5);
+  }
+}
+
 }  // namespace
 }  // namespace muster

@@ -13,15 +13,16 @@
 
 namespace muster::test {
 
-/// One `muster` that runs.
+/// One `muster`, or another program beside it, that runs.
 class Running {
  public:
-  Running(const Path& directory, std::vector<std::string> arguments) {
+  Running(const Path& directory, std::vector<std::string> arguments,
+          const std::string& name = "muster") {
     Pipe pipe = output_pipe();
     ProcessSpec spec;
     spec.command = std::move(arguments);
     spec.command.insert(spec.command.begin(),
-                        (program("").parent_path().parent_path() / "bin" / "muster").string());
+                        (program("").parent_path().parent_path() / "bin" / name).string());
     spec.environment = without_places(process_environment());
     spec.environment.erase("SLURM_JOB_ID");
     spec.directory = directory;
