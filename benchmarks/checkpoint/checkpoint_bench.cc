@@ -1,6 +1,6 @@
 /// checkpoint_bench DIRECTORY [THREADS]: measures one thing for each word read from stdin and
 /// answers with its seconds, so that run.py can interleave it with its peers: save (stall and
-/// persist), raw1, raw2, raw4 (by so many threads), copy, alone, together, group.
+/// persist), raw1, raw2, raw4, raw8 (by so many threads), copy, alone, together, group.
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <unistd.h>

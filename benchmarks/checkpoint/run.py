@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Durable rate, stall and group commits of checkpoints, next to raw O_DIRECT writes (by 1, 2 and 4 threads: the best of them
+"""Durable rate, stall and group commits of checkpoints, next to raw O_DIRECT writes (by 1, 2, 4 and 8 threads: the best of them
 counts) and torch.save + fsync, interleaved.
 
 usage: run.py CHECKPOINT_BENCH DIRECTORY [ROUNDS]     (a Python that has torch; without it that column is left out)
@@ -18,12 +18,13 @@ except ImportError:
     torch = None
 
 
-RAW = ("raw1", "raw2", "raw4")
+RAW = ("raw1", "raw2", "raw4", "raw8")
+THREADS = "8"  # that write a checkpoint, as in muster-rank
 
 
 class Bench:
     def __init__(self, program, directory):
-        self.process = subprocess.Popen([program, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([program, directory, THREADS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         size, self.way = self.process.stdout.readline().split()
         self.bytes = int(size)
 

@@ -5,7 +5,7 @@
 usage: term.py MUSTER DIRECTORY [ROUNDS] [RANKS]     (DIRECTORY on the disk that is measured)
 
 Each round writes the raw bytes, starts the run anew (it goes on from its checkpoint), lets it train, sends TERM and waits until the
-rank says that its state is durable. The longest step is of the 60 before the TERM; the state is the checkpoint's own size. TERM to
+rank says that its state is durable. The longest step is of the 25 before the TERM; the state is the checkpoint's own size. TERM to
 durable is taken from outside, by looking at the run's log every half millisecond.
 """
 import json
@@ -87,7 +87,7 @@ def lines_of(path):
 
 
 def times_of(metrics):
-    return [json.loads(line)["time"] for line in lines_of(metrics)[-61:] if line.endswith("}")]
+    return [json.loads(line)["time"] for line in lines_of(metrics)[-26:] if line.endswith("}")]
 
 
 class Run:

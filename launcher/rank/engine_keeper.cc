@@ -13,6 +13,7 @@ EngineOptions engine_options(const CheckpointSettings& settings, const Path& dir
     options.interval.seconds = parse_seconds(settings.every);
   }
   options.interval.budget = settings.budget;
+  options.threads = 8;  // nearly all of the time they wait for the disk, which likes many requests
   options.keep = settings.keep;
   options.keep_best = settings.keep_best ? 1 : 0;
   options.direct = settings.direct != "off";

@@ -118,7 +118,7 @@ class Stress {
     Process run = start("killed", {"--checkpoint.every_steps=1", "--checkpoint.keep=2"});
     const auto begun = std::chrono::steady_clock::now();
     const bool early = random_.below(4) == 0;
-    const auto wait = std::chrono::microseconds(random_.below(early ? way_up_us_ : 60'000));
+    const auto wait = std::chrono::microseconds(random_.below(early ? way_up_us_ : 150'000));
     if (!early && !see_new_checkpoint(run, before)) {
       return "no checkpoint beyond step " + std::to_string(before) + ":\n" + said();
     }
@@ -140,7 +140,9 @@ class Stress {
     const auto words = said();
     const auto resumed = words.find("resumed at step ");
     if (resumed != std::string::npos) {
-      const auto step = parse_int(split(words.substr(resumed + 16), ' ').front());
+      const auto digits = words.substr(
+          resumed + 16, words.find_first_not_of("0123456789", resumed + 16) - resumed - 16);
+      const auto step = parse_int(digits);
       if (step != before) {
         return fmt::format("resumed at step {}, and the newest was {}", step.value_or(-1), before);
       }
