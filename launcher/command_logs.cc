@@ -6,7 +6,7 @@
 
 #include "launcher/commands.h"
 #include "launcher/job/find_job.h"
-#include "launcher/supervise/run_directory.h"
+#include "launcher/job/run_table.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/text.h"
@@ -22,6 +22,16 @@ const CommandHelp help{.usage = "muster logs NAME [--rank K] [--follow] [--lines
                            "it goes on until the run ends or Ctrl-C.",
                        .examples = {{"muster logs digits --follow --rank 1", "as it comes"},
                                     {"muster logs digits --lines 20", "the end of it"}}};
+
+/// How long until it may have printed more: nothing when it neither runs nor waits in a queue.
+std::optional<std::chrono::milliseconds> next_look(const FoundJob& job) {
+  const auto now = std::chrono::system_clock::now();
+  if (is_owned(job.root, now)) {
+    return std::chrono::milliseconds(100);
+  }
+  const bool waits = row_of(job, now).state == state::pending;
+  return waits ? std::optional(std::chrono::milliseconds(1000)) : std::nullopt;
+}
 
 class Shown {
  public:
@@ -82,8 +92,7 @@ int command_logs(const Arguments& arguments) {
   const auto found = find_job(line->words.front(), {runs});
   const RunFiles files{found.root};
   const Path path = rank ? files.rank_log(*rank) : files.merged_log();
-  const bool running = is_owned(found.root, std::chrono::system_clock::now());
-  if (!posix_file_system().exists(path) && !(follow && running)) {
+  if (!posix_file_system().exists(path) && !(follow && next_look(found))) {
     throw Error(Fault::bad_input,
                 rank ? fmt::format("{} has no log of rank {}; there are: {}", found.name, *rank,
                                    join(posix_file_system().list(files.logs()), " "))
@@ -94,8 +103,8 @@ int command_logs(const Arguments& arguments) {
     shown.skip_to_last(*lines);
   }
   shown.more();
-  while (follow && is_owned(found.root, std::chrono::system_clock::now())) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  for (auto wait = next_look(found); follow && wait; wait = next_look(found)) {
+    std::this_thread::sleep_for(*wait);
     shown.more();
   }
   shown.more();

@@ -18,6 +18,7 @@
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
 #include "runtime/base/stop_signals.h"
+#include "runtime/comm/crash_record.h"
 #include "runtime/train/gradient_pool.h"
 
 namespace muster {
@@ -117,6 +118,7 @@ int run_rank(const Arguments& arguments, const LaunchContext& context, SignalDes
   const bool is_supervised = is_watched(context);
   log::set_label({.rank = ranks->world().size() > 1 ? ranks->world().rank() : -1, .trial = {}});
   desk.open(ranks->page().header());
+  crash_record_goes_to(&ranks->slot());
   int code = exit_failed;
   try {
     code = train_rank(job, keys, resolved, *ranks, is_supervised);
@@ -124,6 +126,7 @@ int run_rank(const Arguments& arguments, const LaunchContext& context, SignalDes
   } catch (const std::exception& error) {
     code = fail(*ranks, job, is_supervised, error);
   }
+  crash_record_goes_to(nullptr);
   desk.close();
   return code;
 }
@@ -133,6 +136,7 @@ int run_rank(const Arguments& arguments, const LaunchContext& context, SignalDes
 
 int main(int count, char** words) {
   try {
+    muster::install_crash_record();
     const auto context = muster::launch_context(muster::process_environment());
     muster::SignalDesk desk(muster::is_watched(context));
     const muster::StopSignals signals([&desk](int signal) { desk.on_signal(signal); });

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <csignal>
 #include <memory>
 
@@ -63,6 +64,13 @@ int local_size_of(const LaunchContext& context, const Environment& environment) 
   return index < all.size() ? all[index] : 1;
 }
 
+/// As Slurm calls this machine, where it does: that name can be left out of a later start.
+std::string name_of_host() {
+  const auto environment = process_environment();
+  const auto node = environment.find("SLURMD_NODENAME");
+  return node == environment.end() ? this_host() : node->second;
+}
+
 class Attendant {
  public:
   explicit Attendant(const AttendantOptions& options)
@@ -74,9 +82,9 @@ class Attendant {
   int run() {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a launcher that is killed takes its ranks with it
     const Descriptor wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    std::atomic<int> signalled{0};
+    std::atomic<std::uint64_t> signalled{0};  // a bit each: CONT and TERM come together
     const StopSignals signals([&](int signal) {
-      signalled = signal;
+      signalled |= std::uint64_t{1} << signal;
       const std::uint64_t one = 1;
       [[maybe_unused]] const auto put = ::write(wake.get(), &one, sizeof one);
     });
@@ -86,10 +94,12 @@ class Attendant {
                                    {output_->descriptor(), POLLIN, 0},
                                    {error_->descriptor(), POLLIN, 0},
                                    {wake.get(), POLLIN, 0}}};
-      ::poll(waits.data(), waits.size(), 200);
+      ::poll(waits.data(), waits.size(), page_ || options_.foreign ? 200 : 20);
       std::uint64_t count = 0;
       [[maybe_unused]] const auto got = ::read(wake.get(), &count, sizeof count);
-      pass_on(signalled.exchange(0));
+      for (auto bits = signalled.exchange(0); bits != 0; bits &= bits - 1) {
+        pass_on(std::countr_zero(bits));
+      }
       pass_on(told_by_file());
       watch();
       ended_ = process_->poll();
@@ -142,7 +152,22 @@ class Attendant {
     if (signal == 0) {
       return;
     }
+    if (signal != SIGCONT) {
+      tell_deadline();
+    }
     process_->signal(options_.foreign && signal == SIGUSR1 ? SIGTERM : signal);
+  }
+
+  /// What cannot be saved by then is not begun.
+  void tell_deadline() {
+    const auto text = read_file_if_there(deadline_file(options_.logs));
+    const auto wall = parse_int(trim(text.value_or("")));
+    if (!page_ && !options_.foreign) {
+      page_ = find_page(process_->pid());
+    }
+    if (wall && page_) {
+      page_->header().deadline_ns = monotonic_ns() + (*wall - wall_ns());
+    }
   }
 
   /// What the supervisor asks for through the run's directory, once.
@@ -154,12 +179,14 @@ class Attendant {
 
   void watch() {
     const auto now = std::chrono::steady_clock::now();
+    if (!page_ && !options_.foreign) {  // soon: a rank that fails early leaves its reason there
+      page_ = find_page(process_->pid());
+    }
     if (options_.foreign || now < next_look_ || !hang_.empty()) {
       return;
     }
     next_look_ = now + std::chrono::milliseconds(250);
-    if (!page_) {
-      page_ = find_page(process_->pid());
+    if (!hangs_) {
       hangs_ = page_ ? std::make_unique<HangWatch>(page_->slots(), options_.hang_after) : nullptr;
       return;
     }
@@ -168,6 +195,7 @@ class Attendant {
     if (hang && page_->slot(hang->local_rank).global_rank ==
                     context_.rank) {  // each attendant acts on its own rank only
       hang_ = hang->text;
+      hang_waits_ = hang->waits;
       write_file_atomically(options_.logs / fmt::format("stacks-rank-{}.txt", context_.rank),
                             hang_ + "\n\n" + stacks());
       process_->kill_tree();
@@ -198,10 +226,12 @@ class Attendant {
     event.kind = RankEvent::Kind::ended;
     event.rank = context_.rank;
     event.ended = *ended_;
-    event.host = this_host();
+    event.host = name_of_host();
     event.step = fault.step;
     event.operation = fault.operation;
-    event.fault = fault.fault;
+    // Who waits inside an operation waits for somebody: the rank that never entered it is the
+    // cause.
+    event.fault = hang_.empty() ? fault.fault : hang_waits_ ? Fault::communication : Fault::io;
     event.cause = !hang_.empty() ? hang_ : fault.recorded ? fault.text : "";
     event.time_ns = wall_ns() - (monotonic_ns() - fault.time_ns);
     write_end_record(options_.logs, event);
@@ -221,6 +251,7 @@ class Attendant {
   std::unique_ptr<HangWatch> hangs_;
   std::chrono::steady_clock::time_point next_look_{};
   std::string hang_;
+  bool hang_waits_ = false;
   bool told_ = false;
   std::optional<Ended> ended_;
 };

@@ -14,6 +14,10 @@ Path signal_file(const Path& log_directory) {
   return log_directory / "signal";
 }
 
+Path deadline_file(const Path& log_directory) {
+  return log_directory / "deadline";
+}
+
 void write_end_record(const Path& log_directory, const RankEvent& event) {
   const nlohmann::json json{{"rank", event.rank},
                             {"host", event.host},

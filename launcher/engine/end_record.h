@@ -18,5 +18,7 @@ std::optional<RankEvent> read_end_record(const Path& log_directory, int rank);
 /// The file through which a group tells attendants to pass a signal on; its text is the signal's
 /// number.
 Path signal_file(const Path& log_directory);
+/// Beside it: when the ranks will be ended, in nanoseconds of the wall clock.
+Path deadline_file(const Path& log_directory);
 
 }  // namespace muster

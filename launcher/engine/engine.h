@@ -14,6 +14,7 @@
 
 #include "launcher/engine/process.h"
 #include "launcher/engine/resources.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/error.h"
 #include "runtime/comm/control_page.h"
 
@@ -47,7 +48,8 @@ struct JobLaunch {
   bool foreign = false;  ///< any program, that is told to stop by TERM
   Path directory;        ///< to run in; empty: here
   Path log_directory;    ///< where attendants write (mpirun, srun): seen by all hosts
-  std::vector<std::string> engine_words;  ///< more words for srun or mpirun
+  std::chrono::milliseconds hang_after{30'000};  ///< for attendants, who watch their hosts' ranks
+  std::vector<std::string> engine_words;         ///< more words for srun or mpirun
 };
 
 /// What happened to a rank, in order for each rank.
@@ -76,8 +78,10 @@ class RankGroup {
                     std::vector<RankEvent>& events) = 0;
   virtual bool running() const = 0;     ///< a rank, or the launcher, still lives
   virtual void signal(int signal) = 0;  ///< to all ranks that live
-  virtual void kill() = 0;              ///< all, now
-  virtual ControlPage* page() = 0;      ///< the ranks' page where it is ours; null across hosts
+  /// When the ranks will be ended, for ranks whose page is not ours: before the signal to leave.
+  virtual void tell_deadline(Monotonic /*deadline*/) {}
+  virtual void kill() = 0;          ///< all, now
+  virtual ControlPage* page() = 0;  ///< the ranks' page where it is ours; null across hosts
   virtual pid_t pid_of(int rank) const = 0;  ///< on this machine, else -1
 };
 

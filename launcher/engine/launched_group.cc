@@ -44,6 +44,9 @@ std::vector<std::string> attended(const JobLaunch& launch) {
   if (launch.threads > 0) {
     command.insert(command.end(), {"--threads", std::to_string(launch.threads)});
   }
+  command.insert(command.end(),
+                 {"--hang_after",
+                  fmt::format("{:.3f}", std::chrono::duration<double>(launch.hang_after).count())});
   command.push_back("--");
   command.insert(command.end(), launch.command.begin(), launch.command.end());
   return command;
@@ -57,6 +60,7 @@ LaunchedGroup::LaunchedGroup(const JobLaunch& launch, std::vector<std::string> c
   auto& files = posix_file_system();
   files.make_directory(logs_);
   files.remove(signal_file(logs_));
+  files.remove(deadline_file(logs_));
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
     files.remove(end_record_path(logs_, static_cast<int>(rank)));
     const auto log = logs_ / fmt::format("rank-{}.log", rank);
@@ -66,10 +70,19 @@ LaunchedGroup::LaunchedGroup(const JobLaunch& launch, std::vector<std::string> c
 }
 
 void LaunchedGroup::signal(int signal) {
-  write_file_atomically(signal_file(logs_), std::to_string(signal));
-  if (signal == SIGUSR1) {
+  if (signal != SIGCONT) {  // the hint may come often and may get lost
+    write_file_atomically(signal_file(logs_), std::to_string(signal));
+  }
+  if (signal == SIGUSR1 || signal == SIGCONT) {
     process_->signal(signal);  // launchers pass it on at once; they take TERM as an order to kill
   }
+}
+
+void LaunchedGroup::tell_deadline(Monotonic deadline) {
+  const auto wall =
+      std::chrono::system_clock::now() + (deadline - std::chrono::steady_clock::now());
+  write_file_atomically(deadline_file(logs_),
+                        std::to_string(wall.time_since_epoch() / std::chrono::nanoseconds(1)));
 }
 
 void LaunchedGroup::poll(std::chrono::milliseconds at_most, int wake,

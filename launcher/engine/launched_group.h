@@ -22,6 +22,7 @@ class LaunchedGroup final : public RankGroup {
   void poll(std::chrono::milliseconds at_most, int wake, std::vector<RankEvent>& events) override;
   bool running() const override { return !over_; }
   void signal(int signal) override;
+  void tell_deadline(Monotonic deadline) override;
   void kill() override { process_->kill_tree(); }
   ControlPage* page() override { return nullptr; }
   pid_t pid_of(int /*rank*/) const override { return -1; }

@@ -21,7 +21,8 @@ bool says(const std::string& text, std::string_view words) {
 std::optional<std::string> explain(const std::vector<std::string>& words) {
   const auto text = join(words, " ");
   if (says(text, "Memory required by task is not available") ||
-      says(text, "step creation temporarily disabled") || says(text, "Requested nodes are busy")) {
+      says(text, "step creation temporarily disabled") || says(text, "Requested nodes are busy") ||
+      says(text, "Immediate execution impossible")) {
     return "srun gets no memory or cores for its step: another step holds them; add --mem=0 or a "
            "--mem that fits to the srun words "
            "([slurm] srun = --mem=4G), or --mem-per-cpu to the job";
@@ -55,6 +56,7 @@ class SlurmEngine final : public Engine {
                                      "--ntasks=" + std::to_string(launch.ranks),
                                      "--cpu-bind=none",
                                      "--overlap",
+                                     "--immediate=60",  // rather than to wait for ever in silence
                                      "--export=ALL",
                                      "--kill-on-bad-exit=0"};
     if (!launch.excluded_hosts.empty()) {

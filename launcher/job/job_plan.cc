@@ -45,6 +45,20 @@ int settled_ranks(const JobSettings& job, const std::vector<Host>& hosts,
   return std::max<int>(1, static_cast<int>(this_machine().gpus.size()));
 }
 
+std::vector<Host> nodes_of(const SlurmJob& job) {
+  std::vector<Host> hosts;
+  for (std::size_t i = 0; i < job.nodes.size(); ++i) {
+    hosts.push_back({job.nodes[i], i < job.tasks_per_node.size() ? job.tasks_per_node[i] : 1});
+  }
+  return hosts;
+}
+
+/// As squeue tells it: a node that died is taken out of a job that goes on without it.
+std::vector<std::string> slurm_nodes_now(const std::string& job) {
+  const auto answer = run_tool({"squeue", "-h", "-j", job, "-o", "%N"}, std::chrono::seconds(10));
+  return answer.ended.finished() ? expand_nodes(trim(answer.output)) : std::vector<std::string>{};
+}
+
 /// "aws", "gcp", "azure", or with the service's address: "aws://127.0.0.1:8080".
 std::unique_ptr<NoticeSource> cloud_of(const std::string& text) {
   const auto colon = text.find("://");
@@ -93,11 +107,14 @@ RunPlan prepare(const JobSettings& job) {
   if (kind == EngineKind::slurm) {
     plan.launch.environment =
         world.environment;  // srun needs to know its job; ranks get their place from it
+    plan.launch.hosts = nodes_of(*slurm_job(world.environment));
+    plan.hosts_now = [id = slurm_job(world.environment)->id] { return slurm_nodes_now(id); };
   }
   plan.engine = make_engine(kind);
   plan.attempt.files = plan.files;
   plan.attempt.grace = milliseconds(job.grace);
   plan.attempt.hang_after = milliseconds(job.hang_after.value_or(30));
+  plan.launch.hang_after = plan.attempt.hang_after;
   plan.restarts.per_hour = job.restarts_per_hour;
   plan.min_ranks = job.min_ranks;
   plan.max_runtime = job.max_runtime;

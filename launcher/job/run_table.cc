@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "launcher/engine/tool.h"
 #include "runtime/base/error.h"
 #include "runtime/base/text.h"
 
@@ -41,6 +43,31 @@ std::string metrics_text(const JobStatus& status, std::size_t most) {
   return join(parts, ", ");
 }
 
+/// "PENDING", "RUNNING", ... as squeue has it; "" when the job is in no queue; nothing where nobody
+/// can be asked.
+std::optional<std::string> queue_state(const std::string& job) {
+  if (job.empty() || find_program("squeue").empty()) {
+    return std::nullopt;
+  }
+  const auto answer = run_tool({"squeue", "-h", "-j", job, "-o", "%T"}, std::chrono::seconds(5));
+  const std::string text(trim(answer.output));
+  const bool unknown_job = text.find("Invalid job id") != std::string::npos;
+  if (!answer.ended.finished() && !unknown_job) {
+    return std::nullopt;
+  }
+  return unknown_job ? "" : text;
+}
+
+/// What nobody owns now may wait in Slurm's queue: submitted, or requeued.
+std::string state_in_queue(const JobStatus& status) {
+  const auto queue = queue_state(status.slurm_job);
+  if (queue == "PENDING") {
+    return state::pending;
+  }
+  const bool gone = queue == "" && status.state() == state::pending;
+  return gone ? "Lost" : status.state();
+}
+
 }  // namespace
 
 RunRow row_of(const FoundJob& job, WallTime now) {
@@ -59,6 +86,8 @@ RunRow row_of(const FoundJob& job, WallTime now) {
                           row.state != state::pending && !row.status.transitions.empty();
   if (should_run && !is_owned(job.root, now)) {
     row.state = "Lost";
+  } else if (!should_run && !row.status.ended()) {
+    row.state = state_in_queue(row.status);
   }
   return row;
 }

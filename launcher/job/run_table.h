@@ -13,7 +13,8 @@ namespace muster {
 struct RunRow {
   FoundJob job;
   JobStatus status;
-  std::string state;  ///< of the status; "Lost" when it should be running and nobody owns it
+  std::string state;  ///< of the status; "Lost" when it should be running, or waiting in
+                      ///< Slurm's queue, and is not
 };
 RunRow row_of(const FoundJob& job, WallTime now);
 

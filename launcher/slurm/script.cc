@@ -56,8 +56,10 @@ std::string batch_script(const ScriptSpec& spec) {
       spec.name, spec.source);
   for (const auto& [key, value] : merged(spec)) {
     const bool flag = value.empty() || value == "true";
-    text +=
-        flag ? fmt::format("#SBATCH --{}\n", key) : fmt::format("#SBATCH --{}={}\n", key, value);
+    const bool quoted = value.find_first_of(" \t") != std::string::npos;
+    text += flag     ? fmt::format("#SBATCH --{}\n", key)
+            : quoted ? fmt::format("#SBATCH --{}=\"{}\"\n", key, value)
+                     : fmt::format("#SBATCH --{}={}\n", key, value);
   }
   for (const auto& line : spec.setup) {
     text += line + "\n";
@@ -69,17 +71,22 @@ std::string batch_script(const ScriptSpec& spec) {
               : fmt::format(" --name {}-$SLURM_ARRAY_TASK_ID &\n", shell_quoted(spec.name));
   text += R"sh(muster=$!
 # Time is nearly up, or the job is asked to leave: muster saves and exits 75.
-trap 'again=1; kill -USR1 $muster' USR1 TERM
+trap 'again=1; told=1; kill -USR1 $muster' USR1 TERM
 again=1
 while [ $again ]; do again=; wait $muster; code=$?; done
 # Saved and to be continued. A job that was cancelled says COMPLETING here and must not come back.
 if [ $code -eq 75 ] && [ "$(squeue -h -j $SLURM_JOB_ID -o %T)" = RUNNING ]; then
   scontrol requeue $SLURM_JOB_ID || exit 75   # a site may requeue on 75 itself (RequeueExit)
 )sh";
+  const std::string excluded =
+      spec.array.empty() ? shell_quoted((spec.run / "exclude").string())
+                         : shell_quoted(spec.run.string()) + "-$SLURM_ARRAY_TASK_ID/exclude";
+  text += fmt::format(
+      "  [ -s {0} ] && scontrol update JobId=$SLURM_JOB_ID ExcNodeList=$(cat {0})\n", excluded);
   text +=
-      fmt::format("  [ -s {0} ] && scontrol update JobId=$SLURM_JOB_ID ExcNodeList=$(cat {0})\n",
-                  shell_quoted((spec.run / "exclude").string()));
-  text += "fi\nexit $code\n";
+      "fi\n# Told to leave and not saved: Slurm itself requeues a job that it preempts, if it is "
+      "the one to end it.\n";
+  text += "[ $code -eq 76 ] && [ $told ] && sleep 600\nexit $code\n";
   return text;
 }
 

@@ -29,11 +29,17 @@ bool says_saved(const Ended& ended) {
 }  // namespace
 
 std::uint64_t newest_checkpoint_step(const Path& checkpoints) {
+  constexpr std::string_view prefix = "step-";
   std::uint64_t newest = 0;
   for (const auto& name : posix_file_system().list(checkpoints)) {
-    const auto digits = name.find_first_of("0123456789");
-    const auto step = digits == std::string::npos ? std::nullopt : parse_int(name.substr(digits));
-    if (step && *step > 0) {  // "step-00000900"; a temporary has a suffix and is no number
+    if (!name.starts_with(prefix)) {
+      continue;
+    }
+    const auto parts = split(std::string_view(name).substr(prefix.size()), '.');
+    const bool committed = parts.size() == 1 || (parts.size() == 2 && parse_int(parts[1]));
+    const auto step = committed ? parse_int(parts[0]) : std::nullopt;
+    if (step &&
+        *step > 0) {  // "step-00000900", saved again "step-00000900.2"; a torn one has words
       newest = std::max(newest, static_cast<std::uint64_t>(*step));
     }
   }
@@ -70,6 +76,18 @@ std::uint64_t Attempt::checkpoint() const {
   ControlPage* page = group_.page();
   const std::uint64_t on_page = page == nullptr ? 0 : page->header().last_checkpoint_step.load();
   return std::max(on_page, files_checkpoint_);
+}
+
+const char* Attempt::state() const {
+  ControlPage* page = group_.page();
+  const auto phase = page == nullptr ? Phase::starting : page->slot(0).phase.load();
+  if (phase == Phase::finishing || phase == Phase::finished) {
+    return state::uploading;
+  }
+  if (first_step_) {
+    return state::training;
+  }
+  return phase == Phase::loading ? state::downloading : state::starting;
 }
 
 bool Attempt::turn(std::chrono::milliseconds at_most, int wake) {
@@ -152,9 +170,9 @@ void Attempt::look_for_progress() {
     files_checkpoint_ =
         std::max(files_checkpoint_, newest_checkpoint_step(options_.files.checkpoints()));
   }
-  if (!first_step_ &&
-      step() > std::max(first_seen_step_,
-                        group_.page() == nullptr ? files_checkpoint_ : std::uint64_t{0})) {
+  // What the metrics said before the ranks cut them at the checkpoint is no step of this attempt.
+  const bool moved = step() != first_seen_step_ && step() > checkpoint_at_start_;
+  if (!first_step_ && (moved || checkpoint() > checkpoint_at_start_)) {
     first_step_ = now();
   }
   if (checkpoint() > seen_checkpoint_) {
@@ -217,6 +235,9 @@ void Attempt::notify(const NoticeEvent& notice) {
       header.notice = notice.reason;
     }
   }
+  if (group_.page() == nullptr && notice.deadline) {
+    group_.tell_deadline(*deadline_);
+  }
   if (notified_) {
     return;
   }
@@ -231,6 +252,8 @@ void Attempt::notify(const NoticeEvent& notice) {
 void Attempt::hint() {
   if (ControlPage* page = group_.page()) {
     ++page->header().checkpoint_hint;
+  } else if (options_.speaks_page) {
+    group_.signal(SIGCONT);
   }
 }
 

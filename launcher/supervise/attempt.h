@@ -54,7 +54,9 @@ class Attempt {
   AttemptOutcome outcome();
   std::uint64_t step() const;
   std::uint64_t checkpoint() const;
-  bool stepped() const { return first_step_.has_value(); }
+  /// What the ranks are at, as status.json calls it; where there is no page of ours, Starting until
+  /// the first step.
+  const char* state() const;
 
  private:
   void take(const RankEvent& event);

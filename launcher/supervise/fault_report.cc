@@ -80,16 +80,14 @@ RankFault fault_of_rank(int rank, RankSlot* slot, const std::optional<Ended>& en
 
 std::string FaultReport::sentence() const {
   std::string text = fmt::format("rank {}", first.rank);
-  if (!first.host.empty()) {
-    text += " on " + first.host;
-  }
   const std::string what = in_one_line(first.text);
-  text += first.recorded ? ": " + what : " " + what;
-  if (first.step > 0) {
-    text += fmt::format(", at step {}", first.step);
-  }
-  if (!first.operation.empty()) {
-    text += fmt::format(", last operation {}", first.operation);
+  if (what.starts_with(text + " (pid ")) {  // HangWatch names rank, step and operation itself
+    text = first.host.empty() ? what : what + ", on " + first.host;
+  } else {
+    text += first.host.empty() ? "" : " on " + first.host;
+    text += first.recorded ? ": " + what : " " + what;
+    text += first.step > 0 ? fmt::format(", at step {}", first.step) : "";
+    text += first.operation.empty() ? "" : fmt::format(", last operation {}", first.operation);
   }
   if (consequences > 0) {
     text += fmt::format(" ({} more rank{} failed in consequence)", consequences,

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "runtime/base/file_system.h"
 #include "runtime/base/text.h"
@@ -132,7 +133,8 @@ std::optional<Hang> HangWatch::tick(ControlPage& page, const std::vector<bool>& 
       watched.push_back(i);
     }
   }
-  // The one that is furthest behind holds the others up; who waits inside an operation is not it.
+  // One that somebody stopped, else the one that is furthest behind, holds the others up; who waits
+  // in an exchange is not it.
   std::optional<std::size_t> guilty;
   const RankSlot* waiting = nullptr;
   int waiting_rank = 0;
@@ -141,7 +143,9 @@ std::optional<Hang> HangWatch::tick(ControlPage& page, const std::vector<bool>& 
       return std::nullopt;  // somebody moves: the others may well be waiting for it
     }
     const auto progress = [&](std::size_t k) {
-      return std::pair(ranks_[k].step, ranks_[k].flights);
+      const bool stopped = process_state(page.slot(static_cast<int>(k)).pid) == 'T';
+      return std::tuple(!stopped, ranks_[k].step, ranks_[k].flights,
+                        ranks_[k].phase == Phase::exchange);
     };
     if (!guilty || progress(i) < progress(*guilty)) {
       guilty = i;
@@ -158,12 +162,13 @@ std::optional<Hang> HangWatch::tick(ControlPage& page, const std::vector<bool>& 
   }
   const auto& slot = page.slot(static_cast<int>(*guilty));
   const auto& seen = ranks_[*guilty];
-  Hang hang{static_cast<int>(*guilty), seen.step, {}};
+  Hang hang{static_cast<int>(*guilty), seen.step, {}, false};
   hang.text =
       fmt::format("rank {} (pid {}) hangs: at step {}, {}, for {}", slot.global_rank.load(),
                   slot.pid.load(), seen.step, name_of(seen.phase), human_duration(seen.still));
   if (const auto inside = open_operation(slot)) {
     hang.text += fmt::format("; it entered {} and never left it", *inside);
+    hang.waits = process_state(slot.pid) != 'T';
   } else if (waiting != nullptr) {
     hang.text += fmt::format("; it never entered {}, in which rank {} waits",
                              *open_operation(*waiting), waiting_rank);

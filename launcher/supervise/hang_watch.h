@@ -21,6 +21,7 @@ struct Hang {
   std::uint64_t step = 0;
   std::string text;  ///< "rank 1 (pid 71) hangs: at step 17, computing, for 31 s; it never entered
                      ///< all_reduce ..."
+  bool waits = false;  ///< it is inside an operation: a rank of another host may be the cause
 };
 
 class HangWatch {

@@ -5,19 +5,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
-#include <deque>
+#include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "launcher/engine/owner_lock.h"
 #include "launcher/supervise/attempt.h"
+#include "launcher/supervise/mailbox.h"
 #include "launcher/supervise/restart_policy.h"
-#include "launcher/supervise/run_directory.h"
-#include "launcher/supervise/run_status.h"
+#include "launcher/supervise/roster.h"
+#include "launcher/supervise/run_record.h"
 
 namespace muster {
 
@@ -34,26 +32,8 @@ struct RunPlan {
   std::vector<std::unique_ptr<NoticeSource>>
       notices;  ///< beside signals, `control/` and max_runtime
   std::string slurm_job;
-};
-
-/// What reaches a supervisor from outside, from any thread: signals and notices. Wakes it up.
-class Mailbox {
- public:
-  Mailbox();
-  void signal(int signal);
-  void notice(const NoticeEvent& notice);
-  int wake_descriptor() const noexcept { return wake_.get(); }
-  struct Content {
-    std::vector<int> signals;
-    std::vector<NoticeEvent> notices;
-  };
-  Content take();
-
- private:
-  void ring() noexcept;
-  Descriptor wake_;
-  std::mutex mutex_;
-  Content content_;
+  /// The hosts of the Slurm job as they are now: nodes that died are gone. Empty: not known.
+  std::function<std::vector<std::string>()> hosts_now;
 };
 
 class Supervisor {
@@ -65,36 +45,37 @@ class Supervisor {
 
  private:
   enum class Leaving { no, to_continue, on_purpose, out_of_time };
+  void describe_run();
+  void watch_for_notices();
   int run_attempts();
+  void say_what_starts(std::uint64_t checkpoint);
   AttemptOutcome one_attempt();
   void handle_mail(Attempt* attempt);
   void on_signal(int signal, Attempt* attempt);
+  void on_interrupt(Attempt* attempt);
   void on_notice(NoticeEvent notice, Attempt* attempt);
   bool wait_before_restart(std::chrono::milliseconds wait);
-  void account(const AttemptOutcome& outcome, Monotonic begin, Monotonic end);
   int end_drained(const AttemptOutcome& outcome);
-  std::optional<int> end_failed(const AttemptOutcome& outcome);
-  void write_failure(const FaultReport& report);
-  void leave_out(const std::string& host);
-  void show_progress(const Attempt& attempt);
-  void enter(const char* state, const std::string& message);
-  void save_status();
+  std::optional<int> end_failed(AttemptOutcome outcome);
+  std::optional<int> start_again(const FaultReport& report, const RestartDecision& decision);
+  int give_up(const FaultReport& report, bool users_fault);
+  void recall_left_out();
+  void leave_out(const std::string& host, const std::string& why);
+  void drop_lost_hosts();
+  std::optional<int> fit_to_hosts();
   int finish(int code, const char* state, const std::string& message);
+  const char* left_state() const;
 
   RunPlan plan_;
   Mailbox& mailbox_;
-  SystemClock clock_;
-  std::unique_ptr<OwnerLock> lock_;
+  RestartPolicy policy_;
+  Roster roster_;
+  std::unique_ptr<RunRecord> record_;
   std::unique_ptr<RankLogs> logs_;
   std::unique_ptr<NoticeWatch> watch_;
-  RestartPolicy policy_;
-  JobStatus status_;
   Leaving leaving_ = Leaving::no;
   bool at_once_ = false;
   std::optional<NoticeEvent> pending_;  ///< came while no rank was running
-  Monotonic next_status_{};
-  double seconds_before_ = 0;  ///< of earlier `muster`s on this run
-  Monotonic started_{};
 };
 
 }  // namespace muster

@@ -57,6 +57,18 @@ TEST(FaultReport, TellsSignalStepAndOperation) {
   EXPECT_THAT(remedy_for(*report, "log/rank-0.log"), HasSubstr("it crashed"));
 }
 
+TEST(FaultReport, SaysAHangOnce) {
+  RankFault fault;
+  fault.rank = 1;
+  fault.host = "n2";
+  fault.recorded = true;
+  fault.text = "rank 1 (pid 71) hangs: at step 17, computing, for 31 s";
+  fault.step = 17;
+  EXPECT_EQ((FaultReport{fault, 1}.sentence()),
+            "rank 1 (pid 71) hangs: at step 17, computing, for 31 s, on n2 (1 more rank failed in "
+            "consequence)");
+}
+
 TEST(FaultReport, PrefersWhatTheRankWroteItself) {
   auto page = ControlPage::create(1);
   record_failure(page.slot(0), static_cast<int>(Fault::bad_input), "train.lr = x: not a number");

@@ -52,6 +52,14 @@ TEST(HangWatch, IsSilentWhileAnybodyMoves) {
   }
 }
 
+TEST(HangWatch, WhoComputesHoldsUpThoseWhoExchange) {
+  Job job(3);
+  job.page.slot(0).phase = job.page.slot(2).phase = Phase::exchange;
+  const auto hang = job.pass(40s);
+  ASSERT_TRUE(hang.has_value());
+  EXPECT_EQ(hang->local_rank, 1);
+}
+
 TEST(HangWatch, NamesTheRankTheStepAndTheCollectiveItNeverEntered) {
   Job job(3);
   job.all_step();
@@ -66,6 +74,7 @@ TEST(HangWatch, NamesTheRankTheStepAndTheCollectiveItNeverEntered) {
   EXPECT_THAT(hang->text, HasSubstr("at step 1, computing"));
   EXPECT_THAT(hang->text,
               HasSubstr("it never entered all_reduce float32 of 4.1 kB, in which rank 2 waits"));
+  EXPECT_FALSE(hang->waits);
 }
 
 TEST(HangWatch, SaysWhenTheGuiltyOneIsInsideAnOperation) {
@@ -74,6 +83,7 @@ TEST(HangWatch, SaysWhenTheGuiltyOneIsInsideAnOperation) {
   const auto hang = job.pass(60s);
   ASSERT_TRUE(hang.has_value());
   EXPECT_THAT(hang->text, HasSubstr("it entered barrier of 0 B and never left it"));
+  EXPECT_TRUE(hang->waits) << "a rank of another host may be the cause";
 }
 
 TEST(HangWatch, GivesTwentyMediansOfThePhase) {

@@ -1,90 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/notice/notice_source.h"
 
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <atomic>
-#include <map>
 
 #include "launcher/notice/http.h"
 #include "runtime/base/error.h"
-#include "runtime/base/handle.h"
+#include "tests/launcher/metadata_stub.h"
 #include "tests/launcher/programs.h"
 
 namespace muster {
 namespace {
 
 using namespace std::chrono_literals;
+using test::MetadataStub;
 using testing::HasSubstr;
 
 const WallTime noon = WallTime{} + std::chrono::hours(24 * 365 * 56);
 
-/// A metadata service on the loopback: answers paths that it knows, 404 else, and keeps what it was
-/// asked.
-class Stub {
- public:
-  Stub() : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
-    socklen_t size = sizeof address;
-    ::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    ::listen(listener_.get(), 8);
-    thread_ = std::jthread([this] { serve(); });
-  }
-  ~Stub() {
-    ::shutdown(listener_.get(), SHUT_RDWR);
-    thread_.join();
-  }
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
-  void answer(const std::string& line, const std::string& body) {
-    const std::lock_guard lock(mutex_);
-    bodies_[line] = body;
-  }
-  std::string asked() {
-    const std::lock_guard lock(mutex_);
-    return asked_;
-  }
-
- private:
-  void serve() {
-    for (;;) {
-      const Descriptor peer(::accept(listener_.get(), nullptr, nullptr));
-      if (!peer) {
-        return;
-      }
-      std::string request;
-      char buffer[2048];
-      while (request.find("\r\n\r\n") == std::string::npos) {
-        const auto got = ::recv(peer.get(), buffer, sizeof buffer, 0);
-        if (got <= 0) {
-          break;
-        }
-        request.append(buffer, static_cast<std::size_t>(got));
-      }
-      const std::lock_guard lock(mutex_);
-      asked_ += request;
-      const auto found = bodies_.find(request.substr(0, request.find(" HTTP")));
-      const std::string answer = found == bodies_.end() ? "HTTP/1.0 404 Not Found\r\n\r\n"
-                                                        : "HTTP/1.0 200 OK\r\n\r\n" + found->second;
-      ::send(peer.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
-    }
-  }
-  Descriptor listener_;
-  int port_ = 0;
-  std::mutex mutex_;
-  std::map<std::string, std::string> bodies_;
-  std::string asked_;
-  std::jthread thread_;
-};
-
 TEST(CloudNotice, AwsIsSilentUntilTheActionIsThere) {
-  Stub stub;
+  MetadataStub stub;
   stub.answer("PUT /latest/api/token", "secret");
   const auto source = cloud_notice(Cloud::aws, stub.address());
   EXPECT_FALSE(source->ask(Monotonic{}, noon).has_value());
@@ -107,7 +43,7 @@ TEST(CloudNotice, AwsIsSilentUntilTheActionIsThere) {
 }
 
 TEST(CloudNotice, GcpSaysTrue) {
-  Stub stub;
+  MetadataStub stub;
   stub.answer("GET /computeMetadata/v1/instance/preempted", "FALSE");
   const auto source = cloud_notice(Cloud::gcp, stub.address());
   EXPECT_FALSE(source->ask(Monotonic{}, noon).has_value());
@@ -117,7 +53,7 @@ TEST(CloudNotice, GcpSaysTrue) {
 }
 
 TEST(CloudNotice, AzureAnnouncesAPreemptEvent) {
-  Stub stub;
+  MetadataStub stub;
   const auto source = cloud_notice(Cloud::azure, stub.address());
   stub.answer("GET /metadata/scheduledevents?api-version=2020-07-01",
               R"({"Events":[{"EventType":"Reboot"}]})");
@@ -129,7 +65,7 @@ TEST(CloudNotice, AzureAnnouncesAPreemptEvent) {
 }
 
 TEST(CloudNotice, OutsideACloudNobodyAnswersAndThatIsFine) {
-  Stub stub;
+  MetadataStub stub;
   const auto source = cloud_notice(Cloud::aws, "127.0.0.1:1");
   EXPECT_FALSE(source->ask(Monotonic{}, noon).has_value());
   EXPECT_THROW(http_request("metadata.example", "GET", "/", {}), Error);

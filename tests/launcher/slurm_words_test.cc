@@ -114,7 +114,7 @@ TEST(BatchScript, IsShortAndReadable) {
 # digits: written by `muster submit digits.ini`. Edit it as you like; sbatch takes it as it is.
 #SBATCH --job-name=digits
 #SBATCH --ntasks=4
-#SBATCH --output=/work dir/runs/digits/log/slurm-%j.log
+#SBATCH --output="/work dir/runs/digits/log/slurm-%j.log"
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@60
@@ -125,7 +125,7 @@ cd '/work dir'
 /usr/bin/muster train digits.ini --optimizer.lr=0.1 &
 muster=$!
 # Time is nearly up, or the job is asked to leave: muster saves and exits 75.
-trap 'again=1; kill -USR1 $muster' USR1 TERM
+trap 'again=1; told=1; kill -USR1 $muster' USR1 TERM
 again=1
 while [ $again ]; do again=; wait $muster; code=$?; done
 # Saved and to be continued. A job that was cancelled says COMPLETING here and must not come back.
@@ -133,6 +133,8 @@ if [ $code -eq 75 ] && [ "$(squeue -h -j $SLURM_JOB_ID -o %T)" = RUNNING ]; then
   scontrol requeue $SLURM_JOB_ID || exit 75   # a site may requeue on 75 itself (RequeueExit)
   [ -s '/work dir/runs/digits/exclude' ] && scontrol update JobId=$SLURM_JOB_ID ExcNodeList=$(cat '/work dir/runs/digits/exclude')
 fi
+# Told to leave and not saved: Slurm itself requeues a job that it preempts, if it is the one to end it.
+[ $code -eq 76 ] && [ $told ] && sleep 600
 exit $code
 )sh");
 }
@@ -149,6 +151,7 @@ TEST(BatchScript, ArraysAndDependenciesPassThrough) {
   EXPECT_THAT(script, HasSubstr("#SBATCH --array=0-63%8\n"));
   EXPECT_THAT(script, HasSubstr("#SBATCH --dependency=afterok:17\n"));
   EXPECT_THAT(script, HasSubstr("muster train a.ini --name a-$SLURM_ARRAY_TASK_ID &\n"));
+  EXPECT_THAT(script, HasSubstr("[ -s /r/a-$SLURM_ARRAY_TASK_ID/exclude ]"));
 }
 
 TEST(BatchScript, ReadsTheJobsNumber) {

@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include "launcher/engine/keeper.h"
+#include "tests/launcher/metadata_stub.h"
 #include "tests/launcher/muster_program.h"
 
 namespace muster::test {
@@ -27,12 +28,28 @@ TEST(Supervisor, RunsAJobToItsEndAndSaysSoTheNextTime) {
   EXPECT_EQ(first.wait(), 0) << first.output();
   EXPECT_THAT(first.output(), HasSubstr("2 ranks on this machine"));
   EXPECT_THAT(first.output(), HasSubstr("finished at step 50"));
-  EXPECT_THAT(states(shop.status()), testing::ElementsAre("Starting", "Training", "Completed"));
   EXPECT_THAT(shop.file("log/rank-1.log"), HasSubstr("finished at step 50"));
   EXPECT_THAT(shop.file("log/all.log"), HasSubstr("[rank 1] finished at step 50"));
   auto again = shop.train("--steps 50 --step-ms 4");
   EXPECT_EQ(again.wait(), 0);
   EXPECT_THAT(again.output(), HasSubstr("job has finished"));
+}
+
+TEST(Supervisor, TheStatusTellsEachChangeOfStateWithItsTimes) {
+  const Workshop shop;
+  auto muster = shop.train("--steps 50 --step-ms 10 --linger-ms 1500");
+  EXPECT_EQ(muster.wait(), 0) << muster.output();
+  const auto status = shop.status();
+  EXPECT_THAT(states(status), testing::ElementsAre("Starting", "Downloading", "Training",
+                                                   "Uploading", "Completed"));
+  for (const auto& one : status["transitions"]) {
+    EXPECT_EQ(one["start"].get<std::string>().size(), 24U) << one;
+    EXPECT_EQ(one["end"] == "", one["status"] == "Completed") << one;
+  }
+  auto show = shop.start({"show", "job"});
+  EXPECT_EQ(show.wait(), 0);
+  EXPECT_THAT(show.output(), HasSubstr("lost to starts and repeated work"));
+  EXPECT_THAT(show.output(), HasSubstr("% useful"));
 }
 
 TEST(Supervisor, RestartsAfterAKilledRankFromTheLastCheckpoint) {
@@ -58,6 +75,24 @@ TEST(Supervisor, NamesTheCauseAndClosesWithItsLastLines) {
   EXPECT_THAT(shop.file("failure"), HasSubstr("rank 1: the disk of this test is full"));
   EXPECT_THAT(shop.file("failure"), HasSubstr("What to do:"));
   EXPECT_EQ(shop.status()["state"], "Failed");
+}
+
+TEST(Supervisor, ACrashLeavesItsSignalAndBackTraceInTheRecord) {
+  const Workshop shop;
+  auto muster = shop.train("--steps 60 --step-ms 3 --crash-at 25 --rank 1 --how segv",
+                           {"--restarts_per_hour=0"});
+  EXPECT_EQ(muster.wait(), 1) << muster.output();
+  EXPECT_THAT(muster.output(),
+              HasSubstr("rank 1: crashed with SIGSEGV at address 0x0, in thread muster_test_ran, "
+                        "at step 25, last operation meet of 8 B (left)"));
+  EXPECT_THAT(shop.file("failure"), HasSubstr("back-trace:\n"));
+  EXPECT_THAT(shop.file("failure"), HasSubstr("(muster_test_rank)"));
+  EXPECT_THAT(shop.file("failure"), HasSubstr("The rank was killed by SIGSEGV"));
+  EXPECT_THAT(shop.file("log/rank-1.log"), HasSubstr("back-trace:\n"));
+  auto abort = shop.train("--steps 60 --step-ms 3 --crash-at 35 --rank 0 --how abort",
+                          {"--restarts_per_hour=0"});
+  EXPECT_EQ(abort.wait(), 1);
+  EXPECT_THAT(abort.output(), HasSubstr("rank 0: crashed with SIGABRT, in thread"));
 }
 
 TEST(Supervisor, NeverRetriesAUsersError) {
@@ -136,6 +171,27 @@ TEST(Supervisor, FilesAndLimitsStopIt) {
   auto spent = shop.train("--steps 100000 --step-ms 2", {"--max_runtime=1"});
   EXPECT_EQ(spent.wait(), 77);
   EXPECT_THAT(spent.output(), HasSubstr("was spent before this start"));
+}
+
+TEST(Supervisor, ACloudThatTakesTheMachineBackIsHeardInTime) {
+  MetadataStub cloud;
+  cloud.answer("GET /computeMetadata/v1/instance/preempted", "FALSE");
+  const Workshop shop;
+  auto muster = shop.train("--steps 100000 --step-ms 2", {"--notice_url=gcp://" + cloud.address()});
+  ASSERT_TRUE(eventually([&] { return shop.step() > 5; }));
+  cloud.answer("GET /computeMetadata/v1/instance/preempted", "TRUE");
+  EXPECT_EQ(muster.wait(), 75) << muster.output();
+  EXPECT_THAT(muster.output(), HasSubstr("Google Cloud preempts this machine within 30 s: saving, "
+                                         "then leaving within"));
+}
+
+TEST(Supervisor, ContinueIsAHintToSaveAndGoOn) {
+  const Workshop shop;
+  auto muster = shop.train("--steps 400 --step-ms 3 --every 100000");
+  ASSERT_TRUE(eventually([&] { return shop.step() > 5; }));
+  muster.process().signal(SIGCONT);
+  EXPECT_EQ(muster.wait(), 0) << muster.output();
+  EXPECT_THAT(shop.file("log/rank-0.log"), HasSubstr("saved on a hint"));
 }
 
 TEST(Supervisor, NamesARankThatHangsAndStartsAgain) {

@@ -19,6 +19,7 @@
 #include "runtime/base/file_system.h"
 #include "runtime/base/stop_signals.h"
 #include "runtime/comm/control_page.h"
+#include "runtime/comm/crash_record.h"
 #include "runtime/comm/launch_context.h"
 
 namespace {
@@ -33,6 +34,7 @@ struct Rank {
   std::optional<ControlPage> page;
   Path checkpoints;
   std::uint64_t step = 0;
+  std::uint32_t hints = 0;  ///< that were followed
 
   long number(const std::string& name, long fallback) const {
     const auto found = options.find(name);
@@ -91,7 +93,7 @@ struct Rank {
     fmt::print("rank {} misbehaves at step {}: {}\n", rank, step, how);
     std::fflush(stdout);
     if (how == "segv") {
-      std::raise(SIGSEGV);
+      write_where_nothing_is();
     } else if (how == "abort") {
       std::abort();
     } else if (how == "kill") {
@@ -110,6 +112,11 @@ struct Rank {
     }
   }
 
+  [[gnu::noinline]] static void write_where_nothing_is() {
+    volatile int* volatile nothing = nullptr;
+    *nothing = 1;
+  }
+
   /// A child, and a grandchild in a session of its own: the kind that outlives careless launchers.
   /// Both ignore TERM.
   static void fork_children() {
@@ -124,7 +131,14 @@ struct Rank {
     }
   }
 
+  /// A phase that takes its time, for those who watch.
+  void linger(Phase phase) {
+    slot().phase = phase;
+    std::this_thread::sleep_for(std::chrono::milliseconds(number("--linger-ms", 0)));
+  }
+
   int run() {
+    linger(Phase::loading);
     load();
     const auto steps = static_cast<std::uint64_t>(number("--steps", 10));
     const bool ignores = options.contains("--ignore");
@@ -145,6 +159,11 @@ struct Rank {
       if (step % static_cast<std::uint64_t>(number("--every", 10)) == 0) {
         save();
       }
+      if (place == 0 && header.checkpoint_hint != hints) {
+        hints = header.checkpoint_hint;
+        save();
+        fmt::print("saved on a hint at step {}\n", step);
+      }
       if (step >= header.stop_after_step) {
         save();
         const bool on_purpose =
@@ -152,6 +171,7 @@ struct Rank {
         return on_purpose ? exit_stopped : exit_saved;
       }
     }
+    linger(Phase::finishing);
     save();
     slot().phase = Phase::finished;
     fmt::print("finished at step {}\n", step);
@@ -162,6 +182,7 @@ struct Rank {
 }  // namespace
 
 int main(int argc, char** argv) {
+  install_crash_record();
   Rank rank;
   for (int i = 1; i + 1 < argc; i += 2) {
     rank.options[argv[i]] = argv[i + 1];
@@ -184,6 +205,7 @@ int main(int argc, char** argv) {
   });
   rank.slot().pid = ::getpid();
   rank.slot().global_rank = rank.rank;
+  crash_record_goes_to(&rank.slot());
   try {
     return rank.run();
   } catch (const std::exception& error) {

@@ -1,0 +1,13 @@
+/// Back-traces of crash records (runtime/comm/crash_record.h), made readable: names as they stand
+/// in the source, and file and line where this machine has addr2line.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+namespace muster {
+
+/// `text` with each frame in it rewritten; lines that are no frames stay as they are. Never throws.
+std::string readable_back_trace(const std::string& text);
+
+}  // namespace muster

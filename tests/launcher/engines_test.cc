@@ -1,0 +1,172 @@
+// The real muster-rank under `muster train`, started by each engine of this machine, and what
+// happens when a rank, its launcher or `muster` itself is killed or stopped. tests/slurm does the
+// same by srun. SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+
+#include <csignal>
+
+#include "tests/launcher/real_job.h"
+
+namespace muster::test {
+namespace {
+
+using testing::HasSubstr;
+
+std::vector<pid_t> of_this(const Workshop& shop, const std::string& word) {
+  std::vector<pid_t> pids;
+  for (const pid_t pid : processes_with(word)) {
+    try {
+      if (read_file("/proc/" + std::to_string(pid) + "/cmdline").find(shop.path().string()) !=
+          std::string::npos) {
+        pids.push_back(pid);
+      }
+    } catch (const std::exception&) {  // it ended while we looked
+    }
+  }
+  return pids;
+}
+
+/// The ranks themselves: their first word is muster-rank.
+std::vector<pid_t> ranks_of(const Workshop& shop) {
+  auto pids = of_this(shop, "muster-rank");
+  std::erase_if(pids, [](pid_t pid) {
+    std::error_code code;
+    const auto program = std::filesystem::read_symlink(fmt::format("/proc/{}/exe", pid), code);
+    return program.filename() != "muster-rank";
+  });
+  return pids;
+}
+
+class RealRanks : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (!has_muster_rank()) {
+      GTEST_SKIP() << "this build has no muster-rank";
+    }
+    if (GetParam() == "mpirun" && ::access("/usr/bin/mpirun", X_OK) != 0) {
+      GTEST_SKIP() << "there is no mpirun here";
+    }
+    write_real_job(shop_.path() / "job.ini", 40);
+  }
+  Running train(std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"train", "job.ini", "--engine=" + GetParam()});
+    return shop_.start(std::move(more));
+  }
+  /// Trained by this machine's engine, with nobody to disturb it.
+  void expect_undisturbed_model() {
+    auto other = shop_.start({"train", "job.ini", "--engine=local", "--name=undisturbed"});
+    EXPECT_EQ(other.wait(300), 0) << other.output();
+    expect_same_model(shop_.run() / "model", shop_.run("undisturbed") / "model");
+  }
+  bool saved() {
+    return eventually([&] { return shop_.status().value("checkpoint_step", 0) >= 40; }, 120);
+  }
+  void expect_nobody_left() {
+    const auto before = std::chrono::steady_clock::now();
+    EXPECT_TRUE(eventually([&] { return ranks_of(shop_).empty(); }))
+        << ranks_of(shop_).size() << " ranks live on";
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - before;
+    fmt::print("no rank was left after {:.2f} s\n", took.count());
+  }
+  Workshop shop_;
+};
+
+TEST_P(RealRanks, ARankThatIsKilledIsNamedAndTheJobEndsWithTheSameBits) {
+  auto muster = train();
+  ASSERT_TRUE(saved()) << muster.output();
+  const auto ranks = ranks_of(shop_);
+  ASSERT_EQ(ranks.size(), 2U);
+  ::kill(ranks.back(), SIGKILL);
+  EXPECT_EQ(muster.wait(300), 0) << muster.output();
+  EXPECT_THAT(muster.output(), HasSubstr("was killed by SIGKILL"));
+  EXPECT_THAT(muster.output(), HasSubstr("starting again from the checkpoint of step"));
+  EXPECT_EQ(shop_.status()["restarts"], 1);
+  expect_undisturbed_model();
+}
+
+TEST_P(RealRanks, ARankThatIsStoppedIsNamedWithEveryStackAndTheJobGoesOn) {
+  auto muster = train({"--hang_after=2"});
+  ASSERT_TRUE(saved()) << muster.output();
+  const auto ranks = ranks_of(shop_);
+  ASSERT_EQ(ranks.size(), 2U);
+  ::kill(ranks.back(), SIGSTOP);
+  EXPECT_EQ(muster.wait(300), 0) << muster.output();
+  EXPECT_THAT(muster.output(), HasSubstr(fmt::format("(pid {}) hangs: at step", ranks.back())));
+  EXPECT_THAT(muster.output(), HasSubstr("somebody stopped it (SIGSTOP)"));
+  EXPECT_EQ(shop_.status()["restarts"], 1);
+  const bool one_file = GetParam() == "local";
+  const auto stacks = shop_.file(one_file ? "log/stacks-1.txt" : "log/stacks-rank-0.txt") +
+                      shop_.file("log/stacks-rank-1.txt");
+  for (const pid_t rank : ranks) {
+    EXPECT_THAT(stacks, HasSubstr(fmt::format("process {}:", rank)));
+  }
+}
+
+TEST_P(RealRanks, KillingMusterLeavesNoRankAndTheSameCommandContinues) {
+  auto muster = train();
+  ASSERT_TRUE(saved()) << muster.output();
+  ::kill(muster.process().pid(), SIGKILL);
+  EXPECT_EQ(muster.wait(), -SIGKILL);
+  expect_nobody_left();
+  auto again = train();
+  EXPECT_EQ(again.wait(300), 0) << again.output();
+  EXPECT_THAT(again.output(), HasSubstr("resumed at step"));
+  expect_undisturbed_model();
+}
+
+TEST_P(RealRanks, ContinueIsAHintToSaveAndGoOn) {
+  auto muster = train({"--checkpoint.every_steps=1000000", "--train.epochs=4000"});
+  ASSERT_TRUE(eventually([&] { return shop_.step() > 0; }, 120)) << muster.output();
+  EXPECT_EQ(shop_.status()["checkpoint_step"], 0);
+  muster.process().signal(SIGCONT);
+  EXPECT_TRUE(eventually([&] { return shop_.status().value("checkpoint_step", 0) > 0; }, 120))
+      << muster.output();
+  EXPECT_FALSE(muster.process().poll());
+  muster.process().signal(SIGTERM);
+  EXPECT_EQ(muster.wait(120), 75) << muster.output();
+}
+
+TEST_P(RealRanks, TermSavesAndTheSameCommandContinues) {
+  auto muster = train();
+  ASSERT_TRUE(saved()) << muster.output();
+  muster.process().signal(SIGTERM);
+  EXPECT_EQ(muster.wait(120), 75) << muster.output();
+  const auto step = shop_.step();
+  auto again = train();
+  EXPECT_EQ(again.wait(300), 0) << again.output();
+  EXPECT_THAT(again.output(), HasSubstr(fmt::format("resumed at step {}", step)));
+  expect_undisturbed_model();
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, RealRanks, testing::Values("local", "mpirun"),
+                         [](const auto& one) { return one.param; });
+
+using Mpirun = RealRanks;
+
+TEST_P(Mpirun, KillingItLeavesNoRankAndTheJobIsTakenUpAgain) {
+  auto muster = train();
+  ASSERT_TRUE(saved()) << muster.output();
+  std::vector<pid_t> launchers;
+  for (const pid_t pid : of_this(shop_, "-np")) {
+    std::error_code code;
+    if (std::filesystem::read_symlink(fmt::format("/proc/{}/exe", pid), code)
+            .filename()
+            .string()
+            .starts_with("orterun")) {
+      launchers.push_back(pid);
+    }
+  }
+  ASSERT_EQ(launchers.size(), 1U);
+  const auto ranks = ranks_of(shop_);
+  ::kill(launchers.front(), SIGKILL);
+  EXPECT_TRUE(eventually([&] { return std::ranges::none_of(ranks, alive); }));
+  EXPECT_EQ(muster.wait(300), 0) << muster.output();
+  EXPECT_EQ(shop_.status()["restarts"], 1);
+  expect_undisturbed_model();
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, Mpirun, testing::Values("mpirun"),
+                         [](const auto& one) { return one.param; });
+
+}  // namespace
+}  // namespace muster::test

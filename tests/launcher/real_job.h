@@ -1,0 +1,40 @@
+/// A job small enough for a test that trains with the real muster-rank, and the comparison of what
+/// it leaves behind.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fmt/format.h>
+
+#include "tests/launcher/muster_program.h"
+
+namespace muster::test {
+
+/// False where this build has no libtorch and so no rank program.
+inline bool has_muster_rank() {
+  return posix_file_system().exists(program("").parent_path().parent_path() / "bin" /
+                                    "muster-rank");
+}
+
+/// 32 steps an epoch, each of a millisecond or less; a checkpoint every 20 steps. `hidden` makes
+/// steps longer.
+inline void write_real_job(const Path& file, int epochs, int hidden = 64) {
+  write_file_atomically(file, fmt::format("ranks = 2\n"
+                                          "[data]\nformat = synthetic\nrows = 2048\nshape = 16\n"
+                                          "classes = 4\n"
+                                          "[model]\nkind = mlp\nhidden = {}\n"
+                                          "[train]\nepochs = {}\nbatch_size = 64\n"
+                                          "[checkpoint]\nevery_steps = 20\n",
+                                          hidden, epochs));
+}
+
+/// Every file of two model directories, byte for byte.
+inline void expect_same_model(const Path& one, const Path& other) {
+  auto& files = posix_file_system();
+  ASSERT_FALSE(files.list(one).empty()) << one << " is empty";
+  ASSERT_EQ(files.list(one), files.list(other));
+  for (const auto& name : files.list(one)) {
+    EXPECT_EQ(read_file(one / name), read_file(other / name)) << name << " differs";
+  }
+}
+
+}  // namespace muster::test
