@@ -23,6 +23,7 @@ int command_attend(const Arguments& arguments) {
   std::string logs;
   std::optional<double> hang_after;
   keys.add("logs", logs, "Where the rank's log lies").only_on_command_line();
+  keys.add("start", options.start, "The start it belongs to").only_on_command_line();
   keys.add("foreign", options.foreign, "Any program: told to stop by TERM").only_on_command_line();
   keys.add("threads", options.threads, "Threads of the rank; 0 divides the cores")
       .only_on_command_line();

@@ -7,6 +7,7 @@
 #include "launcher/commands.h"
 #include "launcher/job/find_job.h"
 #include "launcher/job/run_table.h"
+#include "launcher/supervise/run_directory.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/text.h"

@@ -12,10 +12,13 @@
 #include <bit>
 #include <csignal>
 #include <memory>
+#include <utility>
 
 #include "launcher/engine/end_record.h"
 #include "launcher/engine/keeper.h"
 #include "launcher/engine/line_reader.h"
+#include "launcher/engine/line_reader.h"
+#include "launcher/engine/orders.h"
 #include "launcher/engine/owner_lock.h"
 #include "launcher/engine/process.h"
 #include "launcher/engine/resources.h"
@@ -100,7 +103,7 @@ class Attendant {
       for (auto bits = signalled.exchange(0); bits != 0; bits &= bits - 1) {
         pass_on(std::countr_zero(bits));
       }
-      pass_on(told_by_file());
+      heed_orders();
       watch();
       ended_ = process_->poll();
       keep_log();
@@ -152,29 +155,36 @@ class Attendant {
     if (signal == 0) {
       return;
     }
-    if (signal != SIGCONT) {
-      tell_deadline();
-    }
+    heed_deadline(read_orders(options_.logs));  // what cannot be saved by then is not begun
     process_->signal(options_.foreign && signal == SIGUSR1 ? SIGTERM : signal);
   }
 
-  /// What cannot be saved by then is not begun.
-  void tell_deadline() {
-    const auto text = read_file_if_there(deadline_file(options_.logs));
-    const auto wall = parse_int(trim(text.value_or("")));
+  void heed_deadline(const std::optional<Orders>& orders) {
     if (!page_ && !options_.foreign) {
       page_ = find_page(process_->pid());
     }
-    if (wall && page_) {
-      page_->header().deadline_ns = monotonic_ns() + (*wall - wall_ns());
+    if (page_ && orders && orders->deadline_wall_ns != 0) {
+      page_->header().deadline_ns = monotonic_ns() + (orders->deadline_wall_ns - wall_ns());
     }
   }
 
-  /// What the supervisor asks for through the run's directory, once.
-  int told_by_file() {
-    const auto text = told_ ? std::nullopt : read_file_if_there(signal_file(options_.logs));
-    told_ = told_ || text.has_value();
-    return static_cast<int>(parse_int(trim(text.value_or("0"))).value_or(0));
+  /// What the supervisor asks for through the run's directory.
+  void heed_orders() {
+    const auto orders = read_orders(options_.logs);
+    is_over_ = orders && !options_.start.empty() && orders->start != options_.start;
+    if (is_over_) {
+      process_->kill_tree();
+    }
+    if (!orders || is_over_) {
+      return;
+    }
+    if (orders->signal != 0 && !std::exchange(told_, true)) {
+      pass_on(orders->signal);
+    }
+    if (orders->hints != hints_ && !options_.foreign) {
+      hints_ = orders->hints;
+      process_->signal(SIGCONT);
+    }
   }
 
   void watch() {
@@ -221,6 +231,10 @@ class Attendant {
 
   int note_the_end() {
     keep_log();
+    heed_orders();
+    if (is_over_) {  // the next start has records of its own
+      return exit_failed;
+    }
     const auto fault = fault_of_rank(context_.rank, slot(), ended_, monotonic_ns());
     RankEvent event;
     event.kind = RankEvent::Kind::ended;
@@ -253,6 +267,8 @@ class Attendant {
   std::string hang_;
   bool hang_waits_ = false;
   bool told_ = false;
+  int hints_ = 0;
+  bool is_over_ = false;
   std::optional<Ended> ended_;
 };
 

@@ -10,13 +10,6 @@ namespace muster {
 Path end_record_path(const Path& log_directory, int rank) {
   return log_directory / fmt::format("rank-{}.end", rank);
 }
-Path signal_file(const Path& log_directory) {
-  return log_directory / "signal";
-}
-
-Path deadline_file(const Path& log_directory) {
-  return log_directory / "deadline";
-}
 
 void write_end_record(const Path& log_directory, const RankEvent& event) {
   const nlohmann::json json{{"rank", event.rank},

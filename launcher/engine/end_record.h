@@ -15,10 +15,5 @@ Path end_record_path(const Path& log_directory, int rank);
 /// ordered.
 void write_end_record(const Path& log_directory, const RankEvent& event);
 std::optional<RankEvent> read_end_record(const Path& log_directory, int rank);
-/// The file through which a group tells attendants to pass a signal on; its text is the signal's
-/// number.
-Path signal_file(const Path& log_directory);
-/// Beside it: when the ranks will be ended, in nanoseconds of the wall clock.
-Path deadline_file(const Path& log_directory);
 
 }  // namespace muster

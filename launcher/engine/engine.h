@@ -48,6 +48,9 @@ struct JobLaunch {
   bool foreign = false;  ///< any program, that is told to stop by TERM
   Path directory;        ///< to run in; empty: here
   Path log_directory;    ///< where attendants write (mpirun, srun): seen by all hosts
+  std::string start;     ///< names this start for its attendants, who end with it; one word
+  bool ask_launcher_first =
+      false;  ///< srun: killed at once, it leaves its ranks on other nodes alive
   std::chrono::milliseconds hang_after{30'000};  ///< for attendants, who watch their hosts' ranks
   std::vector<std::string> engine_words;         ///< more words for srun or mpirun
 };

@@ -151,8 +151,24 @@ void tell(Message::Kind kind, int value, std::int64_t peak_bytes = 0) noexcept {
   ::_exit(127);
 }
 
+/// Returns when the child has left, or has had its time. It stays to be reaped.
+void ask_to_leave(pid_t child, int milliseconds) noexcept {
+  if (milliseconds == 0) {
+    return;
+  }
+  ::kill(child, SIGTERM);
+  for (int passed = 0; passed < milliseconds; passed += 10) {
+    siginfo_t info{};
+    if (::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+        info.si_pid == child) {
+      return;
+    }
+    ::poll(nullptr, 0, 10);
+  }
+}
+
 /// Follows one order. False when the owner is gone.
-bool obey(pid_t child) noexcept {
+bool obey(pid_t child, int ask_first_ms) noexcept {
   Order order;
   const auto got = ::recv(link_place, &order, sizeof order, MSG_DONTWAIT);
   if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
@@ -160,6 +176,7 @@ bool obey(pid_t child) noexcept {
   }
   if (got == static_cast<ssize_t>(sizeof order)) {
     if (order.signal == 0) {
+      ask_to_leave(child, ask_first_ms);
       kill_below(::getpid());
     } else if (::kill(-child, order.signal) != 0) {
       ::kill(child, order.signal);
@@ -240,7 +257,8 @@ void run(const Prepared& prepared) noexcept {
   for (;;) {
     std::array<pollfd, 2> waits{{{link_place, POLLIN, 0}, {deaths, POLLIN, 0}}};
     ::poll(waits.data(), waits.size(), -1);
-    if (waits[0].revents != 0 && !obey(child)) {
+    if (waits[0].revents != 0 && !obey(child, prepared.ask_first_ms)) {
+      ask_to_leave(child, prepared.ask_first_ms);
       kill_everything();
       ::_exit(0);
     }

@@ -31,6 +31,7 @@ struct Prepared {
   std::array<int, 3> standard{-1, -1, -1};
   int link = -1;
   bool own_session = true;
+  int ask_first_ms = 0;  ///< TERM, and so long to leave, before everything is killed
 };
 
 /// The life of a keeper.

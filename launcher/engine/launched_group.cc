@@ -28,6 +28,7 @@ std::unique_ptr<Process> start(const JobLaunch& launch, std::vector<std::string>
   spec.environment = std::move(environment);
   spec.directory = launch.directory;
   spec.output = spec.error = pipe.theirs.get();
+  spec.ask_first_ms = launch.ask_launcher_first ? 1500 : 0;
   words = std::make_unique<LineReader>(std::move(pipe.ours));
   return std::make_unique<Process>(Process::start(spec));
 }
@@ -35,9 +36,9 @@ std::unique_ptr<Process> start(const JobLaunch& launch, std::vector<std::string>
 }  // namespace
 
 std::vector<std::string> attended(const JobLaunch& launch) {
-  std::vector<std::string> command{std::filesystem::read_symlink("/proc/self/exe").string(),
-                                   "attend", "--logs",
-                                   std::filesystem::absolute(launch.log_directory).string()};
+  std::vector<std::string> command{
+      std::filesystem::read_symlink("/proc/self/exe").string(), "attend",  "--logs",
+      std::filesystem::absolute(launch.log_directory).string(), "--start", launch.start};
   if (launch.foreign) {
     command.push_back("--foreign");
   }
@@ -59,8 +60,8 @@ LaunchedGroup::LaunchedGroup(const JobLaunch& launch, std::vector<std::string> c
       ranks_(static_cast<std::size_t>(launch.ranks)) {
   auto& files = posix_file_system();
   files.make_directory(logs_);
-  files.remove(signal_file(logs_));
-  files.remove(deadline_file(logs_));
+  orders_.start = launch.start;
+  write_orders(logs_, orders_);
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
     files.remove(end_record_path(logs_, static_cast<int>(rank)));
     const auto log = logs_ / fmt::format("rank-{}.log", rank);
@@ -70,10 +71,13 @@ LaunchedGroup::LaunchedGroup(const JobLaunch& launch, std::vector<std::string> c
 }
 
 void LaunchedGroup::signal(int signal) {
-  if (signal != SIGCONT) {  // the hint may come often and may get lost
-    write_file_atomically(signal_file(logs_), std::to_string(signal));
+  if (signal == SIGCONT) {  // the hint: srun keeps it for itself
+    ++orders_.hints;
+  } else {
+    orders_.signal = signal;
   }
-  if (signal == SIGUSR1 || signal == SIGCONT) {
+  write_orders(logs_, orders_);
+  if (signal == SIGUSR1) {
     process_->signal(signal);  // launchers pass it on at once; they take TERM as an order to kill
   }
 }
@@ -81,8 +85,18 @@ void LaunchedGroup::signal(int signal) {
 void LaunchedGroup::tell_deadline(Monotonic deadline) {
   const auto wall =
       std::chrono::system_clock::now() + (deadline - std::chrono::steady_clock::now());
-  write_file_atomically(deadline_file(logs_),
-                        std::to_string(wall.time_since_epoch() / std::chrono::nanoseconds(1)));
+  orders_.deadline_wall_ns = wall.time_since_epoch() / std::chrono::nanoseconds(1);
+  write_orders(logs_, orders_);
+}
+
+void LaunchedGroup::kill() {
+  killed_ = true;
+  orders_.start = "over";  // for attendants that outlive their launcher
+  try {
+    write_orders(logs_, orders_);
+  } catch (const std::exception&) {  // a full disk: the launcher's death has to do
+  }
+  process_->kill_tree();
 }
 
 void LaunchedGroup::poll(std::chrono::milliseconds at_most, int wake,
@@ -100,8 +114,9 @@ void LaunchedGroup::poll(std::chrono::milliseconds at_most, int wake,
     launcher_ended_ = launcher_ended_.value_or(now);
     const bool all = std::ranges::all_of(ranks_, [](const Followed& rank) { return rank.ended; });
     const bool none = std::ranges::none_of(ranks_, [](const Followed& rank) { return rank.ended; });
-    if (all || now - *launcher_ended_ >
-                   (none && !ended->finished() ? std::chrono::seconds(1) : patience)) {
+    if (all || killed_ ||
+        now - *launcher_ended_ >
+            (none && !ended->finished() ? std::chrono::seconds(1) : patience)) {
       close(*ended, events);
     }
   }

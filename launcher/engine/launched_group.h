@@ -8,6 +8,7 @@
 
 #include "launcher/engine/engine.h"
 #include "launcher/engine/line_reader.h"
+#include "launcher/engine/orders.h"
 
 namespace muster {
 
@@ -23,7 +24,7 @@ class LaunchedGroup final : public RankGroup {
   bool running() const override { return !over_; }
   void signal(int signal) override;
   void tell_deadline(Monotonic deadline) override;
-  void kill() override { process_->kill_tree(); }
+  void kill() override;
   ControlPage* page() override { return nullptr; }
   pid_t pid_of(int /*rank*/) const override { return -1; }
 
@@ -38,6 +39,8 @@ class LaunchedGroup final : public RankGroup {
   void close(const Ended& ended, std::vector<RankEvent>& events);
 
   Path logs_;
+  Orders orders_;
+  bool killed_ = false;
   Explain explain_;
   std::unique_ptr<Process> process_;
   std::unique_ptr<LineReader> words_;

@@ -101,7 +101,8 @@ Process Process::start(const ProcessSpec& spec) {
                                   spec.cpus.empty() ? nullptr : &cpus,
                                   {spec.input, spec.output, spec.error},
                                   theirs.get(),
-                                  spec.own_session};
+                                  spec.own_session,
+                                  spec.ask_first_ms};
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // should a keeper be killed, its orphans come to us
   {
     const std::lock_guard lock(keepers().mutex);

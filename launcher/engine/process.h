@@ -28,6 +28,9 @@ struct ProcessSpec {
   int error = -1;
   bool own_session =
       true;  ///< false: stays in our process group, so that a launcher's signals reach it
+  /// A launcher that is killed leaves its ranks on other hosts alive: it gets TERM and so long
+  /// before it and all below it are killed, also when we die.
+  int ask_first_ms = 0;
 };
 
 /// How a program ended.

@@ -65,7 +65,9 @@ class SlurmEngine final : public Engine {
     command.insert(command.end(), launch.engine_words.begin(), launch.engine_words.end());
     const auto rank = attended(launch);
     command.insert(command.end(), rank.begin(), rank.end());
-    return std::make_unique<LaunchedGroup>(launch, std::move(command), launch.environment, explain);
+    JobLaunch asked = launch;
+    asked.ask_launcher_first = true;
+    return std::make_unique<LaunchedGroup>(asked, std::move(command), launch.environment, explain);
   }
 };
 

@@ -168,11 +168,12 @@ std::optional<Hang> HangWatch::tick(ControlPage& page, const std::vector<bool>& 
                   slot.pid.load(), seen.step, name_of(seen.phase), human_duration(seen.still));
   if (const auto inside = open_operation(slot)) {
     hang.text += fmt::format("; it entered {} and never left it", *inside);
-    hang.waits = process_state(slot.pid) != 'T';
   } else if (waiting != nullptr) {
     hang.text += fmt::format("; it never entered {}, in which rank {} waits",
                              *open_operation(*waiting), waiting_rank);
   }
+  hang.waits =
+      process_state(slot.pid) != 'T' && (seen.phase == Phase::exchange || open_operation(slot));
   hang.text += state_remark(slot.pid);
   return hang;
 }

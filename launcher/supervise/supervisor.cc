@@ -129,6 +129,7 @@ void Supervisor::say_what_starts(std::uint64_t checkpoint) {
 AttemptOutcome Supervisor::one_attempt() {
   ++plan_.attempt.number;
   say_what_starts(newest_checkpoint_step(plan_.files.checkpoints()));
+  plan_.launch.start = fmt::format("{}-{}-{}", this_host(), ::getpid(), plan_.attempt.number);
   const auto group = plan_.engine->start(plan_.launch);
   Attempt attempt(plan_.attempt, *group, plan_.launch.ranks, *logs_);
   if (pending_) {

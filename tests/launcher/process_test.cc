@@ -54,6 +54,26 @@ TEST(Process, TellsHowItEnded) {
   EXPECT_TRUE(ended(fine).finished());
 }
 
+TEST(Process, ALauncherIsAskedBeforeItIsKilled) {
+  const test::TemporaryDirectory directory;
+  const auto said = (directory.path() / "said").string();
+  const auto start = [&](const std::string& on_term) {
+    auto spec = shell("trap '" + on_term + "' TERM; echo $$ > " + said +
+                      ".pid; while true; do sleep 0.01; done");
+    spec.ask_first_ms = 1000;
+    Process process = Process::start(spec);
+    pids_in(said + ".pid", 1);
+    return process;
+  };
+  Process polite = start("echo leaving > " + said + "; exit 5");
+  polite.kill_tree();
+  EXPECT_EQ(ended(polite).code(), 5);
+  EXPECT_EQ(read_file(said), "leaving\n");
+  Process deaf = start("");
+  deaf.kill_tree();
+  EXPECT_EQ(ended(deaf).signal(), SIGKILL);
+}
+
 TEST(Process, SaysThatAProgramIsMissing) {
   Process missing = Process::start({.command = {"no-such-program-at-all"}});
   EXPECT_EQ(ended(missing).text(), "could not be started: No such file or directory");

@@ -125,9 +125,9 @@ too_few_tasks() {
   grep -q "add --ntasks=2" out || fail "no remedy: $(cat out)"
 }
 
-no_memory() {  # another step holds all of it
-  write_job 40 "srun = --immediate=5 --mem=400"
-  salloc -N1 -n2 --mem=400 bash -c "srun -n1 --mem=400 --exact sleep 60 & sleep 2; exec $muster train job.ini --ranks=1 --engine=slurm --rank_program=$dir/work/rank.sh" > out 2>&1
+no_memory() {  # the step asks for more than the job has
+  write_job 40 "srun = --mem=3000"
+  salloc -N2 -n2 --mem=400 "$muster" train job.ini --rank_program=$dir/work/rank.sh > out 2>&1
   [ $? -eq 64 ] || fail "exit code: $(cat out)"
   grep -q "add --mem=0 or a --mem that fits to the srun words" out || fail "no remedy: $(cat out)"
 }
