@@ -1,6 +1,7 @@
-/// tuner_problems [lcbench.h5]: the benchmark functions for programs in other languages, over
-/// pipes. Prints the problems, a line each (name, suite, max resource, then "key:domain" by tabs),
-/// an empty line; then answers "NAME RESOURCE x0 x1 .." with "value seconds".
+/// tuner_problems [lcbench.h5 [development]]: the benchmark functions for programs in other
+/// languages, over pipes. Prints the problems, a line each (name, suite, max resource, then
+/// "key:domain" by tabs), an empty line; then answers "NAME RESOURCE x0 x1 .." with "value
+/// seconds".
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
 #include <exception>
@@ -56,7 +57,7 @@ void answer(const std::vector<Problem>& problems) {
 
 int main(int count, char** arguments) {
   try {
-    std::vector<Problem> problems = synthetic_problems();
+    std::vector<Problem> problems = count > 2 ? development_problems() : synthetic_problems();
     if (count > 1) {
       std::vector<Problem> more = lcbench_problems(arguments[1]);
       std::fprintf(stderr, "lcbench: worst difference from the file's own answers %.2g\n",

@@ -17,8 +17,6 @@ using Matrix = Eigen::MatrixXd;
 using Vector = Eigen::VectorXd;
 using Rows = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-constexpr std::array<int, 6> tasks{3945, 7593, 34539, 167168, 189873, 189906};
-
 /// A read-only HDF5 file of dense matrices.
 class Matrices {
  public:
@@ -50,6 +48,21 @@ class Matrices {
       throw Error(Fault::io, path_ + ": reading '" + name + "' failed");
     }
     return values;
+  }
+
+  /// The OpenML tasks that the rows of the embedding stand for.
+  std::vector<long> tasks() const {
+    const hid_t attribute =
+        H5Aopen_by_name(file_, "embedding", "openml_task", H5P_DEFAULT, H5P_DEFAULT);
+    const hid_t space = attribute < 0 ? attribute : H5Aget_space(attribute);
+    std::vector<long> tasks(
+        space < 0 ? 0 : static_cast<std::size_t>(H5Sget_simple_extent_npoints(space)));
+    if (tasks.empty() || H5Aread(attribute, H5T_NATIVE_LONG, tasks.data()) < 0) {
+      throw Error(Fault::bad_input, path_ + ": 'embedding' does not say its openml_task");
+    }
+    H5Sclose(space);
+    H5Aclose(attribute);
+    return tasks;
   }
 
  private:
@@ -130,8 +143,9 @@ std::vector<hpo::SpaceLine> lcbench_space() {
 }  // namespace
 
 std::vector<Problem> lcbench_problems(const std::string& path) {
-  const auto surrogate =
-      std::make_shared<const Surrogate>(Matrices(path));  // shared by the six problems
+  const Matrices file(path);
+  const auto surrogate = std::make_shared<const Surrogate>(file);  // shared by the problems
+  const std::vector<long> tasks = file.tasks();
   std::vector<Problem> problems;
   for (std::size_t task = 0; task < tasks.size(); ++task) {
     Problem problem{.name = "lcbench" + std::to_string(tasks[task]),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs Optuna's samplers on the benchmark problems and keeps every value, so that only Muster's own runs need repeating.
 
-    peers.py PROGRAM OUT.csv [--data lcbench.h5] [--methods gp,tpe,random] [--seeds 20] [--trials 100]
+    peers.py PROGRAM OUT.csv [--data lcbench.h5] [--methods gp,tpe,random] [--seeds 20] [--trials 100] [--suite lcbench]
 
 PROGRAM is tuner_problems. A row of OUT: method, problem, seed, seconds spent in the sampler, value 1 .. value n. Rows already there
 are kept, so a stopped run continues. Seeds are the outer loop: a part of the file is a fair sample.
@@ -79,6 +79,7 @@ def main():
     parser.add_argument("--methods", default="random,tpe,gp")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--suite", help="only the problems of this one")
     options = parser.parse_args()
     done = set()
     if os.path.exists(options.out):
@@ -90,7 +91,7 @@ def main():
         for method in options.methods.split(","):
             for seed in range(options.seeds):
                 for name in problems.list:
-                    if (method, name, seed) in done:
+                    if (method, name, seed) in done or options.suite not in (None, problems.list[name][0]):
                         continue
                     spent, values = run(problems, method, name, seed, options.trials)
                     writer.writerow([method, name, seed, f"{spent:.3f}"] + [f"{value:.9g}" for value in values])

@@ -33,7 +33,11 @@ struct Problem {
 /// Shifts, rotations and peaks are fixed by constants in the source.
 std::vector<Problem> synthetic_problems();
 
-/// Six tasks of the LCBench surrogate, read from its HDF5 file; throws Error where the file is not
+/// Ten others of the same families, in other dimensions and with other constants: what settings are
+/// chosen on, so that the twelve above and the tasks they are judged with stay unseen.
+std::vector<Problem> development_problems();
+
+/// The tasks of the LCBench surrogate that its HDF5 file names; throws Error where the file is not
 /// that. Value: validation error, 0 to 1.
 std::vector<Problem> lcbench_problems(const std::string& path);
 

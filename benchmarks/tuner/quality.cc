@@ -1,7 +1,7 @@
 /// tuner_quality OUT.csv [--data lcbench.h5] [--seeds 20] [--trials 100] [--method bayesian]
-/// [--acquisition ucb|logei] [--name muster]: runs Muster's searcher on the benchmark problems, one
-/// trial after the other, and writes rows as peers.py does: method, problem, seed, seconds spent in
-/// the searcher, value 1 .. value n. compare.py reads both.
+/// [--acquisition ucb|logei] [--name muster] [--set judged|development] [--from 0]: runs Muster's
+/// searcher on the benchmark problems, one trial after the other, and writes rows as peers.py does:
+/// method, problem, seed, seconds spent in the searcher, value 1 .. value n. compare.py reads both.
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
 #include <cstdio>
@@ -55,7 +55,8 @@ void bench(const std::string& out, const std::map<std::string, std::string>& opt
   const auto option = [&](const char* name, const char* otherwise) {
     return options.contains(name) ? options.at(name) : std::string(otherwise);
   };
-  std::vector<Problem> problems = synthetic_problems();
+  std::vector<Problem> problems =
+      option("--set", "judged") == "development" ? development_problems() : synthetic_problems();
   if (options.contains("--data")) {
     for (Problem& problem : lcbench_problems(options.at("--data"))) {
       problems.push_back(std::move(problem));
@@ -64,7 +65,8 @@ void bench(const std::string& out, const std::map<std::string, std::string>& opt
   std::ofstream file(out);
   const auto seeds = static_cast<std::uint64_t>(parse_int(option("--seeds", "20")).value_or(20));
   const auto trials = static_cast<std::size_t>(parse_int(option("--trials", "100")).value_or(100));
-  for (std::uint64_t seed = 0; seed < seeds; ++seed) {
+  const auto from = static_cast<std::uint64_t>(parse_int(option("--from", "0")).value_or(0));
+  for (std::uint64_t seed = from; seed < from + seeds; ++seed) {
     for (const Problem& problem : problems) {
       hpo::SearcherOptions searcher{.seed = seed};
       searcher.acquisition = option("--acquisition", "ucb") == "logei" ? hpo::Acquisition::logei
@@ -87,7 +89,7 @@ int main(int count, char** arguments) {
     if (count < 2 || count % 2 != 0) {
       throw Error(Fault::bad_input,
                   "usage: tuner_quality OUT.csv [--data lcbench.h5] [--seeds n] [--trials n] "
-                  "[--method m] [--acquisition a] [--name n]");
+                  "[--method m] [--acquisition a] [--name n] [--set s] [--from seed]");
     }
     std::map<std::string, std::string> options;
     for (int i = 2; i + 1 < count; i += 2) {

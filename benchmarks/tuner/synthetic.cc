@@ -236,4 +236,19 @@ std::vector<Problem> synthetic_problems() {
   };
 }
 
+std::vector<Problem> development_problems() {
+  return {
+      problem("ackley7", 7, -32.768, 32.768, ackley(21, 7)),
+      problem("levy4", 4, -10, 10, levy),
+      problem("rastrigin6", 6, -5.12, 5.12, rastrigin(23, 6)),
+      problem("ellipsoid4", 4, -5, 5, ellipsoid(24, 4)),
+      problem("ellipsoid8", 8, -5, 5, ellipsoid(25, 8)),
+      problem("sharpridge8", 8, -5, 5, sharp_ridge(26, 8)),
+      problem("gallagher3", 3, -5, 5, gallagher(27, 3)),
+      problem("gallagher8", 8, -5, 5, gallagher(28, 8)),
+      problem("rosenbrock6", 6, -2.048, 2.048, rosenbrock),
+      problem("styblinski4", 4, -5, 5, styblinski),
+  };
+}
+
 }  // namespace muster::benchmarks
