@@ -7,6 +7,11 @@
 #include "runtime/base/error.h"
 
 namespace muster::hpo {
+namespace {
+
+constexpr double straight_from = 0.5;  // of the budget, where there is a late share
+
+}  // namespace
 
 Asha::Asha(const SchedulerOptions& options)
     : options_(options),
@@ -46,6 +51,9 @@ std::uint32_t Asha::fresh_bracket(const Budget& budget) const {
   std::size_t starts = straight_starts_;
   for (const std::size_t n : bracket_starts_) {
     starts += n;
+  }
+  if (options_.late_share > 0.0 && budget.spent >= straight_from) {
+    return static_cast<std::uint32_t>(levels_.size() - 1);
   }
   // The share rises from 0 to late_share over the budget: up to now its mean was half of where it
   // stands.

@@ -6,8 +6,8 @@
 ///
 /// Bracket b starts at rung b. Brackets share their rungs, so each comparison has all results there
 /// are. The last bracket runs straight to the full resource; `late_share` sends a share of new
-/// trials there that rises from 0 with the spent budget, because promotion alone starves a model of
-/// full-fidelity results.
+/// trials there that rises from 0 with the spent budget, and in its second half all of them,
+/// because promotion alone starves a model of full-fidelity results.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

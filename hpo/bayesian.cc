@@ -16,6 +16,9 @@ namespace {
 constexpr std::size_t refit_each_until = 200;
 constexpr double refit_growth = 1.01;
 constexpr std::size_t two_starts_until = 150;
+constexpr std::size_t warp_from = 30;
+constexpr std::size_t warp_decided_until = 300;  // rows; beyond, the last decision stands
+constexpr double least_warp_gain = 1.0;          // nats
 constexpr int cold_evaluations = 60;
 constexpr int warm_evaluations = 15;
 constexpr std::size_t most_fidelity_rows = 350;
@@ -220,19 +223,49 @@ bool BayesianSearcher::is_due(std::size_t seen) const {
 
 void BayesianSearcher::refit(const Question& question, const Rows& rows,
                              const std::vector<double>& values) {
-  const bool is_first = fitted_.theta.empty();
-  std::vector<Theta> starts;
-  if (!is_first) {
-    starts.push_back(fitted_.theta);
-  }
-  if (is_first || rows.positions.size() <= two_starts_until) {
-    starts.push_back(usual_start(inputs_.shape()));
-  }
   const Matrix features = features_of(*question.history, rows, rows.positions.size());
-  fitted_.theta = fit(inputs_.shape(), features, values, starts,
-                      is_first ? cold_evaluations : warm_evaluations);
+  const bool may_warp = values.size() >= warp_from;
+  if (!fitted_.theta.empty() && values.size() > warp_decided_until) {
+    fitted_.theta = fit(inputs_.shape(), features, values, {fitted_.theta}, warm_evaluations);
+  } else {
+    const Theta plain = fit_plain(features, values);
+    fitted_.theta = may_warp ? warped_where_better(features, values, plain) : plain;
+  }
   fitted_.at = question.seen;
   model_.reset();
+}
+
+Theta BayesianSearcher::fit_plain(const Matrix& features, const std::vector<double>& values) const {
+  const KernelShape& shape = inputs_.shape();
+  std::vector<Theta> starts;
+  if (!fitted_.theta.empty()) {
+    starts.push_back(fitted_.theta);
+    starts.back().resize(shape.plain_size());
+  }
+  const bool is_cold = starts.empty() || values.size() <= two_starts_until;
+  if (is_cold) {
+    starts.push_back(usual_start(shape));
+  }
+  return fit(shape, features, values, starts, is_cold ? cold_evaluations : warm_evaluations);
+}
+
+/// Bent inputs help on most surfaces of learning and harm where a function is turned, so each fit
+/// asks the data: warps are kept where every value is predicted better from all the others.
+Theta BayesianSearcher::warped_where_better(const Matrix& features,
+                                            const std::vector<double>& values,
+                                            const Theta& plain) const {
+  const KernelShape& shape = inputs_.shape();
+  if (shape.warped.empty()) {
+    return plain;
+  }
+  std::vector<Theta> starts{with_identity_warp(shape, plain)};
+  if (fitted_.theta.size() == shape.warped_size()) {
+    starts.push_back(fitted_.theta);
+  }
+  Theta warped = fit(shape, features, values, starts, cold_evaluations);
+  const double gain = leave_one_out(shape, features, values, warped) -
+                      leave_one_out(shape, features, values, plain);
+  return gain > least_warp_gain ? warped : plain;
 }
 
 /// A prefix of the history is factored as it stood at the fit and grown row by row from there, so
@@ -417,7 +450,10 @@ void BayesianSearcher::restore(std::string_view state) {
     throw Error(Fault::bad_input, "'" + std::string(state) +
                                       "' is no state of the Bayesian searcher over this space");
   };
-  if (parts.size() != 3 + inputs_.shape().groups + 2 || parts[0] != "gp" || parts[1] != "1") {
+  const std::size_t numbers = parts.size() - std::min<std::size_t>(3, parts.size());
+  const bool fits =
+      numbers == inputs_.shape().plain_size() || numbers == inputs_.shape().warped_size();
+  if (!fits || parts[0] != "gp" || parts[1] != "1") {
     refuse();
   }
   Fitted fitted;

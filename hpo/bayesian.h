@@ -48,6 +48,9 @@ class BayesianSearcher final : public Searcher {
   std::vector<double> warped(const History& history, const Rows& rows) const;
   bool is_due(std::size_t seen) const;
   void refit(const Question& question, const Rows& rows, const std::vector<double>& values);
+  Theta fit_plain(const Matrix& features, const std::vector<double>& values) const;
+  Theta warped_where_better(const Matrix& features, const std::vector<double>& values,
+                            const Theta& plain) const;
   void build(const History& history, const Rows& rows);
   void append(const Config& config, double resource);
   Matrix features_of(const History& history, const Rows& rows, std::size_t count) const;

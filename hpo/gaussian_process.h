@@ -3,9 +3,9 @@
 ///   k = s (1 + a + a^2/3) exp(-a), a = sqrt(5) r, r^2 = sum over features of (x - x')^2 / l^2;
 ///   noise n on the diagonal
 /// Priors, all log-normal, the mode taken in log space: ln l ~ N(0.5 ln d - 0.7, 1), ln s ~ N(0,
-/// 1), ln n ~ N(-7, 2). It keeps the inverse of the Cholesky factor: a point is one more row,
-/// O(n^2), and points without values (pending) are rows that narrow the deviation and leave the
-/// mean alone. Not thread-safe.
+/// 1), ln n ~ N(-7, 2); each number may be bent first (input_warp.h). It keeps the inverse of the
+/// Cholesky factor: a point is one more row, O(n^2), and points without values (pending) are rows
+/// that narrow the deviation and leave the mean alone. Not thread-safe.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -13,43 +13,10 @@
 #include <span>
 #include <vector>
 
-#include "hpo/dense.h"
+#include "hpo/evidence.h"
+#include "hpo/input_warp.h"
 
 namespace muster::hpo {
-
-/// ln of the lengths, then ln of the signal's variance, then ln of the noise's.
-using Theta = std::vector<double>;
-
-struct KernelShape {
-  std::vector<std::size_t> group;  ///< of each feature
-  std::size_t groups = 0;
-  double length_mean = 0.0;                       ///< of ln l under the prior
-  bool fixes_noise = false;                       ///< n = 1e-6: equal points have equal values
-  static KernelShape of(std::size_t dimensions);  ///< a feature a group
-};
-
-/// -ln p(y | theta) - ln p(theta) and its gradient, from one factor, one inverse and one product:
-/// no n x n x d tensor.
-class Evidence {
- public:
-  /// `features`: n x F. Both must outlive this.
-  Evidence(const KernelShape& shape, const Matrix& features, std::span<const double> values);
-  /// Infinite where the matrix cannot be factored. `gradient` is resized.
-  double operator()(const Theta& theta, std::vector<double>& gradient);
-
- private:
-  const KernelShape& shape_;
-  const Matrix& features_;
-  std::span<const double> values_;
-  Matrix kernel_, attempt_, slopes_, inverse_, scaled_, product_;
-  std::vector<double> alpha_, sums_;
-};
-
-/// The mode of the posterior of theta from the given starts; the first start when nothing can be
-/// factored.
-Theta fit(const KernelShape& shape, const Matrix& features, std::span<const double> values,
-          const std::vector<Theta>& starts, int evaluations);
-Theta usual_start(const KernelShape& shape);  ///< l = 0.3, s = 1, n = e^-5
 
 class GaussianProcess {
  public:
@@ -74,6 +41,7 @@ class GaussianProcess {
     Matrix scaled;      ///< m x F: the points over their lengths
     Matrix slopes;      ///< m x n: -2 dk / d(r^2)
     Matrix covariance;  ///< m x n
+    Matrix bends;       ///< m x F: d(warped) / d(feature), where there is a warp
   };
   void ask(const Matrix& points, Answer& answer, bool with_slopes) const;
   /// d/d(feature) of sum_i (by_mean_i mean_i + sum_j by_whitened_ij whitened_ij) for each point,
@@ -82,12 +50,14 @@ class GaussianProcess {
                  Matrix& gradients) const;
 
  private:
-  void scale_into(std::span<const double> features, double* scaled) const;
+  /// `bends`: also the slopes of the warps, where wanted.
+  void scale_into(std::span<const double> features, double* scaled, double* bends = nullptr) const;
   void place(std::size_t row, std::span<const double> features);
 
   KernelShape shape_;
   Theta theta_;
   std::vector<double> rates_;  // 1 / l of each feature
+  std::vector<InputWarp> warps_;
   double signal_ = 1.0, noise_ = 1e-6;
   std::size_t count_ = 0;
   Matrix columns_;  // F x n: points over their lengths, a feature a row

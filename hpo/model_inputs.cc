@@ -20,6 +20,9 @@ ModelInputs::ModelInputs(const Space& space, double min_resource, double max_res
     const Part part{space.searched()[k], shape_.group.size(), choices,
                     !parameter.condition.empty()};
     numbers_.push_back(choices == 0 ? std::optional<std::size_t>(part.first) : std::nullopt);
+    if (choices == 0) {
+      shape_.warped.push_back(part.first);
+    }
     shape_.group.insert(shape_.group.end(), std::max<std::size_t>(choices, 1), k);
     if (part.has_switch) {
       shape_.group.push_back(dimensions);

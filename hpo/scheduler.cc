@@ -7,6 +7,7 @@
 #include "hpo/asha.h"
 #include "hpo/hyperband.h"
 #include "hpo/median.h"
+#include "hpo/plugin.h"
 #include "runtime/base/error.h"
 #include "runtime/base/text.h"
 
@@ -100,6 +101,9 @@ std::unique_ptr<Scheduler> make_scheduler(std::string_view name, const Scheduler
   if (name == "asha") {
     check(name, options);
     return std::make_unique<Asha>(options);
+  }
+  if (name.starts_with("plugin:")) {
+    return open_scheduler(std::string(name.substr(7)), options);
   }
   if (name == "pbt" || name == "pb2") {
     refuse("tune.scheduler = " + std::string(name) +

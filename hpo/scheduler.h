@@ -70,8 +70,8 @@ struct SchedulerOptions {
   std::size_t grace = 1;  ///< reports that are never judged
 };
 
-/// "fifo", "median", "hyperband", "asha". "pbt" and unknown names are Error(bad_input) that says
-/// what there is instead.
+/// "fifo", "median", "hyperband", "asha", "plugin:LIB.so". "pbt" and unknown names are
+/// Error(bad_input) that says what there is instead.
 std::unique_ptr<Scheduler> make_scheduler(std::string_view name, const SchedulerOptions& options);
 
 /// r_min eta^k, rounded, up to and with max_resource: (1, 27, 3) gives 1 3 9 27. Bad bounds are

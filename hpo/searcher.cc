@@ -2,6 +2,7 @@
 #include "hpo/searcher.h"
 
 #include "hpo/bayesian.h"
+#include "hpo/plugin.h"
 #include "hpo/simple_searchers.h"
 #include "runtime/base/error.h"
 #include "runtime/base/text.h"
@@ -21,6 +22,9 @@ std::unique_ptr<Searcher> make_searcher(std::string_view name, const Space& spac
   }
   if (name == "grid") {
     return std::make_unique<GridSearcher>(space);
+  }
+  if (name.starts_with("plugin:")) {
+    return open_searcher(std::string(name.substr(7)), space, options);
   }
   static const std::vector<std::string> known{"bayesian", "random", "sobol", "grid"};
   const std::optional<std::string> near = nearest(name, known);

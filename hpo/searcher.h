@@ -61,15 +61,15 @@ struct SearcherOptions {
   double min_resource = 0.0;  ///< the scheduler's rungs lie between these; 0: no resource
   double max_resource = 0.0;
   Acquisition acquisition = Acquisition::ucb;
-  double exploration = 1.8;  ///< the coefficient of the deviation in UCB
+  double exploration = 1.3;  ///< the coefficient of the deviation in UCB: 1 is greedy, 2.5 curious
   std::size_t initial = 0;   ///< quasi-random points before the model; 0: max(10, min(2 d, 20))
   std::size_t exact_until =
       1000;  ///< observations under the exact model over the whole space; beyond, trust regions
 };
 
-/// "random", "sobol", "grid", "bayesian"; another name is Error(bad_input) that proposes the
-/// nearest. The space must outlive it. A grid over a space with a range that has neither step nor
-/// points is Error(bad_input) that names the key.
+/// "random", "sobol", "grid", "bayesian", "plugin:LIB.so"; another name is Error(bad_input) that
+/// proposes the nearest. The space must outlive it. A grid over a space with a range that has
+/// neither step nor points is Error(bad_input) that names the key.
 std::unique_ptr<Searcher> make_searcher(std::string_view name, const Space& space,
                                         const SearcherOptions& options);
 

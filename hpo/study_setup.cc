@@ -54,6 +54,12 @@ std::pair<std::string, std::string> halves_of(const TuneSettings& tune) {
   return {tune.searcher.value_or(searcher), tune.scheduler.value_or(scheduler)};
 }
 
+Acquisition acquisition_of(const std::string& name) {
+  return name == "logei"  ? Acquisition::logei
+         : name == "auto" ? Acquisition::automatic
+                          : Acquisition::ucb;
+}
+
 Limits limits_of(const TuneSettings& tune) {
   Limits limits;
   const auto number = [](const auto& value) {
@@ -105,7 +111,9 @@ StudySetup study_setup(const std::string& name, const TuneSettings& tune,
   scheduling.eta = tune.eta;
   scheduling.brackets = static_cast<std::size_t>(tune.brackets.value_or(0));
   scheduling.resumes = resumes;
-  const bool is_staged = setup.scheduler == "asha" || setup.scheduler == "hyperband";
+  scheduling.quantile = tune.median_quantile;
+  scheduling.peers = static_cast<std::size_t>(tune.median_trials);
+  scheduling.grace = static_cast<std::size_t>(tune.median_grace);
   // Promotion alone starves a model of results at full resource: it gets some straight away.
   scheduling.late_share =
       setup.searcher == "bayesian" && setup.scheduler == "asha" ? 1.0 / 3.0 : 0.0;
@@ -113,8 +121,10 @@ StudySetup study_setup(const std::string& name, const TuneSettings& tune,
   SearcherOptions& searching = setup.searching;
   searching.seed = tune.seed;
   searching.deterministic = tune.deterministic;
-  if (is_staged) {
-    const std::vector<double> rungs = make_scheduler(setup.scheduler, scheduling)->rungs();
+  searching.acquisition = acquisition_of(tune.acquisition);
+  searching.exploration = tune.exploration;
+  const std::vector<double> rungs = make_scheduler(setup.scheduler, scheduling)->rungs();
+  if (!rungs.empty()) {
     searching.min_resource = rungs.front();
     searching.max_resource = rungs.back();
   }

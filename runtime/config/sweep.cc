@@ -45,6 +45,10 @@ void describe_parts(Keys& keys, TuneSettings& tune) {
       .one_of({"auto", "bayesian", "hyperband", "asha", "random", "sobol", "grid"});
   keys.add("tune.searcher", tune.searcher, "bayesian, random, sobol, grid or plugin:LIB.so");
   keys.add("tune.scheduler", tune.scheduler, "fifo, median, hyperband, asha or plugin:LIB.so");
+  keys.add("tune.acquisition", tune.acquisition, "bayesian: what a trial is chosen by")
+      .one_of({"ucb", "logei", "auto"});
+  keys.add("tune.exploration", tune.exploration, "bayesian, ucb: 1 is greedy, 2.5 curious")
+      .above(0);
   keys.check("tune.objective", [&tune] { return bad_objective(tune.objective); });
   keys.check("tune.searcher", [&tune] {
     return bad_part("tune.searcher", tune.searcher, {"bayesian", "random", "sobol", "grid"});
@@ -85,6 +89,12 @@ void describe_resource(Keys& keys, TuneSettings& tune) {
   keys.add("tune.resource", tune.resource, "The argument that carries a rung's target");
   keys.add("tune.eta", tune.eta, "One in eta is promoted").above(1);
   keys.add("tune.brackets", tune.brackets, "hyperband, asha: how many").at_least(1);
+  keys.add("tune.median_quantile", tune.median_quantile,
+           "median: stop below this share of earlier trials")
+      .above(0)
+      .below(1);
+  keys.add("tune.median_trials", tune.median_trials, "median: earlier trials needed").at_least(1);
+  keys.add("tune.median_grace", tune.median_grace, "median: reports never judged").at_least(0);
   keys.check("tune.min_resource", [&tune]() -> Complaint {
     if (tune.min_resource && tune.max_resource && *tune.min_resource > *tune.max_resource) {
       return "tune.min_resource is above tune.max_resource";

@@ -28,6 +28,11 @@ struct TuneSettings {
   std::optional<std::string> resource;  ///< the argument that carries a rung's target
   double eta = 3;
   std::optional<int> brackets;
+  double median_quantile = 0.5;     ///< worse than this share of the earlier trials is stopped
+  int median_trials = 5;            ///< earlier trials needed before anyone is stopped
+  int median_grace = 1;             ///< reports that are never judged
+  std::string acquisition = "ucb";  ///< bayesian: ucb, logei or auto
+  double exploration = 1.3;         ///< of ucb: 1 is greedy, 2.5 curious
   std::uint64_t seed = 0;
   int retries = 1;
   std::optional<int> ahead;             ///< suggestions kept ready; default: one a slot

@@ -141,9 +141,18 @@ TEST(GaussianProcess, PendingPointsNarrowTheDeviationAndLeaveTheMean) {
   EXPECT_LT(after.deviations[0], 0.2 * before.deviations[0]);
 }
 
-TEST(GaussianProcess, GradientsEqualDifferences) {
+class GaussianProcessGradients : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(PlainAndWarped, GaussianProcessGradients, testing::Bool());
+
+TEST_P(GaussianProcessGradients, EqualDifferences) {
   const Matrix points = random_points(60, 3, 4);
-  GaussianProcess model(KernelShape::of(3), theta_of(3, 0.5, 1.4, 1e-3));
+  KernelShape shape = KernelShape::of(3);
+  shape.warped = {0, 2};
+  Theta theta = theta_of(3, 0.5, 1.4, 1e-3);
+  if (GetParam()) {
+    theta.insert(theta.end(), {0.7, -0.4, -0.6, 0.9});
+  }
+  GaussianProcess model(shape, theta);
   model.append_all(points);
   model.set_values(wavy(points));
   model.append(std::vector<double>{0.2, 0.4, 0.6});
@@ -185,7 +194,10 @@ TEST(Evidence, OnePointHasTheClosedForm) {
               0.5 * (0.81 / 2.1 + std::log(2.1) + std::log(2 * std::numbers::pi)) + prior, 1e-12);
 }
 
-TEST(Evidence, GradientEqualsDifferences) {
+class EvidenceGradient : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(PlainAndWarped, EvidenceGradient, testing::Bool());
+
+TEST_P(EvidenceGradient, EqualsDifferences) {
   for (const std::size_t n : {7U, 60U, 150U}) {
     KernelShape shape = KernelShape::of(4);
     shape.group = {0, 1, 2, 2};  // two features share a length
@@ -193,7 +205,11 @@ TEST(Evidence, GradientEqualsDifferences) {
     const Matrix points = random_points(n, 4, n);
     const std::vector<double> values = wavy(points);
     Evidence evidence(shape, points, values);
-    const Theta theta{std::log(0.3), std::log(0.9), std::log(1.5), std::log(1.2), std::log(0.02)};
+    shape.warped = {1, 3};
+    Theta theta{std::log(0.3), std::log(0.9), std::log(1.5), std::log(1.2), std::log(0.02)};
+    if (GetParam()) {
+      theta.insert(theta.end(), {0.5, -0.7, -0.3, 1.1});
+    }
     std::vector<double> gradient;
     std::vector<double> unused;
     evidence(theta, gradient);
@@ -207,6 +223,51 @@ TEST(Evidence, GradientEqualsDifferences) {
           << "n " << n << " parameter " << k;
     }
   }
+}
+
+TEST(Evidence, LeaveOneOutEqualsLeavingEachOneOut) {
+  const std::size_t n = 12;
+  KernelShape shape = KernelShape::of(2);
+  shape.warped = {1};
+  Theta theta = theta_of(2, 0.4, 1.3, 0.05);
+  theta.insert(theta.end(), {0.4, -0.2});
+  const Matrix points = random_points(n, 2, 8);
+  const std::vector<double> values = wavy(points);
+  double expected = 0.0;
+  for (std::size_t left = 0; left < n; ++left) {
+    GaussianProcess model(shape, theta);
+    std::vector<double> others;
+    Matrix place(1, 2);
+    std::copy_n(points.row(left), 2, place.row(0));
+    for (std::size_t i = 0; i < n; ++i) {
+      if (i != left) {
+        model.append({points.row(i), 2});
+        others.push_back(values[i]);
+      }
+    }
+    model.set_values(others);
+    GaussianProcess::Answer answer;
+    model.ask(place, answer, false);
+    const double variance = std::pow(answer.deviations[0], 2) + 0.05;
+    expected += -0.5 * (std::log(2 * std::numbers::pi * variance) +
+                        std::pow(values[left] - answer.means[0], 2) / variance);
+  }
+  EXPECT_NEAR(leave_one_out(shape, points, values, theta), expected, 1e-8);
+}
+
+TEST(Fit, BendsAnInputThatChangesFasterAtOneEnd) {
+  const Matrix points = random_points(80, 1, 9);
+  std::vector<double> values(80);
+  for (std::size_t i = 0; i < 80; ++i) {
+    values[i] = std::sin(12 * std::pow(points(i, 0), 0.25));
+  }
+  KernelShape shape = KernelShape::of(1);
+  shape.warped = {0};
+  const Theta plain = fit(shape, points, values, {usual_start(shape)}, 60);
+  const Theta warped = fit(shape, points, values, {with_identity_warp(shape, plain)}, 60);
+  EXPECT_LT(warped[3], -0.3) << "a < 1: the low end is spread out";
+  EXPECT_GT(leave_one_out(shape, points, values, warped),
+            leave_one_out(shape, points, values, plain) + 10.0);
 }
 
 TEST(Fit, FindsWhichInputsMatter) {

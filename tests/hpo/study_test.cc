@@ -229,29 +229,31 @@ TEST_F(StudyTest, EnqueuedTrialsGoFirst) {
   EXPECT_EQ(study->next().trial, mine);
 }
 
+/// One slot, until the sweep is over.
+void finish(Study& study) {
+  while (true) {
+    const Next next = study.next();
+    if (next.kind == Next::Kind::done) {
+      study.commit();
+      return;
+    }
+    if (next.kind == Next::Kind::propose) {
+      study.propose();
+    } else {
+      const Launch launch = study.launch(next);
+      double to = launch.to;
+      for (Verdict verdict; verdict.decision == Decision::keep_going; to = verdict.to) {
+        verdict = std::get<Verdict>(
+            study.tell({.trial = launch.trial, .resource = to, .value = bowl(launch.config, to)}));
+      }
+    }
+    study.commit();
+  }
+}
+
 TEST_F(StudyTest, EveryCutOfTheJournalContinuesToTheSameEnd) {
   StudySetup setup = small_setup("asha", 9);
   setup.limits.max_trials = 12;
-  const auto finish = [](Study& study) {
-    while (true) {
-      const Next next = study.next();
-      if (next.kind == Next::Kind::done) {
-        study.commit();
-        return;
-      }
-      if (next.kind == Next::Kind::propose) {
-        study.propose();
-      } else {
-        const Launch launch = study.launch(next);
-        double to = launch.to;
-        for (Verdict verdict; verdict.decision == Decision::keep_going; to = verdict.to) {
-          verdict = std::get<Verdict>(study.tell(
-              {.trial = launch.trial, .resource = to, .value = bowl(launch.config, to)}));
-        }
-      }
-      study.commit();
-    }
-  };
   finish(*open(setup));
   const std::string expected = final_table(open(setup)->state());
   const std::string bytes = read_file(journal());
@@ -262,6 +264,44 @@ TEST_F(StudyTest, EveryCutOfTheJournalContinuesToTheSameEnd) {
     finish(study);
     ASSERT_EQ(final_table(study.state()), expected) << "cut at byte " << cut;
   }
+}
+
+TEST_F(StudyTest, AFullDiskEndsTheSweepWithASentenceAndItGoesOnOnceThereIsRoom) {
+  StudySetup setup = small_setup("asha", 9);
+  setup.limits.max_trials = 12;
+  finish(*open(setup));
+  const std::string expected = final_table(open(setup)->state());
+  const std::uint64_t size = read_file(journal()).size();
+  for (std::uint64_t room = 0; room < size; room += 37) {
+    posix_file_system().remove(journal());
+    files_.room = room;
+    try {
+      finish(*open(setup));
+      FAIL() << "with room for " << room << " bytes of " << size;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::io);
+      EXPECT_NE(report(error).find("No space left on device"), std::string::npos) << report(error);
+    }
+    files_.room = ~std::uint64_t{0};
+    Study study(setup, journal(), clock_, files_);
+    study.requeue_running("full");
+    finish(study);
+    ASSERT_EQ(final_table(study.state()), expected) << "room for " << room << " bytes";
+  }
+}
+
+TEST_F(StudyTest, CompactionKeepsTheStateAndTheNextTrial) {
+  StudySetup setup = small_setup();
+  setup.limits.max_trials = 30'000;  // a commit a record: frames are most of the journal
+  finish(*open(setup));
+  const std::uint64_t before = read_file(journal()).size();
+  const std::string table = final_table(open(setup)->state());
+  const std::uint64_t after = read_file(journal()).size();
+  EXPECT_LT(after, before) << before << " bytes";
+  EXPECT_EQ(final_table(open(setup)->state()), table);
+  setup.limits.max_trials = 30'001;
+  const auto more = open(setup);
+  EXPECT_EQ(start_one(*more), 30'001U);
 }
 
 TEST(Completion, ThreeTrialsWithoutOnePerCentEndTheSweep) {

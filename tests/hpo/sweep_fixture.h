@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <memory>
 #include <span>
@@ -12,6 +14,7 @@
 #include <vector>
 
 #include "hpo/study.h"
+#include "runtime/base/error.h"
 #include "runtime/base/log.h"
 #include "runtime/base/text.h"
 
@@ -21,8 +24,11 @@ namespace muster::hpo {
 class FilesWithoutSync final : public FileSystem {
  public:
   std::unique_ptr<File> open(const Path& path, OpenMode mode) override {
-    return std::make_unique<Quick>(posix_file_system().open(path, mode));
+    return std::make_unique<Quick>(posix_file_system().open(path, mode), room);
   }
+  /// Bytes that may still be appended: the disk is full after them, in the middle of a write.
+  std::uint64_t room = ~std::uint64_t{0};
+
   std::unique_ptr<File> open_direct(const Path& path, OpenMode mode) override {
     return posix_file_system().open_direct(path, mode);
   }
@@ -41,14 +47,21 @@ class FilesWithoutSync final : public FileSystem {
  private:
   class Quick final : public File {
    public:
-    explicit Quick(std::unique_ptr<File> file) : file_(std::move(file)) {}
+    Quick(std::unique_ptr<File> file, std::uint64_t& room) : file_(std::move(file)), room_(room) {}
     std::size_t read_at(std::uint64_t offset, std::span<std::byte> into) override {
       return file_->read_at(offset, into);
     }
     void write_at(std::uint64_t offset, std::span<const std::byte> bytes) override {
       file_->write_at(offset, bytes);
     }
-    void append(std::span<const std::byte> bytes) override { file_->append(bytes); }
+    void append(std::span<const std::byte> bytes) override {
+      const std::size_t fits = std::min<std::uint64_t>(bytes.size(), room_);
+      file_->append(bytes.first(fits));
+      room_ -= fits;
+      if (fits < bytes.size()) {
+        throw_errno("write", ENOSPC);
+      }
+    }
     void sync() override {}
     void sync_data() override {}
     void allocate(std::uint64_t bytes) override { file_->allocate(bytes); }
@@ -58,6 +71,7 @@ class FilesWithoutSync final : public FileSystem {
 
    private:
     std::unique_ptr<File> file_;
+    std::uint64_t& room_;
   };
 };
 

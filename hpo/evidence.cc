@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hpo/evidence.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <numeric>
+
+#include "hpo/dense_kernels.h"
+#include "hpo/input_warp.h"
+#include "hpo/kernel_matrix.h"
+#include "hpo/minimise.h"
+
+namespace muster::hpo {
+namespace {
+
+constexpr double fixed_noise = 1e-6;
+struct Prior {
+  double mean, deviation, low, high;
+};
+
+Prior prior_of(const KernelShape& shape, std::size_t index) {
+  if (index < shape.groups) {
+    return {shape.length_mean, 1.0, std::log(0.01), std::log(100.0)};
+  }
+  if (index >= shape.plain_size()) {
+    return {0.0, InputWarp::deviation, -InputWarp::most, InputWarp::most};
+  }
+  return index == shape.groups ? Prior{0.0, 1.0, std::log(0.01), std::log(100.0)}
+                               : Prior{-7.0, 2.0, std::log(1e-6), 0.0};
+}
+
+/// Copies the lower triangle to the upper one, in squares that stay in the cache.
+void mirror(Matrix& matrix) {
+  constexpr std::size_t side = 32;
+  const std::size_t n = matrix.rows();
+  for (std::size_t i = 0; i < n; i += side) {
+    for (std::size_t j = 0; j <= i; j += side) {
+      for (std::size_t k = i; k < std::min(i + side, n); ++k) {
+        for (std::size_t l = j; l < std::min(j + side, k); ++l) {
+          matrix(l, k) = matrix(k, l);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+KernelShape KernelShape::of(std::size_t dimensions) {
+  KernelShape shape;
+  shape.group.resize(dimensions);
+  std::iota(shape.group.begin(), shape.group.end(), std::size_t{0});
+  shape.groups = dimensions;
+  shape.length_mean =
+      0.5 * std::log(static_cast<double>(std::max<std::size_t>(dimensions, 1))) - 0.7;
+  return shape;
+}
+
+Theta usual_start(const KernelShape& shape) {
+  Theta theta(shape.groups + 2, std::log(0.3));
+  theta[shape.groups] = 0.0;
+  theta[shape.groups + 1] = shape.fixes_noise ? std::log(fixed_noise) : -5.0;
+  return theta;
+}
+
+Evidence::Evidence(const KernelShape& shape, const Matrix& features, std::span<const double> values)
+    : shape_(shape), features_(features), values_(values) {
+  const std::size_t n = values.size();
+  kernel_.resize(n, n);
+  slopes_.resize(n, n);
+  inverse_.resize(n, n);
+  scaled_.resize(features.columns(), n);
+  by_a_.resize(shape.warped.size(), n);
+  by_b_.resize(shape.warped.size(), n);
+  product_.resize(features.columns(), n);
+  sums_.resize(n);
+}
+
+/// The points over their lengths, warped before where theta says so.
+void Evidence::place(const Theta& theta) {
+  const std::size_t n = values_.size();
+  for (std::size_t f = 0; f < features_.columns(); ++f) {
+    const double rate = std::exp(-theta[shape_.group[f]]);
+    for (std::size_t i = 0; i < n; ++i) {
+      scaled_(f, i) = features_(i, f) * rate;
+    }
+  }
+  for (std::size_t k = 0; theta.size() > shape_.plain_size() && k < shape_.warped.size(); ++k) {
+    const std::size_t f = shape_.warped[k];
+    const double rate = std::exp(-theta[shape_.group[f]]);
+    const double* const logs = theta.data() + shape_.plain_size() + 2 * k;
+    const InputWarp warp{std::exp(logs[0]), std::exp(logs[1])};
+    for (std::size_t i = 0; i < n; ++i) {
+      const InputWarp::Point point = warp.at(features_(i, f));
+      scaled_(f, i) = point.value * rate;
+      by_a_(k, i) = point.by_log_a;
+      by_b_(k, i) = point.by_log_b;
+    }
+  }
+}
+
+double Evidence::leave_one_out() const {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < values_.size(); ++i) {
+    const double precision = inverse_(i, i);
+    sum += 0.5 * (std::log(precision) - alpha_[i] * alpha_[i] / precision -
+                  std::log(2.0 * std::numbers::pi));
+  }
+  return sum;
+}
+
+double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
+  const std::size_t n = values_.size();
+  const std::size_t count = features_.columns();
+  const double signal = std::exp(theta[shape_.groups]);
+  const double noise = std::exp(theta[shape_.groups + 1]);
+  gradient.assign(theta.size(), 0.0);
+  std::vector<double> point(count);
+  place(theta);
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t f = 0; f < count; ++f) {
+      point[f] = scaled_(f, i);
+    }
+    kernels::squared_distances(i + 1, count, point.data(), scaled_.row(0), scaled_.stride(),
+                               kernel_.row(i));
+    kernels::matern(i + 1, signal, kernel_.row(i), kernel_.row(i), slopes_.row(i));
+    kernel_(i, i) = signal + noise;
+  }
+  double log_determinant = 0.0;
+  if (!factor_and_invert(kernel_, attempt_, &log_determinant)) {
+    return std::numeric_limits<double>::infinity();
+  }
+  solve(kernel_, values_, alpha_);
+  gram(kernel_.view(), inverse_.view());
+
+  // M = (alpha alpha^T - K^-1) o slopes, symmetric, kept in slopes_; its row sums, its product with
+  // the scaled points.
+  double trace = 0.0;
+  double quadratic = 0.0;
+  double squares = 0.0;
+  std::ranges::fill(sums_, 0.0);
+  for (std::size_t i = 0; i < n; ++i) {
+    double sum = 0.0;
+    double* const row = slopes_.row(i);
+    const double* const inverse = inverse_.row(i);
+    for (std::size_t j = 0; j < i; ++j) {
+      row[j] *= alpha_[i] * alpha_[j] - inverse[j];
+      sum += row[j];
+      sums_[j] += row[j];
+    }
+    slopes_(i, i) = 0.0;  // (x - x)^2: the diagonal never counts
+    sums_[i] += sum;
+    trace += inverse_(i, i);
+    quadratic += values_[i] * alpha_[i];
+    squares += alpha_[i] * alpha_[i];
+  }
+  mirror(slopes_);
+  multiply(scaled_.view(), slopes_.view(), product_.view(), Into::overwrite);
+  for (std::size_t f = 0; f < count; ++f) {
+    double sum = 0.0;
+    for (std::size_t i = 0; i < n; ++i) {
+      sum += scaled_(f, i) * (sums_[i] * scaled_(f, i) - product_(f, i));
+    }
+    gradient[shape_.group[f]] -= sum;
+  }
+  for (std::size_t k = 0; theta.size() > shape_.plain_size() && k < shape_.warped.size(); ++k) {
+    const std::size_t f = shape_.warped[k];
+    const double rate = std::exp(-theta[shape_.group[f]]);
+    double by_a = 0.0;
+    double by_b = 0.0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const double by_warped = rate * (sums_[i] * scaled_(f, i) - product_(f, i));
+      by_a += by_warped * by_a_(k, i);
+      by_b += by_warped * by_b_(k, i);
+    }
+    gradient[shape_.plain_size() + 2 * k] = by_a;
+    gradient[shape_.plain_size() + 2 * k + 1] = by_b;
+  }
+  gradient[shape_.groups] =
+      -0.5 * ((quadratic - noise * squares) - (static_cast<double>(n) - noise * trace));
+  gradient[shape_.groups + 1] = shape_.fixes_noise ? 0.0 : -0.5 * noise * (squares - trace);
+  double value = 0.5 * (quadratic + log_determinant +
+                        static_cast<double>(n) * std::log(2.0 * std::numbers::pi));
+  for (std::size_t k = 0; k < theta.size(); ++k) {
+    const Prior prior = prior_of(shape_, k);
+    if (k != shape_.groups + 1 || !shape_.fixes_noise) {
+      const double z = (theta[k] - prior.mean) / prior.deviation;
+      value += 0.5 * z * z;
+      gradient[k] += z / prior.deviation;
+    }
+  }
+  return value;
+}
+
+Theta fit(const KernelShape& shape, const Matrix& features, std::span<const double> values,
+          const std::vector<Theta>& starts, int evaluations) {
+  Evidence evidence(shape, features, values);
+  Box box;
+  for (std::size_t k = 0; k < starts.front().size(); ++k) {
+    const Prior prior = prior_of(shape, k);
+    const bool is_fixed = shape.fixes_noise && k == shape.groups + 1;
+    box.low.push_back(is_fixed ? std::log(fixed_noise) : prior.low);
+    box.high.push_back(is_fixed ? std::log(fixed_noise) : prior.high);
+  }
+  std::vector<Start> walks;
+  for (const Theta& start : starts) {
+    walks.push_back({start, std::numeric_limits<double>::infinity(), true});
+  }
+  const auto function = [&](std::span<const std::vector<double>* const> points,
+                            std::span<double> results, std::span<std::vector<double>> slopes) {
+    for (std::size_t i = 0; i < points.size(); ++i) {
+      results[i] = evidence(*points[i], slopes[i]);
+    }
+  };
+  minimise(function, box, walks,
+           {.evaluations = evaluations, .tolerance = 1e-3, .gradient_tolerance = 1e-2});
+  const auto best = std::ranges::min_element(walks, {}, [](const Start& walk) {
+    return std::isnan(walk.value) ? std::numeric_limits<double>::infinity() : walk.value;
+  });
+  return std::isfinite(best->value) ? best->point : starts.front();
+}
+
+Theta with_identity_warp(const KernelShape& shape, Theta theta) {
+  theta.resize(shape.plain_size());
+  theta.resize(shape.warped_size(), 0.0);
+  return theta;
+}
+
+double leave_one_out(const KernelShape& shape, const Matrix& features,
+                     std::span<const double> values, const Theta& theta) {
+  Evidence evidence(shape, features, values);
+  std::vector<double> unused;
+  return std::isfinite(evidence(theta, unused)) ? evidence.leave_one_out()
+                                                : -std::numeric_limits<double>::infinity();
+}
+
+}  // namespace muster::hpo
