@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include "launcher/command_sweep.h"
 #include "launcher/commands.h"
 #include "launcher/engine/tool.h"
 #include "launcher/job/find_job.h"
@@ -16,19 +17,20 @@
 namespace muster {
 namespace {
 
-const CommandHelp help{.usage =
-                           "muster submit JOB.ini [--section.key value ...] [--print] [--array "
-                           "A-B] [--dependency WHAT]",
-                       .about =
-                           "Writes a batch script for the job and gives it to Slurm. The script is "
-                           "short and meant to be read: it asks for a signal "
-                           "before the end, saves, and requeues itself after exit 75, but never "
-                           "after scancel. Keys of [slurm] become #SBATCH "
-                           "lines; setup lines run before; srun words go to srun.",
-                       .examples = {{"muster submit job.ini --ranks 8", "eight tasks"},
-                                    {"muster submit job.ini --print", "only show the script"},
-                                    {"muster submit job.ini --array 0-9%2 --dependency afterok:17",
-                                     "ten runs, JOB-0 to JOB-9, two at a time"}}};
+const CommandHelp help{
+    .usage =
+        "muster submit JOB.ini [--section.key value ...] [--print] [--array "
+        "A-B] [--dependency WHAT]\nmuster submit SWEEP.ini [--workers A-B] [--print]",
+    .about =
+        "Writes a batch script for the job and gives it to Slurm. The script is "
+        "short and meant to be read: it asks for a signal "
+        "before the end, saves, and requeues itself after exit 75, but never "
+        "after scancel. Keys of [slurm] become #SBATCH "
+        "lines; setup lines run before; srun words go to srun.",
+    .examples = {{"muster submit job.ini --ranks 8", "eight tasks"},
+                 {"muster submit job.ini --print", "only show the script"},
+                 {"muster submit job.ini --array 0-9%2 --dependency afterok:17",
+                  "ten runs, JOB-0 to JOB-9, two at a time"}}};
 
 void spread_slurm_section(const JobSettings& job, ScriptSpec& spec) {
   for (const auto& entry : job.slurm.entries) {
@@ -86,6 +88,9 @@ int submit(const ScriptSpec& spec, int ranks) {
 }  // namespace
 
 int command_submit(const Arguments& arguments) {
+  if (names_a_sweep(arguments)) {
+    return submit_sweep(arguments);
+  }
   Keys keys;
   JobSettings job;
   describe(keys, job);

@@ -5,12 +5,16 @@
 
 #include <string>
 
+#include "launcher/cli/command.h"
 #include "launcher/job/find_job.h"
 
 namespace muster {
 
 enum class SweepForm { text, json, csv };
 int show_sweep(const FoundJob& sweep, SweepForm form);
+/// A word among them is a sweep's file.
+bool names_a_sweep(const Arguments& arguments);
+int submit_sweep(const Arguments& arguments);
 /// `trial`: "" for the whole sweep.
 int stop_sweep(const FoundJob& sweep, const std::string& trial);
 

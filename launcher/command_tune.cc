@@ -125,6 +125,11 @@ int command_tune(const Arguments& arguments) {
     fmt::print("{}", resolved.explained_text);
     return exit_finished;
   }
+  if (settings.trial.command) {
+    if (const auto note = missing_modules_note(*settings.trial.command)) {
+      log::warning(*note);
+    }
+  }
   const StopSignals signals(on_signal);
   SweepRun run(settings, keys, resolved,
                {.redraws = ::isatty(STDERR_FILENO) == 1,

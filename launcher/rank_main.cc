@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 
 #include "collectives/mpi/open_ranks.h"
 #include "launcher/cli/command.h"
@@ -14,6 +15,7 @@
 #include "launcher/rank/script_export.h"
 #include "launcher/rank/train_rank.h"
 #include "launcher/worker/worker_main.h"
+#include "launcher/worker/world_sweep.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
@@ -131,20 +133,35 @@ int run_rank(const Arguments& arguments, const LaunchContext& context, SignalDes
   return code;
 }
 
+/// Who started it does not matter: a worker belongs to no group of ranks.
+int run_for_a_sweep(std::string_view how, const Arguments& arguments) {
+  SignalDesk desk(false);
+  const auto page = std::make_unique<ControlHeader>();
+  desk.open(*page);
+  const StopSignals signals([&desk](int signal) { desk.on_signal(signal); });
+  GradientPool::install();
+  const auto wants_out = [&page] { return page->notice.load() != Notice::none; };
+  const int code =
+      how == "--worker" ? worker_main(arguments, wants_out) : tune_world(arguments, wants_out);
+  desk.close();
+  return code;
+}
+
 }  // namespace
 }  // namespace muster
 
 int main(int count, char** words) {
   try {
     muster::install_crash_record();
+    const std::string_view first = count > 1 ? words[1] : "";
+    if (first == "--worker" || first == "--tune") {
+      return muster::run_for_a_sweep(first, {words + 2, words + count});
+    }
     const auto context = muster::launch_context(muster::process_environment());
     muster::SignalDesk desk(muster::is_watched(context));
     const muster::StopSignals signals([&desk](int signal) { desk.on_signal(signal); });
     muster::GradientPool::install();
-    if (count > 1 && std::string_view(words[1]) == "--worker") {
-      return muster::worker_main({words + 2, words + count});
-    }
-    if (count > 1 && std::string_view(words[1]) == "--torchscript") {
+    if (first == "--torchscript") {
       return muster::script_export({words + 2, words + count});
     }
     return muster::run_rank({words + 1, words + count}, context, desk);

@@ -4,7 +4,7 @@
 
 turnaround.py MUSTER DIGITS.h5 [--trials 60]
 
-Tier A: one slot, trials of three epochs with a record a step: from the last record of a trial (its model is still to be written) to the
+Tier A: one slot, trials of three epochs with a record a step: from the moment a trial's model is written (then its slot is free) to the
 end of the first step of the next, suggestion ahead. Tier B: one slot, a program that prints the time first and last: from there to there.
 Both are upper bounds: the end of one and the first work of the other are in them.
 """
@@ -60,8 +60,9 @@ def packed(arguments, folder):
     for trial in tune(arguments, folder, "packed", "optimizer.lr = log 0.01 1", f"job = {folder}/job.ini"):
         with open(f"{trial}/metrics.jsonl") as file:
             times = [json.loads(line)["time"] for line in file]
-        spans.append((times[0], times[-1]))
-    tell("tier A, last record to the end of the next trial's first step", [after[0] - before[1] for before, after in zip(spans, spans[1:])])
+        written = max(entry.stat().st_mtime for entry in os.scandir(f"{trial}/model"))
+        spans.append((times[0], written))
+    tell("tier A, model written to the end of the next trial's first step", [after[0] - before[1] for before, after in zip(spans, spans[1:])])
 
 
 def processes(arguments, folder):

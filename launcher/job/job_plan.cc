@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <csignal>
@@ -12,6 +13,8 @@
 #include "launcher/engine/choose.h"
 #include "launcher/engine/slurm_environment.h"
 #include "launcher/engine/tool.h"
+#include "launcher/program/metric_reader.h"
+#include "launcher/program/opt_ml.h"
 #include "launcher/program/program_job.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
@@ -158,9 +161,31 @@ RunPlan plan_training(const JobSettings& job, const std::string& rank_program) {
   return plan;
 }
 
+/// What the lines of rank 0 say of the metrics, into the file that a program may write itself.
+std::function<void(int, std::string_view)> metrics_to_file(const ProgramSettings& program,
+                                                           const Path& file) {
+  if (program.metrics.empty()) {
+    return {};
+  }
+  LineMetrics::Definitions definitions;
+  for (const auto& entry : program.metrics) {
+    definitions.emplace_back(entry.key, entry.value);
+  }
+  auto metrics = std::make_shared<LineMetrics>(definitions);  // std::function copies
+  auto step = std::make_shared<std::uint64_t>(0);
+  return [metrics, step, file](int rank, std::string_view line) {
+    if (rank != 0) {
+      return;
+    }
+    for (const auto& point : metrics->read(line)) {
+      const nlohmann::ordered_json record{{"step", ++*step}, {point.name, point.value}};
+      posix_file_system().open(file, OpenMode::append)->append(as_bytes(record.dump() + "\n"));
+    }
+  };
+}
+
 RunPlan plan_program(const ProgramSettings& program) {
   RunPlan plan = prepare(program.job);
-  plan.launch.command = shell_words(program.command);
   plan.launch.foreign = true;
   plan.launch.threads = program.threads;
   plan.launch.bind = program.job.bind;
@@ -168,10 +193,20 @@ RunPlan plan_program(const ProgramSettings& program) {
   ProgramJob description;
   description.name = program.job.name;
   description.directory = plan.files.root;
-  description.command = plan.launch.command;
+  description.command = shell_words(program.command);
+  description.style = argument_style(program.arguments);
+  for (const auto& entry : program.hyperparameters) {
+    description.hyperparameters.emplace_back(entry.key, entry.value);
+  }
+  for (const auto& entry : program.channels) {
+    description.channels.push_back({.name = entry.key, .path = entry.value, .content_type = ""});
+  }
   const Machine machine = this_machine();
-  description.cpus = static_cast<int>(machine.cpus.size());
-  description.gpus = static_cast<int>(machine.gpus.size());
+  description.cpus = program.cpus.value_or(static_cast<int>(machine.cpus.size()));
+  description.gpus = program.gpus.value_or(static_cast<int>(machine.gpus.size()));
+  plan.launch.command = bind_opt_ml_if_named(
+      command_line(description), std::filesystem::current_path(), tree_root(description));
+  plan.on_line = metrics_to_file(program, plan.files.root / "metrics.jsonl");
   if (!plan.launch.hosts.empty()) {
     description.hosts.clear();
     for (const auto& host : plan.launch.hosts) {
@@ -238,6 +273,21 @@ int run_job(RunPlan plan) {
 
 }  // namespace
 
+namespace {
+
+/// What the managed service tells a program, and here whoever wants to.
+void describe_contract(Keys& keys, ProgramSettings& program) {
+  keys.add("arguments", program.arguments, "How the program is told its hyper-parameters")
+      .one_of({"plain", "hydra", "sagemaker2", "sagemaker3"});
+  keys.add("cpus", program.cpus, "Cores that SM_NUM_CPUS names").at_least(1).may_change();
+  keys.add("gpus", program.gpus, "Cards that SM_NUM_GPUS names").at_least(0).may_change();
+  keys.open_section("hyperparameter", program.hyperparameters, "An argument of the program");
+  keys.open_section("data", program.channels, "Path of a data channel");
+  keys.open_section("metric", program.metrics, "Regular expression over the output");
+}
+
+}  // namespace
+
 void describe_program(Keys& keys, ProgramSettings& program) {
   auto& job = program.job;
   keys.section("", "The job");
@@ -276,6 +326,7 @@ void describe_program(Keys& keys, ProgramSettings& program) {
   keys.add("runs", job.runs, "Directory of all runs, visible on all nodes")
       .may_change()
       .placeholder("DIR");
+  describe_contract(keys, program);
 }
 
 int settled_ranks(const JobSettings& job) {

@@ -18,6 +18,11 @@ namespace muster {
 struct ProgramSettings {
   std::string command;  ///< quoted for a shell
   int threads = 0;
+  std::optional<int> cpus, gpus;    ///< what the program is told it has; default: this machine's
+  std::string arguments = "plain";  ///< how it is told its hyper-parameters
+  std::vector<Keys::Entry> hyperparameters;  ///< hyperparameter.KEY
+  std::vector<Keys::Entry> channels;         ///< data.CHANNEL: path
+  std::vector<Keys::Entry> metrics;          ///< metric.NAME: regular expression over the output
   JobSettings job;  ///< name, ranks, hosts, engine and the other keys without a section
 };
 void describe_program(Keys& keys, ProgramSettings& program);

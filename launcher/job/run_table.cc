@@ -106,9 +106,9 @@ std::string rows_text(const std::vector<RunRow>& rows) {
     const auto& status = row.status;
     const std::string where = status.slurm_job.empty() ? status.host : "job " + status.slurm_job;
     text += fmt::format("{:<{}}  {:<18}  {:>9}  {:>7}  {:>8}  {:<16}  {}\n", row.job.name, width,
-                        row.job.kind == JobKind::sweep ? "sweep" : row.state, status.step,
-                        status.epoch ? fmt::format("{:.4g}", *status.epoch) : "-", status.restarts,
-                        where, metrics_text(status, 3));
+                        row.job.kind == JobKind::sweep ? "sweep, " + row.state : row.state,
+                        status.step, status.epoch ? fmt::format("{:.4g}", *status.epoch) : "-",
+                        status.restarts, where, metrics_text(status, 3));
   }
   return text;
 }

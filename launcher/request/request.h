@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,12 +29,15 @@ bool is_request(std::string_view text);
 /// `strict`: the service's own caps (names, counts, ranges) hold. Throws bad_input listing all
 /// violations.
 TranslatedRequest translate_tuning_request(std::string_view json, const AwsMap& aws, bool strict);
-/// Settings: name, command, max_runtime, restarts, data.CHANNEL, metric.NAME, hyperparameter.KEY,
-/// environment.KEY, cpus, gpus, ranks.
+/// Settings are those of `muster run`: name, command, arguments, max_runtime, restarts_per_hour,
+/// data.CHANNEL, metric.NAME, hyperparameter.KEY, cpus, gpus, ranks.
 TranslatedRequest translate_training_request(std::string_view json, const AwsMap& aws, bool strict);
 
 /// Python modules that a requirements.txt beside the program names and that `python` cannot find.
 std::vector<std::string> missing_modules(const std::string& requirements,
                                          const std::string& python);
+/// A sentence about what the requirements.txt beside the script of `command` names and its Python
+/// lacks.
+std::optional<std::string> missing_modules_note(const std::string& command);
 
 }  // namespace muster

@@ -31,7 +31,7 @@ void read_stopping(RequestReader& request, RequestSettings& settings) {
     reader.cap("MaxRuntimeInSeconds", seconds <= 2419200, "must be at most 2419200 (28 days)");
     reader.ignore({"MaxPendingTimeInSeconds"}, "nothing is waited for here");
   }
-  settings.emplace_back("trial.timeout", std::to_string(seconds));
+  settings.emplace_back("max_runtime", std::to_string(seconds));
 }
 
 void read_retries(RequestReader& request, RequestSettings& settings) {
@@ -39,7 +39,7 @@ void read_retries(RequestReader& request, RequestSettings& settings) {
     RequestReader reader(*retry, "RetryStrategy", request.findings());
     if (const auto times = reader.integer("MaximumRetryAttempts", 1, true)) {
       reader.cap("MaximumRetryAttempts", *times <= 30, "must be at most 30");
-      settings.emplace_back("tune.retries", std::to_string(*times));
+      settings.emplace_back("restarts_per_hour", std::to_string(*times));
     }
   }
 }
@@ -68,16 +68,16 @@ TranslatedRequest translate_training_request(std::string_view json, const AwsMap
     read_name(request, "TrainingJobName", 63, settings);
     const auto hyperparameters = request.map("HyperParameters");
     request.cap("HyperParameters", hyperparameters.size() <= 100, "must be at most 100");
-    const auto algorithm = read_algorithm(request, aws, "trial.metric", settings);
+    const auto algorithm = read_algorithm(request, aws, "metric", settings);
     const auto environment = request.map("Environment");
     request.cap("Environment", environment.size() <= 100, "must be at most 100");
     settings.emplace_back(
-        "trial.command",
+        "command",
         with_environment(environment, program_of(request, "HyperParameters", hyperparameters,
                                                  algorithm.command, aws)));
-    settings.emplace_back("trial.arguments", "sagemaker2");
-    read_channels(request, aws, "trial.data", settings);
-    read_resources(request, "ResourceConfig", aws, "trial.", settings);
+    settings.emplace_back("arguments", "sagemaker2");
+    read_channels(request, aws, "data", settings);
+    read_resources(request, "ResourceConfig", aws, "", settings);
     read_stopping(request, settings);
     read_retries(request, settings);
     request.boolean("EnableManagedSpotTraining");
@@ -97,6 +97,25 @@ TranslatedRequest translate_training_request(std::string_view json, const AwsMap
   findings.finish("the request");
   result.notes = findings.notes;
   return result;
+}
+
+std::optional<std::string> missing_modules_note(const std::string& command) {
+  std::string python = "python3";
+  for (const auto& word : shell_words(command)) {
+    if (!word.ends_with(".py")) {
+      python = word;
+      continue;
+    }
+    const auto requirements = Path(word).parent_path() / "requirements.txt";
+    const auto missing = missing_modules(requirements.string(), shell_quoted(python));
+    if (missing.empty()) {
+      return std::nullopt;
+    }
+    return fmt::format("{} names modules that {} does not have: {} ({} -m pip install -r {})",
+                       requirements.string(), python, join(missing, ", "), python,
+                       requirements.string());
+  }
+  return std::nullopt;
 }
 
 std::vector<std::string> missing_modules(const std::string& requirements,

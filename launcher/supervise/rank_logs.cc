@@ -14,7 +14,9 @@ constexpr int merged = -2;  // the key of the stream of all ranks
 
 }  // namespace
 
-RankLogs::RankLogs(RunFiles files, Console console) : files_(std::move(files)), console_(console) {
+RankLogs::RankLogs(RunFiles files, Console console,
+                   std::function<void(int, std::string_view)> on_line)
+    : files_(std::move(files)), console_(console), on_line_(std::move(on_line)) {
   posix_file_system().make_directory(files_.logs());
 }
 
@@ -37,6 +39,9 @@ void RankLogs::line(int rank, bool error_stream, std::string_view text, WallTime
     tail.pop_front();
   }
   try {
+    if (on_line_) {
+      on_line_(rank, text);
+    }
     if (!already_in_file) {
       file_of(rank).append(as_bytes(std::string(text) + "\n"));
     }

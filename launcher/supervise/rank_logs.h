@@ -4,6 +4,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,7 +22,9 @@ enum class Console { nobody, rank_zero, everybody };
 class RankLogs {
  public:
   static constexpr std::size_t tail_length = 20;
-  RankLogs(RunFiles files, Console console);
+  /// `on_line` hears what is logged; may be empty.
+  RankLogs(RunFiles files, Console console,
+           std::function<void(int rank, std::string_view line)> on_line = {});
   /// One line of a rank. `already_in_file`: an attendant has written the rank's own file.
   void line(int rank, bool error_stream, std::string_view text, WallTime now,
             bool already_in_file = false);
@@ -34,6 +37,7 @@ class RankLogs {
   void to_console(int rank, bool error_stream, std::string_view text) const;
   RunFiles files_;
   Console console_;
+  std::function<void(int, std::string_view)> on_line_;
   bool broken_ = false;  ///< a full disk was reported once; lines still reach the console
   std::map<int, std::unique_ptr<File>> open_;
   std::map<int, std::deque<std::string>> tails_;

@@ -44,7 +44,7 @@ int Supervisor::run() {
   record_ = std::make_unique<RunRecord>(plan_.files);
   describe_run();
   clear_control(plan_.files.control());
-  logs_ = std::make_unique<RankLogs>(plan_.files, plan_.console);
+  logs_ = std::make_unique<RankLogs>(plan_.files, plan_.console, plan_.on_line);
   if (plan_.max_runtime && *plan_.max_runtime <= record_->seconds_before()) {
     return finish(exit_stopped, state::max_runtime,
                   fmt::format("max_runtime of {:.0f} s was spent before this start: give it more",

@@ -27,8 +27,9 @@ struct RunPlan {
   AttemptOptions attempt;
   RestartLimits restarts;
   Console console = Console::rank_zero;
-  int min_ranks = 0;                  ///< 0: all are needed
-  std::optional<double> max_runtime;  ///< seconds over all attempts
+  std::function<void(int rank, std::string_view line)> on_line;  ///< beside the logs; may be empty
+  int min_ranks = 0;                                             ///< 0: all are needed
+  std::optional<double> max_runtime;                             ///< seconds over all attempts
   std::vector<std::unique_ptr<NoticeSource>>
       notices;  ///< beside signals, `control/` and max_runtime
   std::string slurm_job;

@@ -73,7 +73,8 @@ void GroupStore::tidy(const std::vector<std::uint32_t>& live) const {
     }
   }
   for (const Path& path : stores()) {
-    if (!needed.contains(path)) {
+    const bool is_committed = !CheckpointStore(path).names().empty();
+    if (is_committed && !needed.contains(path)) {
       posix_file_system().remove(path);
     }
   }

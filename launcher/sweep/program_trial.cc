@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <fstream>
 
+#include "launcher/program/opt_ml.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
@@ -54,7 +56,13 @@ ProgramJob job_of(const ProgramTrialPlan& plan, const ProgramTrialSeat& seat) {
   if (!plan.resource_argument.empty()) {
     std::erase_if(job.hyperparameters,
                   [&](const auto& entry) { return entry.first == plan.resource_argument; });
-    job.hyperparameters.emplace_back(plan.resource_argument, exact(seat.to));
+    if (std::isfinite(seat.to)) {
+      job.hyperparameters.emplace_back(plan.resource_argument, exact(seat.to));
+    }
+  }
+  if (plan.is_job) {
+    job.command.push_back("--runs=" + plan.trials.string());
+    job.command.push_back("--name=" + job.directory.filename().string());
   }
   return job;
 }
@@ -91,21 +99,29 @@ ProgramTrial::ProgramTrial(const ProgramTrialPlan& plan, const ProgramTrialSeat&
     : plan_(plan),
       job_(job_of(plan, seat)),
       line_metrics_(plan.metrics),
-      file_metrics_(job_.directory / "metrics.jsonl", plan.resource_argument),
+      file_metrics_(job_.directory / "metrics.jsonl",
+                    plan.resource_metric.empty() ? plan.resource_argument : plan.resource_metric),
+      from_(seat.from),
       counted_(seat.from) {
   auto& files = posix_file_system();
-  make_tree(job_);
+  if (!plan.is_job) {
+    make_tree(job_);
+    write_file_atomically(job_.directory / "config.ini", config_text(job_.hyperparameters));
+  }
   files.make_directory(job_.directory / "log");
   files.remove(job_.directory / "failure");
-  files.remove(job_.directory /
-               "metrics.jsonl");  // of an earlier attempt: its lines have been reported
-  write_file_atomically(job_.directory / "config.ini", config_text(job_.hyperparameters));
-  log_ = files.open(job_.directory / "log" / "rank-0.log", OpenMode::append);
+  if (plan.resource_argument.empty() &&
+      !plan.is_job) {  // else a line says where it belongs, and may be unheard
+    files.remove(job_.directory / "metrics.jsonl");
+  }
+  log_ = files.open(job_.directory / "log" / (plan.is_job ? "muster.log" : "rank-0.log"),
+                    OpenMode::append);
   if (plan.timeout) {
     deadline_ = after(now, *plan.timeout);
   }
-  const int port = plan.ranks > 1 ? free_port() : 0;
-  for (int rank = 0; rank < plan.ranks; ++rank) {
+  const int processes = plan.is_job ? 1 : plan.ranks;
+  const int port = processes > 1 ? free_port() : 0;
+  for (int rank = 0; rank < processes; ++rank) {
     start_rank(plan, seat, rank, port);
   }
 }
@@ -113,13 +129,15 @@ ProgramTrial::ProgramTrial(const ProgramTrialPlan& plan, const ProgramTrialSeat&
 void ProgramTrial::start_rank(const ProgramTrialPlan& plan, const ProgramTrialSeat& seat, int rank,
                               int port) {
   ProcessSpec spec;
-  spec.command = command_line(job_);
+  spec.command = bind_opt_ml_if_named(command_line(job_), plan.directory, tree_root(job_));
   spec.directory = plan.directory;
   spec.environment = {plan.environment.begin(), plan.environment.end()};
-  for (auto& [name, value] : program_environment(job_)) {
-    spec.environment[name] = value;
+  if (!plan.is_job) {
+    for (auto& [name, value] : program_environment(job_)) {
+      spec.environment[name] = value;
+    }
   }
-  if (plan.ranks > 1) {
+  if (plan.ranks > 1 && !plan.is_job) {
     for (auto& [name, value] :
          rendezvous_environment(rank, plan.ranks, rank, plan.ranks, "127.0.0.1", port)) {
       spec.environment[name] = value;
@@ -216,6 +234,9 @@ void ProgramTrial::take(const std::vector<MetricPoint>& points,
     if (point.name != plan_.objective) {
       latest_[point.name] = point.value;
       continue;
+    }
+    if (!plan_.resource_argument.empty() && point.resource && *point.resource <= from_) {
+      continue;  // reported before this launch
     }
     counted_ += 1;
     last_value_ = point.value;

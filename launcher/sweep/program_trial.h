@@ -34,6 +34,10 @@ struct ProgramTrialPlan {
   std::string objective;          ///< the metric that is searched for
   std::string resource_argument;  ///< carries a rung's target; empty: the program runs on and is
                                   ///< stopped by its reports
+  std::string resource_metric;    ///< the field of a metrics line that says how far; empty: that
+                                  ///< argument's name
+  bool is_job = false;            ///< a Muster job of several ranks, by `muster train`: its run's
+                                  ///< directory is the trial's
   int ranks = 1;
   std::optional<std::uint64_t> memory;  ///< bytes that a trial's processes may use together
   std::optional<double> timeout;        ///< seconds a launch may take
@@ -110,6 +114,7 @@ class ProgramTrial {
   FileMetrics file_metrics_;
   std::map<std::string, double> latest_;
   std::optional<double> last_value_;
+  double from_;                          // done before this launch
   double counted_;                       // reports, for programs that name no resource
   std::vector<std::string> last_words_;  // of stderr, for the failure
   std::unique_ptr<File> log_;

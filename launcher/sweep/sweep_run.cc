@@ -4,13 +4,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <csignal>
 #include <mutex>
 
 #include "launcher/engine/owner_lock.h"
 #include "launcher/engine/resources.h"
+#include "launcher/engine/slurm_environment.h"
 #include "launcher/sweep/group_store.h"
 #include "launcher/sweep/live_table.h"
 #include "launcher/sweep/process_runner.h"
+#include "launcher/sweep/process_workers.h"
+#include "launcher/sweep/spool.h"
+#include "launcher/sweep/step_workers.h"
 #include "launcher/sweep/warm_parents.h"
 #include "launcher/sweep/worker_runner.h"
 #include "runtime/base/error.h"
@@ -67,6 +72,17 @@ void settle(const Path& root, const Keys& keys, const Resolved& resolved) {
   write_file_durably(root / "sweep.ini", resolved.file_text);
 }
 
+/// Bytes that programs may still take here; 0 when the machine does not tell.
+std::uint64_t available_memory() {
+  for (const auto& line : split(read_file_if_there("/proc/meminfo").value_or(""), '\n')) {
+    const auto parts = words(line);
+    if (parts.size() > 1 && parts[0] == "MemAvailable:") {
+      return static_cast<std::uint64_t>(parse_int(parts[1]).value_or(0)) * 1024;
+    }
+  }
+  return 0;
+}
+
 std::size_t slots_of(const SweepSettings& settings, const Machine& machine) {
   const auto cpus = static_cast<std::size_t>(std::max(1, settings.trial.cpus.value_or(1)));
   const std::size_t by_cores = std::max<std::size_t>(1, machine.cpus.size() / cpus);
@@ -86,7 +102,17 @@ ProgramTrialPlan program_plan(const SweepSettings& settings, const hpo::StudySet
   ProgramTrialPlan plan;
   plan.sweep = settings.name;
   plan.trials = root / "trials";
-  plan.command = shell_words(*settings.trial.command);
+  if (is_job(settings)) {
+    plan.is_job = true;
+    plan.command = {std::filesystem::read_symlink("/proc/self/exe").string(), "train",
+                    std::filesystem::absolute(*settings.trial.job).string(),
+                    fmt::format("--ranks={}", settings.trial.ranks)};
+    plan.resource_argument = setup.max_resource() ? "train.epochs" : "";
+    plan.resource_metric = "epoch";
+  } else {
+    plan.command = shell_words(*settings.trial.command);
+    plan.resource_argument = settings.tune.resource.value_or("");
+  }
   plan.directory = std::filesystem::absolute(settings.trial.directory);
   plan.style = argument_style(settings.trial.arguments);
   for (const auto& entry : settings.trial.metrics) {
@@ -96,7 +122,6 @@ ProgramTrialPlan program_plan(const SweepSettings& settings, const hpo::StudySet
     plan.channels.push_back({.name = entry.key, .path = entry.value, .content_type = ""});
   }
   plan.objective = setup.metric;
-  plan.resource_argument = settings.tune.resource.value_or("");
   plan.ranks = settings.trial.ranks;
   plan.memory = settings.trial.memory;
   plan.timeout = settings.trial.timeout;
@@ -106,15 +131,13 @@ ProgramTrialPlan program_plan(const SweepSettings& settings, const hpo::StudySet
   return plan;
 }
 
-WorkerPlan worker_plan(const SweepSettings& settings, const hpo::StudySetup& setup,
-                       const Path& root, const SweepRunOptions& options, const Machine& machine,
-                       std::size_t slots) {
-  WorkerPlan plan;
-  plan.command = {options.rank_program, "--worker",    "--job",     *settings.trial.job, "--sweep",
-                  root.string(),        "--objective", setup.metric};
-  if (const auto most = setup.max_resource()) {
-    plan.command.insert(plan.command.end(), {"--max-resource", exact(*most)});
-  }
+ProcessWorkersPlan process_plan(const SweepSettings& settings, const Path& root,
+                                const SweepRunOptions& options, const Machine& machine) {
+  const std::size_t slots = slots_of(settings, machine);
+  ProcessWorkersPlan plan;
+  plan.command = {options.rank_program, "--worker"};
+  const auto words = worker_words(settings);
+  plan.command.insert(plan.command.end(), words.begin(), words.end());
   plan.environment = without_places(options.environment);
   plan.environment["OMP_NUM_THREADS"] = "1";
   const auto workers = static_cast<std::size_t>(std::max(1, settings.ranks));
@@ -126,10 +149,41 @@ WorkerPlan worker_plan(const SweepSettings& settings, const hpo::StudySetup& set
   return plan;
 }
 
+StepWorkersPlan step_plan(const SweepSettings& settings, const Path& root,
+                          const SweepRunOptions& options, int tasks) {
+  StepWorkersPlan plan;
+  const int each = std::max(1, settings.tune.parallel / tasks);
+  plan.command = {options.rank_program, "--worker", "--spool", root.string(),
+                  fmt::format("--slots={}", each)};
+  for (const auto& entry : settings.slurm.entries) {
+    if (entry.key == "srun") {
+      const auto words = shell_words(entry.value);
+      plan.srun.insert(plan.srun.end(), words.begin(), words.end());
+    }
+  }
+  plan.tasks = tasks;
+  plan.environment = options.environment;
+  plan.environment["OMP_NUM_THREADS"] = "1";
+  plan.log = root / "workers.log";
+  return plan;
+}
+
 }  // namespace
 
 Path sweep_directory(const SweepSettings& settings) {
   return std::filesystem::absolute(Path(settings.sweeps) / settings.name);
+}
+
+std::vector<std::string> worker_words(const SweepSettings& settings) {
+  const auto setup =
+      hpo::study_setup(settings.name, settings.tune, settings.search, resumes(settings));
+  std::vector<std::string> words{"--job",       std::filesystem::absolute(*settings.trial.job),
+                                 "--sweep",     sweep_directory(settings).string(),
+                                 "--objective", setup.metric};
+  if (const auto most = setup.max_resource()) {
+    words.insert(words.end(), {"--max-resource", exact(*most)});
+  }
+  return words;
 }
 
 struct SweepRun::Impl {
@@ -141,23 +195,38 @@ struct SweepRun::Impl {
         lock(root, clock, [](const std::string& text) { log::warning(text); }) {
     if (is_job(settings)) {
       check_job(settings, setup.space);
-      if (settings.trial.ranks > 1) {
-        throw Error(Fault::bad_input,
-                    "trial.ranks is for trial.command: a Muster job as a trial runs as one rank in "
-                    "a worker");
-      }
     }
     settle(root, keys, resolved);
     study = std::make_unique<hpo::Study>(setup, root / "journal", clock);
   }
 
-  std::unique_ptr<hpo::TrialRunner> make_runner(std::size_t slots) {
-    if (is_job(settings)) {
-      return std::make_unique<WorkerRunner>(
-          worker_plan(settings, setup, root, options, machine, slots), setup.space, clock);
+  std::unique_ptr<hpo::TrialRunner> make_runner() {
+    if (!is_job(settings) || settings.trial.ranks > 1) {
+      return std::make_unique<ProcessRunner>(
+          program_plan(settings, setup, root, options.environment), setup.space, machine,
+          slots_of(settings, machine), clock);
     }
-    return std::make_unique<ProcessRunner>(program_plan(settings, setup, root, options.environment),
-                                           setup.space, machine, slots, clock);
+    if (options.workers == nullptr) {
+      const auto slurm = slurm_job(options.environment);
+      if (slurm && !slurm->is_step && slurm->tasks > 1) {
+        local =
+            std::make_unique<StepWorkers>(step_plan(settings, root, options, slurm->tasks), clock);
+      } else {
+        local = std::make_unique<ProcessWorkers>(process_plan(settings, root, options, machine));
+      }
+      spool = std::make_unique<SpoolWorkers>(root / "spool", worker_words(settings), clock);
+    }
+    std::vector<WorkerSource*> sources;
+    for (WorkerSource* source : {options.workers, static_cast<WorkerSource*>(local.get()),
+                                 static_cast<WorkerSource*>(spool.get())}) {
+      if (source != nullptr) {
+        sources.push_back(source);
+      }
+    }
+    WorkerRunnerPlan plan;
+    plan.finds_residency = settings.tune.parallel == 0 && settings.trial.per_gpu == "auto";
+    plan.memory_each = available_memory() / static_cast<std::uint64_t>(std::max(1, settings.ranks));
+    return std::make_unique<WorkerRunner>(plan, std::move(sources), setup.space, clock);
   }
 
   int run();
@@ -173,6 +242,7 @@ struct SweepRun::Impl {
   hpo::StudySetup setup;
   OwnerLock lock;
   std::unique_ptr<hpo::Study> study;
+  std::unique_ptr<WorkerSource> local, spool;  // before the runner, which uses them
   std::unique_ptr<hpo::TrialRunner> runner;
   std::unique_ptr<hpo::Coordinator> coordinator;
   std::mutex mutex;  // of the two below
@@ -181,6 +251,7 @@ struct SweepRun::Impl {
 };
 
 int SweepRun::Impl::run() {
+  std::signal(SIGPIPE, SIG_IGN);  // a worker that dies is found by its end
   if (const auto next = study->next(); next.kind == hpo::Next::Kind::done) {
     log::info(fmt::format(
         "sweep {} is finished. Raise a limit to go on: muster resume {} --tune.max_trials N",
@@ -194,8 +265,7 @@ int SweepRun::Impl::run() {
         fmt::format("continuing sweep {} after {} trials", settings.name, study->state().asked()));
   }
   tidy_groups();
-  const std::size_t slots = slots_of(settings, machine);
-  runner = make_runner(slots);
+  runner = make_runner();
   LiveTable table(
       {.redraws = options.redraws,
        .width = options.width,
@@ -239,6 +309,9 @@ void SweepRun::Impl::tidy_groups() const {
 }
 
 int SweepRun::Impl::leave(hpo::Coordinator::Outcome outcome) {
+  if (spool) {
+    spool->close(outcome != hpo::Coordinator::Outcome::suspended);
+  }
   write_sweep_results(settings, study->state(), study->now());
   tell_outcome();
   switch (outcome) {

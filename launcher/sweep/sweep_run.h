@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "hpo/coordinator.h"
+#include "launcher/sweep/worker_link.h"
 #include "runtime/comm/launch_context.h"
 #include "runtime/config/load.h"
 #include "runtime/config/sweep.h"
@@ -20,7 +21,8 @@ namespace muster {
 struct SweepRunOptions {
   bool redraws = false;  ///< stderr is a terminal
   std::size_t width = 100;
-  std::string rank_program;  ///< muster-rank, for trials that are Muster jobs
+  std::string rank_program;         ///< muster-rank, for trials that are Muster jobs
+  WorkerSource* workers = nullptr;  ///< instead of processes on this machine; outlives the run
   Environment environment;
 };
 
@@ -48,6 +50,8 @@ class SweepRun {
 
 /// sweeps/NAME as an absolute path.
 Path sweep_directory(const SweepSettings& settings);
+/// What a worker of this sweep is told: a command line for `muster-rank --worker`.
+std::vector<std::string> worker_words(const SweepSettings& settings);
 /// Writes report.html and best/ from the journal as it stands.
 void write_sweep_results(const SweepSettings& settings, const hpo::SweepState& state, double now);
 

@@ -21,11 +21,13 @@ using Names = std::array<std::pair<Kind, const char*>, N>;
 constexpr Names<WorkerOrder::Kind, 3> order_names{{{WorkerOrder::Kind::start, "start"},
                                                    {WorkerOrder::Kind::answer, "answer"},
                                                    {WorkerOrder::Kind::suspend, "suspend"}}};
-constexpr Names<WorkerEvent::Kind, 5> event_names{{{WorkerEvent::Kind::ready, "ready"},
+constexpr Names<WorkerEvent::Kind, 7> event_names{{{WorkerEvent::Kind::ready, "ready"},
                                                    {WorkerEvent::Kind::report, "report"},
                                                    {WorkerEvent::Kind::ended, "ended"},
                                                    {WorkerEvent::Kind::idle, "idle"},
-                                                   {WorkerEvent::Kind::remark, "remark"}}};
+                                                   {WorkerEvent::Kind::remark, "remark"},
+                                                   {WorkerEvent::Kind::alive, "alive"},
+                                                   {WorkerEvent::Kind::left, "left"}}};
 
 template <class Kind, std::size_t N>
 const char* name_in(const Names<Kind, N>& names, Kind kind) {
@@ -110,6 +112,7 @@ std::string line_of(const WorkerEvent& event) {
   if (event.kind == WorkerEvent::Kind::report) {
     object["resource"] = number(event.resource);
     object["value"] = number(event.value);
+    object["memory"] = event.memory;
     object["metrics"] = Json::object();
     for (const auto& [name, value] : event.metrics) {
       object["metrics"][name] = number(value);
@@ -136,6 +139,7 @@ WorkerEvent event_from(std::string_view line) {
   event.resource = number_from(object, "resource");
   event.value = number_from(object, "value");
   event.seconds = number_from(object, "seconds");
+  event.memory = object.value("memory", std::uint64_t{0});
   event.state = object.value("state", "");
   event.reason = object.value("reason", "");
   if (object.contains("final")) {

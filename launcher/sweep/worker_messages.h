@@ -36,6 +36,8 @@ struct WorkerEvent {
     ended,   ///< `state`: complete, failed, preempted, evicted
     idle,    ///< the trial's slot is free after pause, stop or complete
     remark,  ///< a sentence for people
+    alive,   ///< nothing but that it lives: where no descriptor tells
+    left,    ///< its last word: it went as it was asked to
   };
   Kind kind = Kind::ready;
   std::uint32_t trial = 0;
@@ -43,6 +45,7 @@ struct WorkerEvent {
   double value = 0;  ///< NaN travels as null
   std::vector<std::pair<std::string, double>> metrics;
   double seconds = 0;
+  std::uint64_t memory = 0;  ///< report: bytes that the trial has taken at most
   std::string state;
   std::string reason;  ///< of ended and remark
   std::optional<double> final_value;

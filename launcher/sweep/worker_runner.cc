@@ -12,23 +12,12 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
-#include "runtime/base/text.h"
 
 namespace muster {
 
 using hpo::Decision;
 using hpo::TrialEvent;
 using hpo::TrialState;
-
-struct WorkerRunner::Worker {
-  std::size_t index = 0;
-  std::unique_ptr<Process> process;
-  Descriptor input;  ///< what we say to it
-  LineReader output{Descriptor()};
-  LineReader error{Descriptor()};
-  std::string unsent;
-  std::string last_words;
-};
 
 namespace {
 
@@ -45,73 +34,95 @@ TrialEvent ended(hpo::TrialId trial, TrialState state, std::string reason) {
 
 }  // namespace
 
-WorkerRunner::WorkerRunner(WorkerPlan plan, const hpo::Space& space, Clock& clock)
-    : plan_(std::move(plan)),
+WorkerRunner::WorkerRunner(WorkerRunnerPlan plan, std::vector<WorkerSource*> sources,
+                           const hpo::Space& space, Clock& clock)
+    : plan_(plan),
+      sources_(std::move(sources)),
       space_(space),
       clock_(clock),
-      slots_(plan_.cpus.size() * plan_.slots_each),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  require(slots_.count() > 0, "a sweep needs at least one worker with one slot");
   if (!wake_) {
     throw_errno("make an event for the runner", errno);
   }
-  log_ = posix_file_system().open(plan_.log, OpenMode::append);
-  for (std::size_t index = 0; index < plan_.cpus.size(); ++index) {
-    workers_.push_back(std::make_unique<Worker>());
-    workers_.back()->index = index;
-    start_worker(*workers_.back());
-  }
+  take_in();
 }
 
 WorkerRunner::~WorkerRunner() = default;
 
-void WorkerRunner::start_worker(Worker& worker) {
-  Pipe input = input_pipe();
-  Pipe output = output_pipe();
-  Pipe error = output_pipe();
-  ProcessSpec spec;
-  spec.command = plan_.command;
-  spec.environment = plan_.environment;
-  spec.cpus = plan_.cpus[worker.index];
-  spec.input = input.theirs.get();
-  spec.output = output.theirs.get();
-  spec.error = error.theirs.get();
-  worker.process = std::make_unique<Process>(Process::start(spec));
-  worker.input = std::move(input.ours);
-  worker.output = LineReader(std::move(output.ours));
-  worker.error = LineReader(std::move(error.ours));
-  worker.unsent.clear();
-}
-
-void WorkerRunner::send(Worker& worker, const WorkerOrder& order) {
-  worker.unsent += line_of(order);
-  flush(worker);
-}
-
-/// A worker that has died is found by its end, not by a broken pipe.
-void WorkerRunner::flush(Worker& worker) {
-  while (!worker.unsent.empty() && worker.input) {
-    const auto put = ::write(worker.input.get(), worker.unsent.data(), worker.unsent.size());
-    if (put < 0 && errno == EINTR) {
-      continue;
+void WorkerRunner::take_in() {
+  if (suspending_) {
+    return;
+  }
+  for (WorkerSource* source : sources_) {
+    for (auto& link : source->joined()) {
+      const WorkerId id = next_worker_++;
+      const std::size_t count = link->slots();
+      workers_[id].link = std::move(link);
+      workers_[id].residency = Residency(count);
+      for (std::size_t i = 0; i < count; ++i) {
+        add_slot(id);
+      }
     }
-    if (put < 0) {
-      return;
-    }
-    worker.unsent.erase(0, static_cast<std::size_t>(put));
   }
 }
 
+/// The lowest number that no slot has, so that a worker that comes again fills its own row.
+void WorkerRunner::add_slot(WorkerId id) {
+  std::size_t number = 0;
+  while (owner_.contains(number)) {
+    ++number;
+  }
+  owner_[number] = id;
+  workers_[id].slots.insert(number);
+  slots_.add(number);
+}
+
+/// Nobody is thrown out: the slot is gone when its trial is.
+void WorkerRunner::drop_slot(WorkerId id) {
+  auto& slots = workers_.at(id).slots;
+  const std::size_t last = *slots.rbegin();
+  slots.erase(last);
+  owner_.erase(last);
+  slots_.remove(last);
+}
+
+std::size_t WorkerRunner::residents_of(WorkerId id) const {
+  return static_cast<std::size_t>(std::ranges::count_if(running_, [id](const auto& entry) {
+    return entry.second.worker == id && !entry.second.is_answered;
+  }));
+}
+
+void WorkerRunner::measure(const WorkerEvent& said, Running& running) {
+  auto& worker = workers_.at(running.worker);
+  const double done = said.resource - std::exchange(running.reached, said.resource);
+  worker.residency.measure(residents_of(running.worker), done, clock_.now());
+  if (said.memory > worker.largest && plan_.memory_each > 0) {
+    worker.largest = said.memory;
+    worker.residency.set_memory(worker.largest, plan_.memory_each);
+  }
+  while (worker.slots.size() < worker.residency.wanted()) {
+    add_slot(running.worker);
+  }
+  while (worker.slots.size() > worker.residency.wanted()) {
+    drop_slot(running.worker);
+  }
+}
+
+void WorkerRunner::send(WorkerId id, const WorkerOrder& order) {
+  workers_.at(id).link->send(line_of(order));
+}
+
 void WorkerRunner::start(const hpo::Launch& launch, hpo::SlotLease lease) {
-  const std::size_t index = lease.numbers().front() / plan_.slots_each;
+  const WorkerId id = owner_.at(lease.numbers().front());
   WorkerOrder order;
   order.kind = WorkerOrder::Kind::start;
   order.trial = launch.trial;
   order.parameters = space_.params(launch.config);
   order.from = launch.from;
   order.to = launch.to;
-  running_[launch.trial] = {.worker = index, .lease = std::move(lease), .is_answered = false};
-  send(*workers_[index], order);
+  running_[launch.trial] = {
+      .worker = id, .lease = std::move(lease), .is_answered = false, .reached = launch.from};
+  send(id, order);
 }
 
 void WorkerRunner::answer(hpo::TrialId trial, const hpo::Verdict& verdict) {
@@ -125,51 +136,58 @@ void WorkerRunner::answer(hpo::TrialId trial, const hpo::Verdict& verdict) {
   order.decision = std::string(hpo::name_of(verdict.decision));
   order.to = verdict.to;
   found->second.is_answered = verdict.decision != Decision::keep_going;
-  send(*workers_[found->second.worker], order);
+  send(found->second.worker, order);
 }
 
 void WorkerRunner::suspend() {
   suspending_ = true;
-  for (auto& worker : workers_) {
-    WorkerOrder order;
-    order.kind = WorkerOrder::Kind::suspend;
-    send(*worker, order);
+  WorkerOrder order;
+  order.kind = WorkerOrder::Kind::suspend;
+  for (const auto& [id, worker] : workers_) {
+    send(id, order);
   }
 }
 
 std::vector<TrialEvent> WorkerRunner::poll(Monotonic deadline) {
   for (;;) {
+    take_in();
     std::vector<TrialEvent> events;
-    for (auto& worker : workers_) {
-      const auto over = worker->process ? worker->process->poll() : std::nullopt;
-      flush(*worker);
-      read(*worker, events);  // after asking: last words come before the end
-      if (over) {
-        bury(worker->index, *over, events);
+    std::vector<std::pair<WorkerId, WorkerEnd>> dead;
+    for (auto& [id, worker] : workers_) {
+      const auto over = worker.link->ended();
+      std::vector<std::string> lines;
+      worker.link->receive(lines);  // after asking: last words come before the end
+      for (const auto& line : lines) {
+        take(line, events);
       }
+      if (over) {
+        dead.emplace_back(id, *over);
+      }
+    }
+    for (const auto& [id, how] : dead) {
+      bury(id, how, events);
     }
     std::uint64_t woken = 0;
     const bool was_woken = ::read(wake_.get(), &woken, sizeof woken) > 0;
     if (!events.empty() || was_woken || clock_.now() >= deadline) {
       return events;
     }
-    wait(deadline);
+    if (dead.empty()) {
+      wait(deadline);
+    }
   }
 }
 
 void WorkerRunner::wait(Monotonic deadline) {
   std::vector<pollfd> waits{{wake_.get(), POLLIN, 0}};
-  for (const auto& worker : workers_) {
-    if (!worker->process) {
-      continue;
-    }
-    waits.push_back({worker->process->descriptor(), POLLIN, 0});
-    waits.push_back({worker->output.descriptor(), POLLIN, 0});
-    waits.push_back({worker->error.descriptor(), POLLIN, 0});
-    waits.push_back({worker->unsent.empty() ? -1 : worker->input.get(), POLLOUT, 0});
+  for (const auto& [id, worker] : workers_) {
+    worker.link->add_descriptors(waits);
+  }
+  std::chrono::milliseconds longest(1000);
+  for (const WorkerSource* source : sources_) {
+    longest = std::min(longest, source->look_every());
   }
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - clock_.now());
-  constexpr std::chrono::milliseconds longest(1000);
   ::poll(waits.data(), waits.size(),
          static_cast<int>(std::clamp(left, std::chrono::milliseconds(0), longest).count()));
 }
@@ -179,23 +197,11 @@ void WorkerRunner::wake() {
   [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof one);
 }
 
-void WorkerRunner::read(Worker& worker, std::vector<TrialEvent>& events) {
-  std::vector<std::string> lines;
-  worker.output.read(lines);
-  for (const auto& line : lines) {
-    if (!line.empty() && line.front() == '{') {
-      take(event_from(line), events);
-    }
+void WorkerRunner::take(const std::string& line, std::vector<TrialEvent>& events) {
+  if (line.empty() || line.front() != '{') {
+    return;
   }
-  lines.clear();
-  worker.error.read(lines);
-  if (!lines.empty()) {
-    worker.last_words = lines.back();
-    log_->append(as_bytes(join(lines, "\n") + "\n"));
-  }
-}
-
-void WorkerRunner::take(const WorkerEvent& said, std::vector<TrialEvent>& events) {
+  const WorkerEvent said = event_from(line);
   using enum WorkerEvent::Kind;
   if (said.kind == remark) {
     log::warning(said.trial == 0 ? said.reason
@@ -203,70 +209,110 @@ void WorkerRunner::take(const WorkerEvent& said, std::vector<TrialEvent>& events
     return;
   }
   const auto found = running_.find(said.trial);
-  if (found == running_.end() || said.kind == ready) {
+  if (found == running_.end()) {
     return;
   }
-  if (said.kind == idle) {
-    running_.erase(found);  // and the lease goes back
-    return;
+  switch (said.kind) {
+    case idle:
+      running_.erase(found);  // and the lease goes back
+      return;
+    case report:
+      take_report(said, found->second, events);
+      return;
+    case ended:
+      take_end(said, events);
+      return;
+    default:
+      return;
+  }
+}
+
+void WorkerRunner::take_report(const WorkerEvent& said, Running& running,
+                               std::vector<TrialEvent>& events) {
+  deaths_ = 0;
+  if (running.is_answered) {
+    return;  // on its way when the answer was given
+  }
+  if (plan_.finds_residency) {
+    measure(said, running);
   }
   TrialEvent event;
   event.trial = said.trial;
   event.seconds = said.seconds;
-  if (said.kind == report) {
-    deaths_ = 0;
-    if (found->second.is_answered) {
-      return;  // on its way when the answer was given
-    }
-    event.resource = said.resource;
-    event.value = said.value;
-    event.metrics = said.metrics;
-    events.push_back(std::move(event));
-    return;
-  }
-  const bool was_answered = found->second.is_answered;
-  running_.erase(found);
-  if (was_answered) {
-    return;
-  }
-  event.kind = TrialEvent::Kind::ended;
-  event.state = hpo::trial_state(said.state).value_or(TrialState::failed);
-  event.reason = said.reason;
-  event.value = said.final_value;
+  event.resource = said.resource;
+  event.value = said.value;
+  event.metrics = said.metrics;
   events.push_back(std::move(event));
 }
 
-void WorkerRunner::bury(std::size_t index, const Ended& how, std::vector<TrialEvent>& events) {
-  auto& worker = *workers_[index];
-  worker.process.reset();
-  worker.input.reset();
-  const std::string what = fmt::format("worker {} {}{}", index, how.text(),
-                                       worker.last_words.empty() ? "" : ": " + worker.last_words);
+void WorkerRunner::take_end(const WorkerEvent& said, std::vector<TrialEvent>& events) {
+  const auto found = running_.find(said.trial);
+  const WorkerId id = found->second.worker;
+  const bool was_answered = found->second.is_answered;
+  auto state = hpo::trial_state(said.state).value_or(TrialState::failed);
+  std::string reason = said.reason;
+  if (state == TrialState::evicted && !make_room(id)) {
+    state = TrialState::failed;  // it had the worker to itself
+    reason = "does not fit into memory, even alone: " + reason;
+  }
+  running_.erase(said.trial);
+  if (was_answered) {
+    return;
+  }
+  events.push_back(muster::ended(said.trial, state, std::move(reason)));
+  events.back().seconds = said.seconds;
+  events.back().value = said.final_value;
+}
+
+/// One trial fewer at once in this worker. False when there is only one.
+bool WorkerRunner::make_room(WorkerId id) {
+  auto& worker = workers_.at(id);
+  if (worker.slots.size() < 2) {
+    return residents_of(id) > 1;
+  }
+  worker.residency.did_not_fit();
+  drop_slot(id);
+  log::info(fmt::format("a trial did not fit beside the others: {} takes {} at once from here on",
+                        worker.link->name(), worker.slots.size()));
+  return true;
+}
+
+void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEvent>& events) {
+  auto& worker = workers_.at(id);
+  const std::string what = fmt::format("{} {}", worker.link->name(), how.text);
   for (auto entry = running_.begin(); entry != running_.end();) {
     auto& [trial, running] = *entry;
-    if (running.worker != index) {
+    if (running.worker != id) {
       ++entry;
       continue;
     }
     if (!running.is_answered) {
-      const bool is_blamed = !suspending_ && ++blame_[trial] >= blamed_after;
-      events.push_back(
-          ended(trial, is_blamed ? TrialState::failed : TrialState::preempted,
-                is_blamed ? fmt::format("its worker died {} times while it ran; the last time {}",
-                                        blamed_after, what)
-                          : what));
+      const bool is_blamed = !suspending_ && !how.is_leaving && ++blame_[trial] >= blamed_after;
+      events.push_back(muster::ended(
+          trial, is_blamed ? TrialState::failed : TrialState::preempted,
+          is_blamed ? fmt::format("its worker died {} times while it ran; the last time {}",
+                                  blamed_after, what)
+                    : what));
     }
     entry = running_.erase(entry);
   }
+  for (const auto number : worker.slots) {
+    slots_.remove(number);
+    owner_.erase(number);
+  }
+  workers_.erase(id);
   if (suspending_) {
     return;
   }
-  log::warning(what + "; it is started again");
-  if (how.code() == 64 || ++deaths_ >= plan_.most_deaths) {
-    throw Error(how.code() == 64 ? Fault::bad_input : Fault::io,
+  if (how.is_leaving) {
+    log::info(what);
+    return;
+  }
+  log::warning(what + "; its trials go on elsewhere, or when it is back");
+  if (how.is_misuse || ++deaths_ >= plan_.most_deaths) {
+    throw Error(how.is_misuse ? Fault::bad_input : Fault::io,
                 fmt::format("the sweep cannot go on: {}", what));
   }
-  start_worker(worker);
 }
 
 }  // namespace muster

@@ -1,37 +1,37 @@
-/// WorkerRunner: the TrialRunner whose trials are threads in worker processes (tier A), reached by
-/// JSON lines over pipes. A worker that dies costs its trials the time since their last commit:
-/// they come again, and a trial that was there at three deaths is blamed. One thread, the
-/// coordinator's; only wake() may come from another.
+/// WorkerRunner: the TrialRunner whose trials are threads in workers (tier A), wherever those are
+/// and however they are reached. Workers join and leave while it runs. One that dies costs its
+/// trials the time since their last commit: they come again, and a trial that was there at three
+/// deaths is blamed. How many a worker takes at once is measured (Residency) and lowered when one
+/// did not fit. One thread, the coordinator's; only wake() may come from another.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "hpo/runner.h"
 #include "hpo/space.h"
-#include "launcher/engine/line_reader.h"
-#include "launcher/engine/process.h"
+#include "launcher/sweep/residency.h"
+#include "launcher/sweep/worker_link.h"
 #include "launcher/sweep/worker_messages.h"
+#include "runtime/base/handle.h"
 
 namespace muster {
 
-struct WorkerPlan {
-  std::vector<std::string> command;  ///< of a worker
-  Environment environment;
-  std::vector<std::vector<int>> cpus;  ///< of each worker: its cores; as many workers as entries
-  std::size_t slots_each = 1;          ///< trials at once in one worker
-  Path log;                            ///< what workers say on stderr; appended
-  int most_deaths = 10;                ///< without a report in between: then the sweep cannot go on
+struct WorkerRunnerPlan {
+  int most_deaths = 10;           ///< without a report in between: then the sweep cannot go on
+  bool finds_residency = false;   ///< by measuring; else a worker's own number of slots stands
+  std::uint64_t memory_each = 0;  ///< bytes for the trials of one worker; 0: not known
 };
 
 class WorkerRunner final : public hpo::TrialRunner {
  public:
-  /// Starts the workers.
-  WorkerRunner(WorkerPlan plan, const hpo::Space& space, Clock& clock);
+  /// Takes in whoever is there at once. The sources must outlive it.
+  WorkerRunner(WorkerRunnerPlan plan, std::vector<WorkerSource*> sources, const hpo::Space& space,
+               Clock& clock);
   ~WorkerRunner() override;
   WorkerRunner(const WorkerRunner&) = delete;
   WorkerRunner& operator=(const WorkerRunner&) = delete;
@@ -43,33 +43,48 @@ class WorkerRunner final : public hpo::TrialRunner {
   /// Throws Error when workers die again and again before any of them reports.
   std::vector<hpo::TrialEvent> poll(Monotonic deadline) override;
   void wake() override;
+  std::size_t workers() const { return workers_.size(); }
 
  private:
-  struct Worker;
+  using WorkerId = std::size_t;
+  struct Worker {
+    std::unique_ptr<WorkerLink> link;
+    std::set<std::size_t> slots;  ///< numbers of its slots
+    Residency residency{1};
+    std::uint64_t largest = 0;  ///< bytes of its largest trial so far
+  };
   struct Running {
-    std::size_t worker = 0;
+    WorkerId worker = 0;
     hpo::SlotLease lease;
     bool is_answered =
         false;  ///< pause, stop or complete was said: only the slot is still to come back
+    double reached = 0;
   };
-  void start_worker(Worker& worker);
-  void send(Worker& worker, const WorkerOrder& order);
-  void flush(Worker& worker);
-  void read(Worker& worker, std::vector<hpo::TrialEvent>& events);
-  void take(const WorkerEvent& event, std::vector<hpo::TrialEvent>& events);
-  void bury(std::size_t index, const Ended& ended, std::vector<hpo::TrialEvent>& events);
+  void take_in();
+  void add_slot(WorkerId id);
+  void drop_slot(WorkerId id);
+  void measure(const WorkerEvent& said, Running& running);
+  std::size_t residents_of(WorkerId id) const;
+  void send(WorkerId id, const WorkerOrder& order);
+  void take(const std::string& line, std::vector<hpo::TrialEvent>& events);
+  void take_report(const WorkerEvent& said, Running& running, std::vector<hpo::TrialEvent>& events);
+  void take_end(const WorkerEvent& said, std::vector<hpo::TrialEvent>& events);
+  bool make_room(WorkerId id);
+  void bury(WorkerId id, const WorkerEnd& end, std::vector<hpo::TrialEvent>& events);
   void wait(Monotonic deadline);
 
-  WorkerPlan plan_;
+  WorkerRunnerPlan plan_;
+  std::vector<WorkerSource*> sources_;
   const hpo::Space& space_;
   Clock& clock_;
   hpo::Slots slots_;  // before running_: leases die first
-  std::vector<std::unique_ptr<Worker>> workers_;
+  std::map<WorkerId, Worker> workers_;
+  std::map<std::size_t, WorkerId> owner_;  // of each slot
   std::map<hpo::TrialId, Running> running_;
   std::map<hpo::TrialId, int> blame_;
+  WorkerId next_worker_ = 0;
   int deaths_ = 0;
   bool suspending_ = false;
-  std::unique_ptr<File> log_;
   Descriptor wake_;
 };
 

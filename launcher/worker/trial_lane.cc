@@ -227,6 +227,7 @@ Verdict TrialLane::on_report(const TrainReport& report) {
   }
   WorkerEvent said = event(WorkerEvent::Kind::report);
   said.resource = std::round(report.epoch);
+  said.memory = trainer_->memory_bytes();
   std::optional<double> value;
   std::vector<std::string> names;
   for (const auto& [name, number] : report.values) {

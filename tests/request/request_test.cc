@@ -234,9 +234,9 @@ TEST(TrainingRequest, BecomesARunOfItsProgram) {
   auto good = request;
   good["StoppingCondition"].erase("MaxWaitTimeInSeconds");
   const auto run = translate_training_request(good.dump(), aws, false);
-  EXPECT_EQ(value_of(run, "trial.command"), "/bin/sh /src/run.sh");
+  EXPECT_EQ(value_of(run, "command"), "/bin/sh /src/run.sh");
   EXPECT_EQ(value_of(run, "hyperparameter.lr"), "0.1");
-  EXPECT_EQ(value_of(run, "trial.ranks"), "2");
+  EXPECT_EQ(value_of(run, "ranks"), "2");
   EXPECT_THAT(run.notes, testing::Contains(HasSubstr("ml.x is not in [aws]")));
 }
 

@@ -9,6 +9,7 @@
 
 #include <cmath>
 
+#include "launcher/program/opt_ml.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -140,6 +141,24 @@ TEST_F(ProcessRunnerTest, TellsHowFarToRunAndReportsWhenTheProgramHasEnded) {
   EXPECT_EQ(runner_->slots().leased(), 0U);
 }
 
+TEST_F(ProcessRunnerTest, WhatWasWrittenButNotHeardBeforeAKillIsReportedByTheNextLaunch) {
+  plan_.resource_argument = "epochs";
+  make_runner("true");  // its checkpoint is complete: it has nothing left to do
+  posix_file_system().make_directory(root_ / "trials" / "0001");
+  write_file_atomically(root_ / "trials" / "0001" / "metrics.jsonl",
+                        "{\"epochs\":1,\"acc\":0.1}\n{\"epochs\":3,\"acc\":0.3}\n");
+  start(1, 3);
+  std::vector<TrialEvent> events;
+  while (events.empty() || events.back().resource != 3) {
+    const auto more = next();
+    ASSERT_FALSE(more.empty());
+    events.insert(events.end(), more.begin(), more.end());
+  }
+  EXPECT_EQ(events.back().value, 0.3);
+  runner_->answer(1, {.decision = Decision::keep_going, .to = 9});
+  EXPECT_THAT(until_ended().back().reason, HasSubstr("ended without a value of acc"));
+}
+
 TEST_F(ProcessRunnerTest, ACrashIsAFailureWithItsLastWords) {
   make_runner("echo acc=0.5; echo 'ValueError: no such layer' >&2; exit 3");
   start();
@@ -261,6 +280,29 @@ TEST_F(ProcessRunnerTest, WhatCannotStartIsAFailureAndTheRunnerGoesOn) {
   start();
   EXPECT_THAT(until_ended().back().reason,
               HasSubstr("could not be started: No such file or directory"));
+}
+
+TEST_F(ProcessRunnerTest, AScriptWithOptMlBuiltInFindsItsTreeThere) {
+  if (const auto problem = opt_ml_problem()) {
+    GTEST_SKIP() << *problem;
+  }
+  write_file_atomically(root_ / "old.sh",
+                        "cat /opt/ml/input/config/hyperparameters.json\n"
+                        "echo weights > /opt/ml/model/w\necho acc=1\n");
+  plan_.command = {"/bin/sh", "old.sh"};
+  runner_ = std::make_unique<ProcessRunner>(plan_, space_, Machine{}, 1, clock_);
+  start();
+  EXPECT_EQ(until_ended().back().state, TrialState::complete);
+  EXPECT_THAT(file("log/rank-0.log"), HasSubstr("\"lr\":\"0.25\""));
+  EXPECT_EQ(file("model/w"), "weights\n");
+}
+
+TEST_F(ProcessRunnerTest, AFullDiskEndsTheTrialThatFilledItWithItsOwnWords) {
+  make_runner("echo acc=0.5; head -c 9 /dev/zero > /dev/full");
+  start();
+  const auto last = until_ended().back();
+  EXPECT_EQ(last.state, TrialState::failed);
+  EXPECT_THAT(last.reason, HasSubstr("No space left on device"));
 }
 
 TEST_F(ProcessRunnerTest, WakeEndsAWait) {

@@ -149,6 +149,16 @@ TEST(WorkerSweep, ALossThatIsNotANumberFailsItsTrialAlone) {
   EXPECT_THAT(shop.table("nan"), HasSubstr(",failed,"));
 }
 
+TEST(WorkerSweep, TrialsOfSeveralRanksArePausedAndGoOn) {
+  const SweepShop shop;
+  shop.sweep("scheduler = asha\nmin_resource = 1\nmax_resource = 9\nmax_trials = 5\n", "",
+             "job = job.ini\nranks = 2\n");
+  const auto output = finish(shop.start("ranks"));
+  EXPECT_THAT(output, HasSubstr("ranks: 5 trials, over"));
+  EXPECT_THAT(shop.file("ranks", "trials/0001/log/rank-1.log"), Not(testing::IsEmpty()));
+  EXPECT_THAT(shop.table("ranks"), HasSubstr(",3,")) << "nothing was promoted";
+}
+
 TEST(WorkerSweep, TheBestIsReadyToTrain) {
   const SweepShop shop;
   shop.sweep("max_trials = 3\n");

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/sweep/process_workers.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "launcher/engine/line_reader.h"
+#include "launcher/engine/process.h"
+#include "runtime/base/error.h"
+#include "runtime/base/exit_codes.h"
+#include "runtime/base/text.h"
+
+namespace muster {
+
+class ProcessWorkers::Link final : public WorkerLink {
+ public:
+  Link(const ProcessWorkersPlan& plan, std::size_t index, std::shared_ptr<File> log,
+       std::shared_ptr<int> token)
+      : index_(index), slots_(plan.slots_each), log_(std::move(log)), token_(std::move(token)) {
+    Pipe input = input_pipe();
+    Pipe output = output_pipe();
+    Pipe error = output_pipe();
+    ProcessSpec spec;
+    spec.command = plan.command;
+    spec.environment = plan.environment;
+    spec.cpus = plan.cpus[index];
+    spec.input = input.theirs.get();
+    spec.output = output.theirs.get();
+    spec.error = error.theirs.get();
+    process_ = std::make_unique<Process>(Process::start(spec));
+    input_ = std::move(input.ours);
+    output_ = LineReader(std::move(output.ours));
+    error_ = LineReader(std::move(error.ours));
+  }
+
+  std::string name() const override { return fmt::format("worker {}", index_); }
+  std::size_t slots() const override { return slots_; }
+
+  void send(std::string_view lines) override {
+    unsent_ += lines;
+    flush();
+  }
+
+  std::optional<WorkerEnd> ended() override {
+    const auto ended = process_->poll();
+    if (!ended) {
+      return std::nullopt;
+    }
+    read_errors();
+    return WorkerEnd{.text = ended->text() + (last_words_.empty() ? "" : ": " + last_words_),
+                     .is_misuse = ended->code() == exit_usage,
+                     .is_leaving = ended->finished()};
+  }
+
+  void receive(std::vector<std::string>& lines) override {
+    flush();
+    output_.read(lines);
+    read_errors();
+  }
+
+  void add_descriptors(std::vector<pollfd>& waits) const override {
+    waits.push_back({process_->descriptor(), POLLIN, 0});
+    waits.push_back({output_.descriptor(), POLLIN, 0});
+    waits.push_back({error_.descriptor(), POLLIN, 0});
+    waits.push_back({unsent_.empty() ? -1 : input_.get(), POLLOUT, 0});
+  }
+
+ private:
+  /// A worker that has died is found by its end, not by a broken pipe.
+  void flush() {
+    while (!unsent_.empty()) {
+      const auto put = ::write(input_.get(), unsent_.data(), unsent_.size());
+      if (put < 0 && errno == EINTR) {
+        continue;
+      }
+      if (put < 0) {
+        return;
+      }
+      unsent_.erase(0, static_cast<std::size_t>(put));
+    }
+  }
+
+  void read_errors() {
+    std::vector<std::string> lines;
+    error_.read(lines);
+    if (!lines.empty()) {
+      last_words_ = lines.back();
+      log_->append(as_bytes(join(lines, "\n") + "\n"));
+    }
+  }
+
+  std::size_t index_;
+  std::size_t slots_;
+  std::shared_ptr<File> log_;
+  std::shared_ptr<int> token_;
+  std::unique_ptr<Process> process_;
+  Descriptor input_;  // what we say to it
+  LineReader output_{Descriptor()};
+  LineReader error_{Descriptor()};
+  std::string unsent_;
+  std::string last_words_;
+};
+
+ProcessWorkers::ProcessWorkers(ProcessWorkersPlan plan)
+    : plan_(std::move(plan)),
+      log_(posix_file_system().open(plan_.log, OpenMode::append)),
+      alive_(plan_.cpus.size()) {}
+
+ProcessWorkers::~ProcessWorkers() = default;
+
+std::vector<std::unique_ptr<WorkerLink>> ProcessWorkers::joined() {
+  std::vector<std::unique_ptr<WorkerLink>> links;
+  for (std::size_t index = 0; index < alive_.size(); ++index) {
+    if (alive_[index].expired()) {
+      auto token = std::make_shared<int>(0);
+      alive_[index] = token;
+      links.push_back(std::make_unique<Link>(plan_, index, log_, std::move(token)));
+    }
+  }
+  return links;
+}
+
+}  // namespace muster
