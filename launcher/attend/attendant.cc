@@ -17,7 +17,6 @@
 #include "launcher/engine/end_record.h"
 #include "launcher/engine/keeper.h"
 #include "launcher/engine/line_reader.h"
-#include "launcher/engine/line_reader.h"
 #include "launcher/engine/orders.h"
 #include "launcher/engine/owner_lock.h"
 #include "launcher/engine/process.h"

@@ -10,6 +10,7 @@
 #include "launcher/engine/owner_lock.h"
 #include "launcher/supervise/attempt.h"
 #include "launcher/supervise/run_directory.h"
+#include "launcher/supervise/run_status.h"
 
 namespace muster {
 
