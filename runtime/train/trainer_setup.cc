@@ -100,7 +100,7 @@ Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer
   }
   state.add_to(tree);
   add_tensors(tree, *arena, own_range(), rule, parts.model, is_bucketed);
-  agreed_on = fingerprint(job, parts.model, parts.train, parts.ranks.world.size(), length.steps);
+  agreed_on = fingerprint(job, parts.model, parts.train, world, length.steps);
 }
 
 Range Trainer::Impl::own_range() const {

@@ -186,14 +186,15 @@ TEST_F(ForeignCheckpoint, OfAnotherModelIsRefusedByTheNamesOfItsTensors) {
 
 TEST_F(ForeignCheckpoint, OfANewerFormatIsRefusedThoughAnOlderOneIsThere) {
   ASSERT_EQ(train({"--checkpoint.every_steps=5", "--checkpoint.async=false"}).first, 0);
-  const Path manifest = checkpoints() / "step-00000012" / "manifest";
+  hand_over_to("other");
+  const Path manifest = checkpoints("other") / "step-00000012" / "manifest";
   std::string text = read_file(manifest);
   text.replace(0, std::string("muster-checkpoint 1").size(), "muster-checkpoint 7");
   text.resize(text.size() - 16);
   std::array<char, 32> line{};
   std::snprintf(line.data(), line.size(), "crc32c %08x\n", crc32c(0, text.data(), text.size()));
   write_file_atomically(manifest, text + line.data());
-  const auto [code, said] = train();
+  const auto [code, said] = train({"--name=other"});
   EXPECT_EQ(code, 64) << said;
   EXPECT_THAT(said, HasSubstr("written by a newer Muster in checkpoint format 7"));
 }
