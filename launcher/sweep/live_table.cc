@@ -119,8 +119,10 @@ std::vector<std::string> LiveTable::lines(const hpo::SweepState& state, double n
   result.push_back(fmt::format(
       "  {}{} trials: {}", state.asked(),
       limits.max_trials ? fmt::format(" of {:.0f}", *limits.max_trials) : "", counts_text(state)));
-  result.push_back(fmt::format("  {} of {} slots busy, {:.3f} slot hours{}", state.running().size(),
-                               options.slots, state.spent(now).slot_hours, time_left(state, now)));
+  const std::size_t busy = state.running().size();  // workers may have joined, or take more by now
+  result.push_back(fmt::format("  {} of {} slots busy, {:.3f} slot hours{}", busy,
+                               std::max(busy, options.slots), state.spent(now).slot_hours,
+                               time_left(state, now)));
   constexpr std::size_t most = 16;
   std::size_t shown = 0;
   for (const auto id : state.running()) {
