@@ -122,11 +122,11 @@ class Study {
   Monotonic opened_at_;
   SweepState state_;
   std::unique_ptr<Searcher> searcher_;
+  std::uint64_t dropped_state_bytes_ = 0;  // counted while journal_ is read: stands before it
   Journal journal_;
   double base_seconds_ = 0.0;
   std::set<TrialId> orphans_;  // running when the journal was opened
   bool is_exhausted_ = false;
-  std::uint64_t dropped_state_bytes_ = 0;
 };
 
 inline constexpr const char* stopped_by_hand = "stopped by hand";
