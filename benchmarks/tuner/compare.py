@@ -3,7 +3,7 @@
 
 Only (problem, seed) pairs that every method has count. Normalised regret: 0 is the best value that any method found on the problem,
 1 the median of all values of random search. Rank: among the methods of the table, by best value so far, ties share. Win rate of ours
-over a peer: pairs with the same problem and seed, ties half; p from Wilcoxon's signed-rank test on normalised regrets.
+over a peer: pairs with the same problem and seed, ties half (values are compared at nine digits, which is what traces carry); p from Wilcoxon's signed-rank test on normalised regrets.
 """
 # SPDX-License-Identifier: Apache-2.0
 import argparse
@@ -18,7 +18,7 @@ def load(paths):
     for path in paths:
         with open(path, newline="") as file:
             for method, problem, seed, seconds, *values in csv.reader(file):
-                runs[method][problem, int(seed)] = float(seconds), [float(value) for value in values]
+                runs[method][problem, int(seed)] = float(seconds), [float(f"{float(value):.9g}") for value in values]
     return runs
 
 
