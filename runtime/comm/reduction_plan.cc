@@ -61,7 +61,9 @@ std::string first_difference(std::string_view first, std::string_view other, int
   const std::size_t start = before == std::string_view::npos ? 0 : before + 1;
   const auto entry = std::ranges::count(first.substr(0, start), '\n') + 1;
   return fmt::format(
-      "the ranks would not reduce the same: entry {} of the plan is {} on rank 0 and {} on rank {}",
+      "the ranks would not reduce the same: entry {} of the plan is {} on rank 0 and {} on rank "
+      "{}: "
+      "give every rank the same job file, model and version of muster",
       entry, line_at(first, start), line_at(other, start), rank);
 }
 
@@ -87,7 +89,7 @@ void compare_plans(Communicator& comm, const ReductionPlan& plan) {
   const auto rank = static_cast<int>(other - hashes.begin());
   const auto first_text = text_from(comm, plan, 0);
   const auto other_text = text_from(comm, plan, rank);
-  throw Error(Fault::communication, first_difference(first_text, other_text, rank));
+  throw Error(Fault::bad_input, first_difference(first_text, other_text, rank));
 }
 
 }  // namespace muster

@@ -24,8 +24,8 @@ struct ReductionPlan {
   std::uint64_t hash() const;
 };
 
-/// Collective. One small exchange when all agree. Else throws Error(communication), on every rank
-/// in the same words, naming the first rank that differs from rank 0 and the first difference.
+/// Collective. One small exchange when all agree. Else throws Error(bad_input), on every rank in
+/// the same words, naming the first rank that differs from rank 0 and the first difference.
 void compare_plans(Communicator& comm, const ReductionPlan& plan);
 
 }  // namespace muster

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "runtime/comm/reduction_plan.h"
 #include "runtime/model/metrics.h"
 #include "runtime/train/fingerprint.h"
 #include "runtime/train/trainer_impl.h"
@@ -20,6 +21,18 @@ std::size_t statistics_floats(Model& model) {
                   : 0;
   }
   return model.has_batch_norm() ? floats : 0;
+}
+
+// Before anything is shared: ranks with different models would not fail, they would train nonsense.
+void compare_models(Communicator& world, Model& model) {
+  ReductionPlan plan;
+  for (const auto* tensors : {&model.parameters(), &model.buffers()}) {
+    for (const NamedTensor& named : *tensors) {
+      plan.entries.push_back(
+          {.name = named.name, .count = static_cast<std::uint64_t>(named.tensor.numel())});
+    }
+  }
+  compare_plans(world, plan);
 }
 
 Loss loss_of(const TrainSettings& train, const DataShape& shape) {
@@ -44,6 +57,7 @@ Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer
       reducer(parts.ranks.world),
       profile(profile_steps(job.train)),
       is_bucketed(job.train.exchange == "bucketed") {
+  compare_models(parts.ranks.world, parts.model);
   const int world = parts.ranks.world.size();
   check_job(job, parts.model, parts.train, world, parts.ranks.across.size());
   NodeGroup* node = &parts.ranks.node;

@@ -99,6 +99,14 @@ TEST(Strict, RefusesMoreRanksThanShards) {
   EXPECT_THAT(endings, Each(HasSubstr("raise train.shards")));
 }
 
+TEST(Trainer, NamesTheFirstDifferenceBetweenTheRanksModels) {
+  const auto endings = run_threads(
+      3, [&](LocalGroup& group) { train(job_of(group.rank() == 2 ? "17" : "16", 256), group, 1); });
+  EXPECT_THAT(endings, Each(testing::AllOf(HasSubstr("on rank 0 and"), HasSubstr("on rank 2"),
+                                           HasSubstr("sum of 12544 float32"),
+                                           HasSubstr("sum of 13328 float32"))));
+}
+
 // A model that cannot go on, on one rank.
 class Failing final : public Model {
  public:
