@@ -204,8 +204,8 @@ TEST_P(EvidenceGradient, EqualsDifferences) {
     shape.groups = 3;
     const Matrix points = random_points(n, 4, n);
     const std::vector<double> values = wavy(points);
-    Evidence evidence(shape, points, values);
     shape.warped = {1, 3};
+    Evidence evidence(shape, points, values);
     Theta theta{std::log(0.3), std::log(0.9), std::log(1.5), std::log(1.2), std::log(0.02)};
     if (GetParam()) {
       theta.insert(theta.end(), {0.5, -0.7, -0.3, 1.1});
