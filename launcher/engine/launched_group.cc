@@ -181,7 +181,9 @@ void LaunchedGroup::close(const Ended& ended, std::vector<RankEvent>& events) {
     event.kind = RankEvent::Kind::ended;
     event.rank = static_cast<int>(rank);
     event.ended = ended;
-    if (none && rank == 0) {  // nothing ever started: the launcher's words are the cause
+    if (killed_) {
+      event.ended.status = SIGKILL;
+    } else if (none && rank == 0) {  // nothing ever started: the launcher's words are the cause
       const auto why = explain_ ? explain_(last_words_) : std::nullopt;
       event.cause = why.value_or(fmt::format("the ranks did not start: the launcher {}: {}",
                                              ended.text(), join(last_words_, " / ")));
