@@ -14,7 +14,7 @@ namespace {
 
 constexpr auto bench_usage =
     "Usage: muster bench NAME [--key value ...]\n\n"
-    "  allreduce    What it costs N ranks to add up their buffers, by size and back-end\n"
+    "  allreduce    What N ranks need to add up their buffers, by size and back-end\n"
     "  step         What a training step of N ranks costs beside one alone\n\n"
     "'muster bench NAME --help' tells its options.\n";
 

@@ -104,7 +104,7 @@ TEST_F(TuneCommand, ASecondOwnerIsRefusedAndAKilledOneIsFollowed) {
   wait_for_a_trial();
   EXPECT_EQ(run("ask-tell sweep.ini --dir sweeps/quick < /dev/null"), 64);
   EXPECT_EQ(run("tune sweep.ini"), 64);
-  EXPECT_NE(text("err").find("in use by process"), std::string::npos);
+  EXPECT_NE(text("err").find("in use by pid"), std::string::npos);
   ::kill(child, SIGKILL);
   end_of(child);
   ASSERT_EQ(run("tune sweep.ini"), 0) << text("err");
