@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <filesystem>
 
 #include "launcher/engine/keeper.h"
 #include "launcher/engine/line_reader.h"
@@ -61,6 +62,7 @@ TEST(Process, ALauncherIsAskedBeforeItIsKilled) {
     auto spec = shell("trap '" + on_term + "' TERM; echo $$ > " + said +
                       ".pid; while true; do sleep 0.01; done");
     spec.ask_first_ms = 1000;
+    std::filesystem::remove(said + ".pid");  // of the one before
     Process process = Process::start(spec);
     pids_in(said + ".pid", 1);
     return process;
