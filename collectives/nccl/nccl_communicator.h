@@ -66,6 +66,9 @@ class NcclCommunicator final : public Communicator {
   /// Lets NCCL reach a buffer directly. False where the library cannot; then everything works as
   /// before.
   bool register_buffer(const Buffer& buffer);
+  /// While compute is being captured into a CUDA graph: operations become part of it, so the
+  /// watchdog must not look at their events, nor judge how long they take when it is played.
+  void capture(bool is_on) { is_capturing_ = is_on; }
 
  private:
   struct Pending {
@@ -111,6 +114,7 @@ class NcclCommunicator final : public Communicator {
   std::vector<void*> registered_;
   std::string failure_;
   std::atomic<bool> is_aborted_{false};
+  bool is_capturing_ = false;
   std::jthread watchdog_;
 };
 

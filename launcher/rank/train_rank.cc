@@ -10,6 +10,7 @@
 #include "launcher/cli/build_info.h"
 #include "launcher/rank/engine_keeper.h"
 #include "launcher/rank/rank_files.h"
+#include "launcher/rank/rank_gpu.h"
 #include "launcher/rank/run_observer.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
@@ -41,6 +42,7 @@ class TrainRank {
         meeting_(ranks),
         ranks_{ranks.node(), ranks.lane() != nullptr ? *ranks.lane() : *alone_, ranks.world()},
         files_(job, ranks_.world.rank(), is_supervised),
+        gpu_(job.train, ranks_.world, &ranks.slot()),
         engine_(engine_options(job.checkpoint, files_.checkpoints()), ranks_.world,
                 posix_file_system(), clock_) {}
 
@@ -64,6 +66,7 @@ class TrainRank {
   std::unique_ptr<Communicator> alone_ = solo_communicator();
   RankGroups ranks_;
   RankFiles files_;
+  RankGpu gpu_;  // before torch is used
   SystemClock clock_;
   CheckpointEngine engine_;
   DataSets data_;
@@ -89,9 +92,10 @@ int TrainRank::run(const Keys& keys, const Resolved& resolved) {
   ranks_.world.broadcast(buffer_of(&had_finished, 1), 0).wait();
   files_.open_log();
   if (is_first()) {
-    log::info(fmt::format("training '{}' on {} rank{}, {} thread{} each", job_.name,
+    log::info(fmt::format("training '{}' on {} rank{}, {} thread{} each{}", job_.name,
                           ranks_.world.size(), ranks_.world.size() == 1 ? "" : "s", threads,
-                          threads == 1 ? "" : "s"));
+                          threads == 1 ? "" : "s",
+                          gpu_.parts().gpu != nullptr ? ", " + gpu_.text() : ""));
   }
   if (had_finished != 0) {
     say_finished();
@@ -158,8 +162,10 @@ void TrainRank::build() {
                                                     .control = &meeting_.page().header(),
                                                     .slot = &meeting_.slot(),
                                                     .keeper = keeper_.get(),
-                                                    .directory = files_.root()},
+                                                    .directory = files_.root(),
+                                                    .gpu = gpu_.parts()},
                                        *observer_);
+  engine_.set_mover(trainer_->mover());
   if (is_first()) {
     log::info(fmt::format("{}: {}; {}: {} parameters; {} steps", data_.train->name(),
                           data_.train->shape().text(), model_->kind(), parameter_count(*model_),

@@ -12,6 +12,7 @@
 #include "launcher/engine/slurm_environment.h"
 #include "launcher/sweep/group_store.h"
 #include "launcher/sweep/live_table.h"
+#include "launcher/sweep/mps_server.h"
 #include "launcher/sweep/process_runner.h"
 #include "launcher/sweep/process_workers.h"
 #include "launcher/sweep/spool.h"
@@ -202,9 +203,10 @@ struct SweepRun::Impl {
 
   std::unique_ptr<hpo::TrialRunner> make_runner() {
     if (!is_job(settings) || settings.trial.ranks > 1) {
-      return std::make_unique<ProcessRunner>(
-          program_plan(settings, setup, root, options.environment), setup.space, machine,
-          slots_of(settings, machine), clock);
+      const std::size_t slots = slots_of(settings, machine);
+      ProgramTrialPlan plan = program_plan(settings, setup, root, options.environment);
+      mps = share_cards(machine, slots, plan.environment);
+      return std::make_unique<ProcessRunner>(std::move(plan), setup.space, machine, slots, clock);
     }
     if (options.workers == nullptr) {
       const auto slurm = slurm_job(options.environment);
@@ -243,6 +245,7 @@ struct SweepRun::Impl {
   OwnerLock lock;
   std::unique_ptr<hpo::Study> study;
   std::unique_ptr<WorkerSource> local, spool;  // before the runner, which uses them
+  std::unique_ptr<MpsServer> mps;  // outlives the trials that are its clients
   std::unique_ptr<hpo::TrialRunner> runner;
   std::unique_ptr<hpo::Coordinator> coordinator;
   std::mutex mutex;  // of the two below

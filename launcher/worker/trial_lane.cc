@@ -127,9 +127,15 @@ void TrialLane::run() {
   } catch (const std::exception& error) {
     failure = event(WorkerEvent::Kind::ended);
     failure.state = is_out_of_memory(error) ? "evicted" : "failed";
+    if (is_out_of_memory(error) && lease_) {
+      lease_->ran_out();
+    }
     failure.reason = report(error);
   }
   snapshot_.reset();
+  trainer_.reset();
+  gpu_.reset();
+  lease_.reset();
   try {
     write_file_atomically(directory() / "failure", failure.reason + "\n");
   } catch (const std::exception& error) {
@@ -155,7 +161,8 @@ void TrialLane::train() {
                                                     .control = control_.get(),
                                                     .slot = nullptr,
                                                     .keeper = this,
-                                                    .directory = {}},
+                                                    .directory = {},
+                                                    .gpu = enter_gpu()},
                                        *this);
   whole_steps_ = trainer_->steps();
   bring_state();
@@ -168,6 +175,31 @@ void TrialLane::train() {
   }
   leave(trainer_->run());
   trainer_.reset();  // before the groups that it uses
+  gpu_.reset();
+  lease_.reset();
+}
+
+/// Waits until the GPU has room for one trial more. What its kind took before is known; of a new
+/// kind only that parameters, gradients, state and as much again for the work are there.
+GpuParts TrialLane::enter_gpu() {
+  if (host_.gpus == nullptr) {
+    return {};
+  }
+  constexpr std::uint64_t copies = 8;  // parameters, gradients, two of state, and the work's
+  const auto guess = static_cast<std::uint64_t>(parameter_count(*model_)) * sizeof(float) * copies;
+  const std::string kind =
+      fmt::format("{} {} {}", model_->fingerprint(), job_.train.batch_size, job_.train.amp);
+  lease_ = host_.gpus->admission.enter(kind, guess);
+  gpu_ = host_.gpus->gpus->lane(0);
+  return {.gpu = gpu_.get(), .residents = &host_.gpus->sets};
+}
+
+/// The first steps are the dry run of a kind that was never seen.
+void TrialLane::note_memory(std::uint64_t step) {
+  if (lease_ && !is_measured_ && step >= dry_run_steps) {
+    is_measured_ = true;
+    lease_->measured(trainer_->memory_bytes());
+  }
 }
 
 /// The trial's directory reads as a run's.
@@ -188,13 +220,13 @@ void TrialLane::bring_state() {
   const double epochs_done = static_cast<double>(step) * job_.train.epochs /
                              static_cast<double>(std::max<std::uint64_t>(1, trainer_->steps()));
   if (snapshot_ && epochs_done >= from_ - 1e-9) {
-    snapshot_->restore(trainer_->state());
+    snapshot_->restore(trainer_->state(), trainer_->mover());
     trainer_->restored();
   } else if (restore_newest(step)) {
     trainer_->restored();
     log::info(fmt::format("resumed at step {}", trainer_->step()));
   } else if (snapshot_) {
-    snapshot_->restore(trainer_->state());
+    snapshot_->restore(trainer_->state(), trainer_->mover());
     trainer_->restored();
   }
   snapshot_.reset();
@@ -204,7 +236,8 @@ void TrialLane::bring_state() {
 bool TrialLane::restore_newest(std::int64_t than) {
   const std::string name = group_member_name(trial_);
   const auto restore = [&](const CheckpointStore& store) {
-    const auto found = restore_member(store, name, trainer_->state(), trainer_->checkpoint_info());
+    const auto found = restore_member(store, name, trainer_->state(), trainer_->checkpoint_info(),
+                                      trainer_->mover());
     return found ? found->info.step : -1;
   };
   const CheckpointStore own(directory() / "checkpoints");
@@ -273,7 +306,8 @@ void TrialLane::on_remark(const std::string& text) {
 
 void TrialLane::on_progress(const TrainReport& /*report*/) {}
 
-bool TrialLane::due(std::uint64_t /*step*/) {
+bool TrialLane::due(std::uint64_t step) {
+  note_memory(step);
   return wall_clock().now() - saved_ > std::chrono::duration<double>(host_.commit_seconds);
 }
 
@@ -296,7 +330,7 @@ void TrialLane::keep_snapshot() {
   if (!snapshot_) {
     snapshot_ = std::make_unique<Snapshot>(Plan::make(tree));
   }
-  snapshot_->take(tree, trainer_->checkpoint_info());
+  snapshot_->take(tree, trainer_->checkpoint_info(), trainer_->mover());
 }
 
 void TrialLane::leave(TrainEnd end) {

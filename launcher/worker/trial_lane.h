@@ -19,6 +19,8 @@
 #include "runtime/comm/control_page.h"
 #include "runtime/config/job.h"
 #include "runtime/data/dataset.h"
+#include "runtime/gpu/admission.h"
+#include "runtime/gpu/gpu.h"
 #include "runtime/track/metrics_writer.h"
 #include "runtime/train/trainer.h"
 
@@ -30,6 +32,13 @@ struct TrialJob {
   std::string file_text;  ///< resolved: what the trial's directory keeps
 };
 
+/// The GPU that a worker's lanes share, each with streams, memory pool and graphs of its own.
+struct LaneGpus {
+  Gpus* gpus = nullptr;
+  ResidentSets sets;
+  Admission admission;
+};
+
 /// What a lane needs of the worker around it.
 struct LaneHost {
   std::function<void(const WorkerEvent&)> say;
@@ -39,6 +48,7 @@ struct LaneHost {
   Path group;   ///< sweeps/NAME/checkpoints: commits of all trials together
   std::string objective;
   double commit_seconds = 30;
+  LaneGpus* gpus = nullptr;  ///< null: on the CPU
 };
 
 class TrialLane final : public TrainObserver, private StateKeeper {
@@ -68,6 +78,8 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   void save(const StateTree& tree, std::uint64_t step, std::optional<double> score) override;
   void run();
   void train();
+  GpuParts enter_gpu();
+  void note_memory(std::uint64_t step);
   void bring_state();
   bool restore_newest(std::int64_t than);
   void leave(TrainEnd end);
@@ -89,6 +101,9 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   std::unique_ptr<ControlHeader> control_;  // how the trainer learns of a stop between reports
   std::unique_ptr<Snapshot> snapshot_;
   std::shared_ptr<DataSets> data_;
+  std::optional<Admission::Lease> lease_;
+  std::unique_ptr<Gpu> gpu_;
+  bool is_measured_ = false;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<MetricsWriter> records_;

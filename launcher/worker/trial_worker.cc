@@ -14,6 +14,7 @@
 #include "runtime/checkpoint/checkpoint_engine.h"
 #include "runtime/comm/node_group.h"
 #include "runtime/config/load.h"
+#include "runtime/gpu/open_gpus.h"
 
 namespace muster {
 
@@ -33,6 +34,8 @@ struct TrialWorker::Impl {
     host.commit_seconds = plan.commit_seconds;
   }
 
+  void open_gpu(const std::string& wanted);
+
   TrialJob job_of(const std::vector<std::pair<std::string, std::string>>& parameters) const;
   std::shared_ptr<DataSets> data_for(const JobSettings& job, const std::string& key);
   void start(const WorkerOrder& order);
@@ -41,6 +44,7 @@ struct TrialWorker::Impl {
 
   TrialWorkerPlan plan;
   LaneHost host;
+  std::unique_ptr<LaneGpus> gpu;
   std::mutex saying;
   std::mutex loading;
   std::unique_ptr<NodeGroup> node = solo_node_group();
@@ -51,7 +55,18 @@ struct TrialWorker::Impl {
 
 TrialWorker::TrialWorker(TrialWorkerPlan plan, std::function<void(const WorkerEvent&)> say)
     : impl_(std::make_unique<Impl>(std::move(plan), std::move(say))) {
-  impl_->job_of({});  // what is wrong with the job is found before the first trial
+  // What is wrong with the job is found before the first trial.
+  impl_->open_gpu(impl_->job_of({}).settings.train.device);
+}
+
+/// One GPU a worker: the engine that started it shows it no other.
+void TrialWorker::Impl::open_gpu(const std::string& wanted) {
+  std::string why;
+  if (Gpus* gpus = open_gpus(wanted, why)) {
+    gpu.reset(new LaneGpus{.gpus = gpus, .admission = Admission(gpus->lane(0)->memory().free)});
+    host.gpus = gpu.get();
+    log::info(fmt::format("trials share one {}", gpus->lane(0)->name()));
+  }
 }
 
 TrialWorker::~TrialWorker() = default;

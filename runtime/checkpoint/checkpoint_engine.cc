@@ -84,9 +84,10 @@ struct CheckpointEngine::Impl {
       return Begin::failed;
     }
     ++sequence;
-    slot->take(tree, std::move(info));
+    auto there = slot->begin(tree, std::move(info), *mover);
     stall = clock.now() - begun;
     persister->submit({.snapshot = slot,
+                       .there = std::move(there),
                        .sequence = sequence,
                        .temporary = temporary_name(sequence),
                        .stall_seconds = std::chrono::duration<double>(stall).count()});
@@ -125,6 +126,7 @@ struct CheckpointEngine::Impl {
   EngineOptions options;
   Communicator& group;
   Clock& clock;
+  Mover* mover = &host_mover();
   CheckpointStore store;
   SaveSchedule schedule;
   std::string writer;
@@ -183,9 +185,13 @@ void CheckpointEngine::prepare(const StateTree& tree) {
   self.persister->will_remove(self.untrusted);
 }
 
+void CheckpointEngine::set_mover(Mover& mover) {
+  impl_->mover = &mover;
+}
+
 std::optional<Restored> CheckpointEngine::restore(StateTree& tree, const CheckpointInfo& expected) {
   Impl& self = *impl_;
-  auto restored = recover(self.store, self.group, state_file, tree, expected);
+  auto restored = recover(self.store, self.group, state_file, tree, expected, *self.mover);
   if (restored) {
     self.last_committed = restored->info.step;
     for (const CheckpointEntry& entry : restored->skipped) {

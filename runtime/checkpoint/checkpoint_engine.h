@@ -44,6 +44,9 @@ struct Restored {
 
 class CheckpointEngine {
  public:
+  /// Who brings the state to the host and back, where it lies elsewhere. Outlives the engine's
+  /// saves; wait() before it goes.
+  void set_mover(Mover& mover);
   /// `group`, `files` and `clock` outlive the engine. Nothing happens yet.
   CheckpointEngine(EngineOptions options, Communicator& group, FileSystem& files, Clock& clock);
   ~CheckpointEngine();  ///< gives up what is under way: wait() first to keep it
@@ -103,6 +106,7 @@ Path commit_group(const CheckpointStore& store, std::span<const GroupMember> mem
                   bool direct = true);
 /// Fills `tree` from the newest commit of `store` that holds `name` and is valid.
 std::optional<Restored> restore_member(const CheckpointStore& store, const std::string& name,
-                                       StateTree& tree, const CheckpointInfo& expected);
+                                       StateTree& tree, const CheckpointInfo& expected,
+                                       Mover& mover = host_mover());
 
 }  // namespace muster

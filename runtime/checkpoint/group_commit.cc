@@ -102,9 +102,10 @@ Path commit_group(const CheckpointStore& store, std::span<const GroupMember> mem
 }
 
 std::optional<Restored> restore_member(const CheckpointStore& store, const std::string& name,
-                                       StateTree& tree, const CheckpointInfo& expected) {
+                                       StateTree& tree, const CheckpointInfo& expected,
+                                       Mover& mover) {
   const auto alone = solo_communicator();
-  return recover(store, *alone, file_of(name), tree, expected);
+  return recover(store, *alone, file_of(name), tree, expected, mover);
 }
 
 }  // namespace muster

@@ -187,6 +187,9 @@ void Persister::mark_settled(const SaveJob& job) {
 std::vector<Block> Persister::write_own(const SaveJob& job, const std::stop_token& stop) {
   const Path path = job.temporary / state_file;
   FileSystem& files = store_.files();
+  if (job.there) {
+    job.there();
+  }
   if (plan_->ranks() == 1) {
     begin_file(job.temporary, state_file, plan_->layout().file_bytes, true, files);
   } else if (plan_->rank() == 0) {

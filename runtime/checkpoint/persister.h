@@ -7,6 +7,7 @@
 #include <array>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -31,6 +32,7 @@ struct PersistOptions {
 /// A snapshot on its way. `sequence` counts the saves that began, alike on all ranks.
 struct SaveJob {
   Snapshot* snapshot = nullptr;
+  std::function<void()> there;  ///< waits until the snapshot has all its bytes
   std::int64_t sequence = 0;
   Path temporary;
   double stall_seconds = 0;

@@ -41,7 +41,7 @@ class Attempt {
   }
 
   /// Empty when every byte holds, on all ranks; else what the first rank found.
-  std::string load(StateTree& tree) {
+  std::string load(StateTree& tree, Mover& mover) {
     CheckpointReader reader(path_ / file_.name, file_, tree, store_.files());
     auto covered = reader.needed_blocks();
     agree_on_max(group_, covered);
@@ -61,7 +61,7 @@ class Attempt {
     }
     problem = first_failure(group_, problem);
     if (problem.empty()) {
-      reader.fill(tree);
+      reader.fill(tree, mover);
     }
     return problem;
   }
@@ -123,7 +123,7 @@ void tell_skipped(const Communicator& group, const std::vector<CheckpointEntry>&
 
 std::optional<Restored> recover(const CheckpointStore& store, Communicator& group,
                                 std::string_view file, StateTree& tree,
-                                const CheckpointInfo& expected) {
+                                const CheckpointInfo& expected, Mover& mover) {
   std::vector<CheckpointEntry> skipped;
   std::vector<Path> left;
   for (bool is_first = true;; is_first = false) {
@@ -142,7 +142,7 @@ std::optional<Restored> recover(const CheckpointStore& store, Communicator& grou
     const Manifest manifest = parse_manifest(broadcast_text(group, candidate.second), name);
     Attempt attempt(store, group, store.directory() / name, manifest, file);
     all_or_none(group, [&] { attempt.require_same(tree, expected); });
-    const std::string problem = attempt.load(tree);
+    const std::string problem = attempt.load(tree, mover);
     if (problem.empty()) {
       tell_skipped(group, skipped);
       return Restored{.path = attempt.path(),

@@ -15,6 +15,6 @@ namespace muster {
 /// configuration; then nothing was changed.
 std::optional<Restored> recover(const CheckpointStore& store, Communicator& group,
                                 std::string_view file, StateTree& tree,
-                                const CheckpointInfo& expected);
+                                const CheckpointInfo& expected, Mover& mover = host_mover());
 
 }  // namespace muster

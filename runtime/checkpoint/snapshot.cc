@@ -74,6 +74,10 @@ void Snapshot::copy_skeleton() {
 }
 
 void Snapshot::take(const StateTree& tree, CheckpointInfo info, Mover& mover) {
+  begin(tree, std::move(info), mover)();
+}
+
+std::function<void()> Snapshot::begin(const StateTree& tree, CheckpointInfo info, Mover& mover) {
   require(plan_->fits(tree), "a snapshot of a state that its plan was not made for");
   for (const Plan::Copy& copy : plan_->copies()) {
     const TensorSlice& slice = tree.slices()[copy.slice];
@@ -88,7 +92,7 @@ void Snapshot::take(const StateTree& tree, CheckpointInfo info, Mover& mover) {
     }
   }
   info_ = std::move(info);
-  mover.finish();
+  return mover.finish_later();
 }
 
 void Snapshot::restore(StateTree& into, Mover& mover) const {

@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -92,6 +93,12 @@ class Mover {
   virtual void in(const TensorSlice& slice, std::span<std::byte> to,
                   std::span<const std::byte> host) = 0;
   virtual void finish() = 0;  ///< ...and are, after this
+  /// Instead of finish() after out(): what is to be called, from any thread, before the bytes are
+  /// read. The slices may change as soon as this returns.
+  virtual std::function<void()> finish_later() {
+    finish();
+    return [] {};
+  }
 };
 Mover& host_mover();
 
@@ -101,6 +108,8 @@ class Snapshot {
 
   /// Copies the state. Nothing is allocated. Throws Error(bug) when `tree` is not that of the plan.
   void take(const StateTree& tree, CheckpointInfo info, Mover& mover = host_mover());
+  /// The same, without waiting for the bytes: call what comes back before image() is read.
+  std::function<void()> begin(const StateTree& tree, CheckpointInfo info, Mover& mover);
   /// Copies it back, into the tree it came from or into another with the same names and shapes and
   /// ranges (a clone, a trial elsewhere). Not collective: one rank's part.
   void restore(StateTree& into, Mover& mover = host_mover()) const;

@@ -10,17 +10,18 @@ bool cpu_has_bfloat16() {
   return __builtin_cpu_supports("avx512bf16") > 0;
 }
 
-AutocastScope::AutocastScope(bool on) : on_(on) {
+AutocastScope::AutocastScope(bool on, c10::DeviceType device, at::ScalarType type)
+    : on_(on), device_(device) {
   if (on_) {
-    was_on_ = at::autocast::is_autocast_enabled(at::kCPU);
-    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-    at::autocast::set_autocast_enabled(at::kCPU, true);
+    was_on_ = at::autocast::is_autocast_enabled(device_);
+    at::autocast::set_autocast_dtype(device_, type);
+    at::autocast::set_autocast_enabled(device_, true);
   }
 }
 
 AutocastScope::~AutocastScope() {
   if (on_) {
-    at::autocast::set_autocast_enabled(at::kCPU, was_on_);
+    at::autocast::set_autocast_enabled(device_, was_on_);
     at::autocast::clear_cache();
   }
 }

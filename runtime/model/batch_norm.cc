@@ -44,6 +44,12 @@ at::Tensor batch_norm(const std::string& layer, const at::Tensor& input,
     return at::batch_norm(input, tensors.weight, tensors.bias, tensors.running_mean,
                           tensors.running_variance, false, 0, batch_norm_epsilon, false);
   }
+  if (pass.gpu !=
+      nullptr) {  // statistics stay where they are; the trainer averages them over ranks
+    return at::batch_norm(input, tensors.weight, tensors.bias, tensors.running_mean,
+                          tensors.running_variance, true, tensors.momentum, batch_norm_epsilon,
+                          true);
+  }
   if (pass.synchronise != nullptr) {
     return synchronised_batch_norm(layer, input, tensors, *pass.synchronise, pass.statistics);
   }

@@ -1,6 +1,6 @@
 /// batch_norm: normalises by channel. Training passes leave their statistics with the pass and
-/// never move the running ones. With Pass::synchronise the statistics, and the sums of the backward
-/// pass, are those of all ranks, weighted by their counts.
+/// never move the running ones (but on a GPU). With Pass::synchronise the statistics, and the sums
+/// of the backward pass, are those of all ranks, weighted by their counts.
 ///
 /// y = w (x - mean) / sqrt(var + eps) + b;  dx = w / sqrt(var + eps) (dy - sum(dy) / n - xhat
 /// sum(dy xhat) / n)
@@ -20,6 +20,7 @@ struct BatchNormTensors {
   at::Tensor bias;
   at::Tensor running_mean;
   at::Tensor running_variance;
+  double momentum = 0.1;  ///< on a GPU, where a training pass moves the running statistics
 };
 
 /// `input` is [B, C, ...]. Throws bad_input naming the layer when a training pass has one value a

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/TensorOperators.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/embedding.h>
@@ -13,6 +14,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/model/built_in.h"
+#include "runtime/model/gpu_ops.h"
 
 namespace muster {
 namespace {
@@ -41,6 +43,9 @@ class Gpt final : public Network {
 
   at::Tensor forward(const at::Tensor& features, const Pass& pass) override {
     begin(pass);
+    if (pass.gpu != nullptr) {
+      return forward_on_gpu(features, pass);
+    }
     const at::Tensor positions = at::arange(features.size(1), features.options());
     at::Tensor x = at::embedding(tensor("wte.weight"), features) +
                    at::embedding(tensor("wpe.weight"), positions);
@@ -55,6 +60,62 @@ class Gpt final : public Network {
   }
 
  private:
+  using Pair = std::pair<at::Tensor, at::Tensor>;  // the residual stream, and its norm
+
+  static std::string block(int i) { return fmt::format("h.{}", i); }
+
+  Pair add_and_norm(const Pass& pass, const std::string& name, const at::Tensor& x,
+                    const at::Tensor& residual) const {
+    return gpu_ops::add_norm(*pass.gpu->gpu, x, residual, tensor(name + ".weight"),
+                             tensor(name + ".bias"), 1e-5);
+  }
+
+  /// From the norm of a block's input to what its last layer adds.
+  Pair half_blocks(const Pass& pass, int i, const Pair& in) {
+    const auto place = static_cast<std::uint64_t>(2 * i + 1);
+    const at::Tensor mixed = dropout(attention(block(i), in.second), dropout_, pass, place);
+    const Pair middle = add_and_norm(pass, block(i) + ".ln_2", mixed, in.first);
+    return {middle.first,
+            dropout(feed_forward(block(i), middle.second), dropout_, pass, place + 1)};
+  }
+
+  /// The residual stream in the pass's lower precision, each addition fused with the norm after it.
+  at::Tensor forward_on_gpu(const at::Tensor& features, const Pass& pass) {
+    const at::Tensor positions = at::arange(features.size(1), features.options());
+    at::Tensor x = at::embedding(tensor("wte.weight"), features) +
+                   at::embedding(tensor("wpe.weight"), positions);
+    const auto device = x.device().type();
+    if (at::autocast::is_autocast_enabled(device)) {
+      x = x.to(at::autocast::get_autocast_dtype(device));
+    }
+    x = dropout(x, dropout_, pass, 0);
+    if (pass.gpu->recomputes) {
+      return at::linear(recomputed_blocks(x, pass), tensor("wte.weight"));
+    }
+    Pair stream = add_and_norm(pass, block(0) + ".ln_1", x, {});
+    for (int i = 0; i < shape_.blocks; ++i) {
+      const Pair out = half_blocks(pass, i, stream);
+      const std::string next = i + 1 < shape_.blocks ? block(i + 1) + ".ln_1" : "ln_f";
+      stream = add_and_norm(pass, next, out.second, out.first);
+    }
+    return at::linear(stream.second, tensor("wte.weight"));
+  }
+
+  /// Only the stream between blocks is kept for backward.
+  at::Tensor recomputed_blocks(at::Tensor x, const Pass& pass) {
+    const GpuPass inner = *pass.gpu;  // outlives this pass: backward runs the blocks again
+    for (int i = 0; i < shape_.blocks; ++i) {
+      x = gpu_ops::recomputed(
+          [this, i, inner](const at::Tensor& in) {
+            const Pass again{.training = true, .gpu = &inner};
+            const Pair out = half_blocks(again, i, add_and_norm(again, block(i) + ".ln_1", in, {}));
+            return out.first + out.second;
+          },
+          x);
+    }
+    return add_and_norm(pass, "ln_f", x, {}).second;
+  }
+
   void add_norm(const std::string& name) {
     parameter(name + ".weight", {shape_.width}, Start::constant(1));
     parameter(name + ".bias", {shape_.width}, Start::constant(0));

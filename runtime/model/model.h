@@ -17,6 +17,7 @@
 namespace muster {
 
 struct ModelSettings;  // runtime/config/model_settings.h
+struct GpuPass;        // runtime/model/gpu_ops.h
 
 /// A parameter (a leaf that requires grad) or a buffer. All copies of `tensor` are one tensor:
 /// tensor.set_data(view) moves the model's own, too. The trainer calls set_data for all of them
@@ -54,6 +55,7 @@ struct Pass {
   BatchStatistics* statistics =
       nullptr;  ///< cleared and filled by a training pass of a model with batch norm
   ChannelReducer* synchronise = nullptr;  ///< null: local batch norm
+  const GpuPass* gpu = nullptr;           ///< on a GPU: our own kernels, and where the step lies
 };
 
 class Model {

@@ -17,6 +17,7 @@
 #include "runtime/base/crc32c.h"
 #include "runtime/base/error.h"
 #include "runtime/model/batch_norm.h"
+#include "runtime/model/gpu_ops.h"
 #include "runtime/model/random_fill.h"
 
 namespace muster {
@@ -120,7 +121,8 @@ at::Tensor Network::batch_norm(const std::string& name, const at::Tensor& input,
   const BatchNormTensors tensors{.weight = tensor(name + ".weight"),
                                  .bias = tensor(name + ".bias"),
                                  .running_mean = tensor(name + ".running_mean"),
-                                 .running_variance = tensor(name + ".running_var")};
+                                 .running_variance = tensor(name + ".running_var"),
+                                 .momentum = options_.norm_momentum};
   return muster::batch_norm(name, input, tensors, pass);
 }
 
@@ -128,6 +130,9 @@ at::Tensor Network::dropout(const at::Tensor& input, double share, const Pass& p
                             std::uint64_t place) const {
   if (!pass.training || share <= 0 || input.numel() == 0) {
     return input;
+  }
+  if (pass.gpu != nullptr) {
+    return gpu_ops::dropout(*pass.gpu, input, share, place);
   }
   at::Tensor mask = empty_float(input.sizes(), false);
   fill_dropout_mask(mask.data_ptr<float>(), static_cast<std::size_t>(mask.numel()), share,

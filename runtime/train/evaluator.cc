@@ -78,8 +78,8 @@ void Evaluator::add_batch(Model& model, SampleRange range, std::span<double> sum
   data_.gather(rows, features, labels);
   const AutocastScope autocast(bf16_);
   const at::Tensor wanted = label_tensor(data_.shape(), labels, range.count);
-  const at::Tensor outputs =
-      model.forward(feature_tensor(data_.shape(), features, range.count), Pass{});
+  const at::Tensor given = feature_tensor(data_.shape(), features, range.count);
+  const at::Tensor outputs = forward_ ? forward_(given) : model.forward(given, Pass{});
   sums[0] = loss_.sum(outputs, wanted).item<double>();
   std::size_t at = 1;
   for (const auto& metric : metrics_) {

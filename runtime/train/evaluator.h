@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -22,6 +23,10 @@ class Evaluator {
   Evaluator(const Dataset& data, const Loss& loss, std::vector<std::unique_ptr<Metric>> metrics,
             std::uint64_t batch, bool bf16);
 
+  /// Instead of the model's own forward(): outputs on the host, of features on the host.
+  void set_forward(std::function<at::Tensor(const at::Tensor& features)> forward) {
+    forward_ = std::move(forward);
+  }
   /// Collective. ("loss", ..), ("accuracy", ..): equal on all ranks.
   std::vector<std::pair<std::string, double>> run(Model& model, Communicator& world);
 
@@ -34,6 +39,7 @@ class Evaluator {
   std::vector<std::unique_ptr<Metric>> metrics_;
   BatchPlan plan_;
   bool bf16_;
+  std::function<at::Tensor(const at::Tensor&)> forward_;
   std::vector<std::byte> features_;
   std::vector<std::byte> labels_;
 };

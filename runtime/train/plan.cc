@@ -53,6 +53,17 @@ void check_strict(const JobSettings& job, const Model& model, int ranks, int nod
   }
 }
 
+void refuse_on_gpu(bool is_asked, const std::string& what) {
+  if (is_asked) {
+    throw Error(Fault::bad_input,
+                what + " is not there on GPUs; leave it out, or set train.device = cpu");
+  }
+}
+
+DType float_type(const std::string& word) {
+  return word == "bf16" ? DType::bfloat16 : word == "fp16" ? DType::float16 : DType::float32;
+}
+
 }  // namespace
 
 RunLength run_length(const JobSettings& job, std::uint64_t rows) {
@@ -142,6 +153,48 @@ std::optional<std::pair<std::uint64_t, std::uint64_t>> profile_steps(const Train
     refuse("train.profile: '" + *train.profile + "' is not a range of steps, such as 100-110");
   }
   return std::pair(static_cast<std::uint64_t>(*first), static_cast<std::uint64_t>(*last));
+}
+
+void check_cpu_job(const TrainSettings& train) {
+  const auto refuse = [](bool is_asked, const std::string& what, const std::string& remedy) {
+    if (is_asked) {
+      throw Error(Fault::bad_input, what + " is for GPUs, and this runs on the CPU; " + remedy);
+    }
+  };
+  refuse(train.amp == "fp16", "train.amp = fp16", "set train.amp = bf16 or none");
+  refuse(train.crop_padding > 0, "train.crop_padding", "leave it out");
+  refuse(train.flip, "train.flip", "leave it out");
+}
+
+GpuStep::Options gpu_options(const JobSettings& job, const RunLength& length, int ranks) {
+  const TrainSettings& train = job.train;
+  refuse_on_gpu(train.strict, "train.strict");
+  refuse_on_gpu(job.debug.rules != "none", "debug.rules");
+  refuse_on_gpu(job.model.batch_norm == "synchronised" && ranks > 1,
+                "model.batch_norm = synchronised");
+  refuse_on_gpu(train.ema && train.shard_optimizer && ranks > 1,
+                "train.ema together with train.shard_optimizer");
+  const OptimizerRule rule = optimizer_rule(job.optimizer, train);
+  return GpuStep::Options{.seed = train.seed,
+                          .batch = static_cast<std::uint64_t>(train.batch_size),
+                          .accumulate = static_cast<std::uint64_t>(train.accumulate),
+                          .drop_last = job.data.drop_last,
+                          .prefetch = job.data.prefetch,
+                          .amp = float_type(train.amp),
+                          .wire = float_type(train.wire),
+                          .is_sharded = train.shard_optimizer,
+                          .bucket_bytes = static_cast<std::size_t>(train.bucket_mb * 1048576.0),
+                          .rule = rule,
+                          .schedule = schedule_rule(job.schedule, job.optimizer.lr, length),
+                          .steps = length.steps,
+                          .groups = group_rules(job.optimizer, job.model),
+                          .graph = train.graph == "on"    ? GraphMode::on
+                                   : train.graph == "off" ? GraphMode::off
+                                                          : GraphMode::automatic,
+                          .steps_a_graph = static_cast<std::uint64_t>(train.graph_steps),
+                          .recomputes = train.recompute,
+                          .crop_padding = static_cast<std::uint32_t>(train.crop_padding),
+                          .flips = train.flip};
 }
 
 void check_job(const JobSettings& job, const Model& model, const Dataset& data, int ranks,

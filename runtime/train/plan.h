@@ -10,6 +10,7 @@
 
 #include "runtime/config/job.h"
 #include "runtime/data/dataset.h"
+#include "runtime/train/gpu_step.h"
 #include "runtime/train/schedule.h"
 #include "runtime/train/segments.h"
 #include "runtime/train/update.h"
@@ -40,6 +41,12 @@ Monitor parse_monitor(const std::string& text);
 
 /// "100-110" of train.profile: first and last step.
 std::optional<std::pair<std::uint64_t, std::uint64_t>> profile_steps(const TrainSettings& train);
+
+/// What a job asks of the GPU. Throws bad_input for what GPUs do not do.
+GpuStep::Options gpu_options(const JobSettings& job, const RunLength& length, int ranks);
+
+/// Throws bad_input for what only GPUs do.
+void check_cpu_job(const TrainSettings& train);
 
 /// Throws bad_input with what, where and remedy: a batch larger than the set, fewer samples than
 /// ranks, what strict mode cannot keep.

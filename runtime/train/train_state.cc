@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/train/gpu_arena.h"
 
 namespace muster {
 namespace {
@@ -71,7 +72,7 @@ DType dtype_of_tensor(const at::Tensor& tensor, const std::string& name) {
   }
 }
 
-void add_buffer(StateTree& tree, const NamedTensor& buffer) {
+void add_buffer(StateTree& tree, const NamedTensor& buffer, Device device = {}) {
   const at::Tensor& tensor = buffer.tensor;
   if (!tensor.is_non_overlapping_and_dense()) {
     throw Error(Fault::bad_input, "buffer '" + buffer.name +
@@ -85,10 +86,57 @@ void add_buffer(StateTree& tree, const NamedTensor& buffer) {
                   .axes = std::move(order.axes),
                   .bytes = {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()},
                   .replicated = true,
-                  .stability = Stability::forward});
+                  .stability = Stability::forward,
+                  .device = device});
 }
 
 }  // namespace
+
+void add_gpu_tensors(StateTree& tree, GpuArena& arena, const OptimizerRule& rule, Model& model,
+                     Device device) {
+  const auto add = [&](const std::string& name, std::size_t i, float* flat, Range range,
+                       std::size_t flat_begin, bool replicated) {
+    const Segment& segment = arena.table().segments()[i];
+    const std::size_t begin =
+        std::clamp(range.begin, segment.offset, segment.offset + segment.count);
+    const std::size_t end = std::clamp(range.end, segment.offset, segment.offset + segment.count);
+    MemoryOrder order = memory_order(arena.tensors()[i]);
+    tree.add(TensorSlice{
+        .name = name + segment.name,
+        .dtype = DType::float32,
+        .shape = std::move(order.shape),
+        .axes = std::move(order.axes),
+        .first = begin - segment.offset,
+        .bytes = std::as_writable_bytes(
+            std::span(begin < end ? flat + (begin - range.begin) + flat_begin : flat, end - begin)),
+        .replicated = replicated,
+        .stability = Stability::step,
+        .device = device});
+  };
+  const bool is_shared = arena.shape().ranks > 1;
+  const Range all{0, arena.table().capacity()};
+  for (std::size_t i = 0; i < arena.tensors().size(); ++i) {
+    add("model/", i, arena.parameters(), all, 0, is_shared);
+  }
+  const auto slots = rule.slot_names();
+  for (std::size_t slot = 0; slot < slots.size(); ++slot) {
+    for (std::size_t i = 0; i < arena.tensors().size(); ++i) {
+      const Segment& segment = arena.table().segments()[i];
+      std::size_t at = 0;
+      for (std::size_t b = 0; b < arena.own().size(); ++b) {  // a slice a bucket, on every rank
+        const Range whole = arena.shape().is_sharded ? arena.plan().buckets()[b] : all;
+        if (whole.begin < segment.offset + segment.count && segment.offset < whole.end) {
+          add("optimizer/" + slots[slot] + "/", i, arena.state(slot), arena.own()[b], at,
+              is_shared && !arena.shape().is_sharded);
+        }
+        at += arena.own()[b].count();
+      }
+    }
+  }
+  for (const NamedTensor& buffer : model.buffers()) {
+    add_buffer(tree, buffer, device);
+  }
+}
 
 void TrainState::add_to(StateTree& tree) {
   tree.record("step", &step);

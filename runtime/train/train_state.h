@@ -15,6 +15,8 @@
 
 namespace muster {
 
+class GpuArena;
+
 struct TrainState {
   std::uint64_t step = 0;     ///< steps done
   std::uint64_t updates = 0;  ///< of them not skipped: what bias correction counts
@@ -39,5 +41,9 @@ struct TrainState {
 /// of the model; channels-last tensors lie in the order of their memory and say so (axes).
 void add_tensors(StateTree& tree, Arena& arena, Range shard, const OptimizerRule& rule,
                  Model& model, bool replicated);
+/// The same names and shapes of an arena on a GPU. What every rank holds is replicated; with ZeRO-1
+/// the optimiser's state is not, and each rank gives its part of every bucket.
+void add_gpu_tensors(StateTree& tree, GpuArena& arena, const OptimizerRule& rule, Model& model,
+                     Device device);
 
 }  // namespace muster

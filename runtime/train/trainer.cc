@@ -7,10 +7,12 @@ namespace muster {
 
 TrainEnd Trainer::Impl::run() {
   std::optional<GradientPool::Entered> entered;
-  if (exchange->pool() != nullptr) {
+  if (exchange && exchange->pool() != nullptr) {
     entered.emplace(*exchange->pool());
   }
-  loader->seek({state.step / length.steps_per_epoch, state.step % length.steps_per_epoch});
+  if (loader) {
+    loader->seek({state.step / length.steps_per_epoch, state.step % length.steps_per_epoch});
+  }
   shares = {};
   verdict = Verdict::go_on;
   for (;;) {
@@ -28,8 +30,9 @@ TrainEnd Trainer::Impl::run() {
       return stop_is_noticed() ? TrainEnd::noticed : TrainEnd::stopped;
     }
     report_between_epochs();
-    if (parts.keeper != nullptr && (checkpoint_agreed || parts.keeper->due(state.step))) {
+    if (save_is_due()) {
       enter(Phase::checkpoint);
+      settle_rest();
       if (epoch_is_due()) {
         close_epoch();  // so that what is kept of an epoch's end has its score
       }
@@ -47,7 +50,9 @@ Trainer::Trainer(const JobSettings& job, const TrainerParts& parts, TrainObserve
 Trainer::~Trainer() = default;
 
 TrainEnd Trainer::run() {
-  return impl_->run();
+  const TrainEnd end = impl_->run();
+  impl_->settle_rest();
+  return end;
 }
 
 void Trainer::extend_to_epochs(std::uint64_t epochs) {
@@ -58,7 +63,19 @@ StateTree& Trainer::state() {
   return impl_->tree;
 }
 
+Mover& Trainer::mover() {
+  return impl_->gpu ? impl_->gpu->mover() : host_mover();
+}
+
+std::string Trainer::gpu_mode() const {
+  return impl_->gpu ? impl_->gpu->mode() : "";
+}
+
 void Trainer::restored() {
+  if (impl_->gpu) {
+    impl_->gpu->seek(impl_->state.step, impl_->state.updates);
+    return;
+  }
   Arena& arena = *impl_->arena;
   if (!impl_->is_bucketed && impl_->parts.ranks.across.size() > 1) {
     const auto nodes = static_cast<std::size_t>(impl_->parts.ranks.across.size());
@@ -95,6 +112,10 @@ bool Trainer::is_finished() const {
 }
 
 void Trainer::with_final_parameters(const std::function<void()>& body) {
+  if (impl_->gpu) {
+    impl_->gpu->on_host(body);
+    return;
+  }
   if (impl_->rule.ema == 0) {
     body();
     return;
@@ -108,13 +129,24 @@ void Trainer::with_final_parameters(const std::function<void()>& body) {
 }
 
 std::vector<double> Trainer::run_steps(std::uint64_t count) {
+  std::vector<double> losses;
+  if (impl_->gpu) {
+    for (std::uint64_t i = 0; i < count; ++i) {
+      impl_->gpu_step();
+      if (impl_->save_is_due()) {
+        impl_->settle_rest();
+        impl_->parts.keeper->save(impl_->tree, impl_->state.step, impl_->score);
+      }
+    }
+    impl_->settle_rest();
+    return losses;
+  }
   std::optional<GradientPool::Entered> entered;
   if (impl_->exchange->pool() != nullptr) {
     entered.emplace(*impl_->exchange->pool());
   }
   impl_->loader->seek({impl_->state.step / impl_->length.steps_per_epoch,
                        impl_->state.step % impl_->length.steps_per_epoch});
-  std::vector<double> losses;
   for (std::uint64_t i = 0; i < count; ++i) {
     losses.push_back(impl_->train_step());
   }
@@ -122,6 +154,9 @@ std::vector<double> Trainer::run_steps(std::uint64_t count) {
 }
 
 std::uint64_t Trainer::memory_bytes() const {
+  if (impl_->gpu) {
+    return impl_->gpu->memory_bytes();
+  }
   const std::uint64_t flat =
       impl_->arena->table().capacity() * sizeof(float) * (1 + impl_->arena->state_slots());
   return flat + (impl_->exchange->pool() != nullptr ? impl_->exchange->pool()->private_bytes() : 0);

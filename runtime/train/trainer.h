@@ -21,6 +21,7 @@
 #include "runtime/data/dataset.h"
 #include "runtime/model/model.h"
 #include "runtime/train/exchange.h"
+#include "runtime/train/gpu_step.h"
 
 namespace muster {
 
@@ -79,6 +80,7 @@ struct TrainerParts {
   RankSlot* slot = nullptr;          ///< where this rank's phase and step are shown
   StateKeeper* keeper = nullptr;
   Path directory;  ///< for traces; empty: none
+  GpuParts gpu;    ///< gpu.gpu null: on the CPU
 };
 
 class Trainer {
@@ -96,6 +98,8 @@ class Trainer {
 
   /// The live state of this rank: snapshot it between calls of run(), or in StateKeeper::save.
   StateTree& state();
+  /// Who carries that state: give it to the engine. The host's, but for GPUs.
+  Mover& mover();
   /// To be called after the tree was filled from elsewhere: brings the parameters to every machine.
   void restored();
   /// What a checkpoint must agree on to be loaded here, and what it should.
@@ -111,6 +115,8 @@ class Trainer {
   /// Steps on batches of the training set without evaluation or reports: for benchmarks and tests.
   /// The losses of the steps.
   std::vector<double> run_steps(std::uint64_t count);
+  /// How steps run on a GPU ("graph of 8 steps"); empty on the CPU.
+  std::string gpu_mode() const;
   /// The most that this rank's pools and arena have taken, in bytes.
   std::uint64_t memory_bytes() const;
 

@@ -1,6 +1,6 @@
 /// Trainer::Impl: what a trainer consists of. Its functions lie in trainer_setup.cc (made from
-/// settings), trainer_step.cc (one step), trainer_reports.cc (epochs, evaluation, what is told) and
-/// trainer.cc (the loop, and what callers see).
+/// settings), trainer_step.cc (one step), trainer_gpu.cc (the same on a GPU), trainer_reports.cc
+/// (epochs, evaluation, what is told) and trainer.cc (the loop, and what callers see).
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "runtime/data/loader.h"
 #include "runtime/model/loss.h"
@@ -51,8 +52,16 @@ struct Trainer::Impl {
 
   TrainEnd run();
   double train_step();
+  void build_for_cpu();
+  void build_for_gpu();
+  void build_evaluator();
+  double gpu_step();
+  std::uint64_t room() const;
+  double settle_gpu(const std::vector<GpuStep::Finished>& finished);
+  void settle_rest();
+  bool save_is_due();
   void settle(const StepOutcome& outcome, const HostBatch& batch);
-  void heed(const StepOutcome& outcome);
+  void heed(const StepOutcome& outcome, std::uint64_t step);
   void say_findings();
   bool stop_is_noticed();
   void advance_buffers(SampleRange whole);
@@ -90,6 +99,9 @@ struct Trainer::Impl {
   std::unique_ptr<StepRunner> runner;
   std::unique_ptr<Loader> loader;
   std::unique_ptr<Evaluator> evaluator;
+  std::unique_ptr<GpuStep> gpu;  // instead of arena, exchange, runner and loader
+  bool wants_save = false;       // on a GPU: between the steps of a block
+  bool is_boundary = true;
   std::optional<std::pair<std::uint64_t, std::uint64_t>> profile;
   std::unique_ptr<Trace> trace;
   Straggler straggler;

@@ -15,6 +15,7 @@ bool Trainer::Impl::epoch_is_due() const {
 }
 
 void Trainer::Impl::close_epoch() {
+  settle_rest();
   TrainReport report = new_report();
   report.ends_epoch = true;
   state.last_train_loss =
@@ -47,7 +48,9 @@ void Trainer::Impl::evaluate(TrainReport& report) {
       }
     }
   };
-  if (rule.ema > 0) {
+  if (gpu) {
+    gpu->with_average(measure);
+  } else if (rule.ema > 0) {
     point_parameters_at(arena->state(rule.slot_names().size() - 1));
     measure();
     point_parameters_at(arena->parameters());
@@ -117,6 +120,7 @@ void Trainer::Impl::report_between_epochs() {
   if (every == 0 || state.step % every != 0 || epoch_is_due()) {
     return;
   }
+  settle_rest();
   TrainReport report = new_report();
   report.values = {
       {"train_loss", state.report_loss_sum /

@@ -60,6 +60,33 @@ Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer
   compare_models(parts.ranks.world, parts.model);
   const int world = parts.ranks.world.size();
   check_job(job, parts.model, parts.train, world, parts.ranks.across.size());
+  if (parts.gpu.gpu != nullptr) {
+    build_for_gpu();
+  } else {
+    build_for_cpu();
+  }
+  build_evaluator();
+  agreed_on = fingerprint(job, parts.model, parts.train, world, length.steps);
+}
+
+void Trainer::Impl::build_evaluator() {
+  if (parts.validation == nullptr || job.train.evaluate_every <= 0) {
+    return;
+  }
+  const auto words =
+      job.train.metric.empty() ? usual_metrics(parts.validation->shape()) : job.train.metric;
+  evaluator = std::make_unique<Evaluator>(
+      *parts.validation, loss, make_metrics(words, parts.validation->shape()),
+      std::min<std::uint64_t>(256, static_cast<std::uint64_t>(job.train.batch_size)),
+      job.train.amp == "bf16" && !gpu);
+  if (gpu) {
+    evaluator->set_forward([this](const at::Tensor& features) { return gpu->evaluate(features); });
+  }
+}
+
+void Trainer::Impl::build_for_cpu() {
+  check_cpu_job(job.train);
+  const int world = parts.ranks.world.size();
   NodeGroup* node = &parts.ranks.node;
   Communicator* across = &parts.ranks.across;
   if (is_bucketed) {
@@ -104,17 +131,8 @@ Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer
                       .drop_last = job.data.drop_last,
                       .prefetch = job.data.prefetch,
                       .part = [this](SampleRange whole) { return runner->own_part(whole); }});
-  if (parts.validation != nullptr && job.train.evaluate_every > 0) {
-    const auto words =
-        job.train.metric.empty() ? usual_metrics(parts.validation->shape()) : job.train.metric;
-    evaluator = std::make_unique<Evaluator>(
-        *parts.validation, loss, make_metrics(words, parts.validation->shape()),
-        std::min<std::uint64_t>(256, static_cast<std::uint64_t>(job.train.batch_size)),
-        job.train.amp == "bf16");
-  }
   state.add_to(tree);
   add_tensors(tree, *arena, own_range(), rule, parts.model, is_bucketed);
-  agreed_on = fingerprint(job, parts.model, parts.train, world, length.steps);
 }
 
 Range Trainer::Impl::own_range() const {

@@ -7,6 +7,9 @@
 namespace muster {
 
 double Trainer::Impl::train_step() {
+  if (gpu) {
+    return gpu_step();
+  }
   const std::int64_t start = monotonic_ns();
   enter(Phase::data);
   const HostBatch& batch = loader->next();
@@ -52,7 +55,7 @@ StepNote Trainer::Impl::note() const {
 
 void Trainer::Impl::settle(const StepOutcome& outcome, const HostBatch& batch) {
   if (outcome.not_finite || outcome.skipped) {
-    heed(outcome);
+    heed(outcome, state.step + 1);
   } else {
     ++state.updates;
     const auto weight = static_cast<double>(batch.whole.count);
@@ -103,10 +106,10 @@ bool Trainer::Impl::stop_is_noticed() {
 }
 
 // A loss or gradient that is no number: an error that names it, or a step left out.
-void Trainer::Impl::heed(const StepOutcome& outcome) {
+void Trainer::Impl::heed(const StepOutcome& outcome, std::uint64_t step) {
   const std::string where = outcome.not_finite ? outcome.not_finite->where : "a gradient";
   std::string what =
-      fmt::format("step {}: {}{} is not finite (NaN or infinity)", state.step + 1,
+      fmt::format("step {}: {}{} is not finite (NaN or infinity)", step,
                   where == "the loss" || where == "a gradient" ? "" : "the gradient of ", where);
   if (outcome.not_finite && outcome.not_finite->rank >= 0) {
     what += fmt::format(" on rank {}", outcome.not_finite->rank);

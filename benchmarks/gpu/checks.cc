@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdio>
+
+#include "benchmarks/gpu/gpu_bench.h"
+#include "collectives/nccl/nccl_communicator.h"
+#include "collectives/shm/open_node.h"
+#include "runtime/base/error.h"
+#include "runtime/base/random.h"
+#include "runtime/gpu/host_gpu.h"
+#include "runtime/gpu/host_kernels.h"
+#include "runtime/gpu/small_floats.h"
+
+namespace muster::bench {
+namespace {
+
+/// Arrays that lie on the host and on the GPU, so that a kernel can be run on both and compared.
+template <class T>
+class Twin {
+ public:
+  Twin(Gpu& gpu, std::size_t count) : host(count), gpu_(gpu), memory_(gpu.allocate(bytes())) {}
+  T* device() { return reinterpret_cast<T*>(memory_.get()); }
+  void upload() {
+    gpu_.copy(device(), host.data(), bytes(), Gpu::Queue::compute);
+    gpu_.synchronise();
+  }
+  std::vector<T> fetched() {
+    std::vector<T> values(host.size());
+    gpu_.copy(values.data(), device(), bytes(), Gpu::Queue::compute);
+    gpu_.synchronise();
+    return values;
+  }
+  std::vector<T> host;
+
+ private:
+  std::size_t bytes() const { return host.size() * sizeof(T); }
+  Gpu& gpu_;
+  std::shared_ptr<std::byte> memory_;
+};
+
+template <class T>
+void fill(Twin<T>& twin, std::uint64_t seed, double size = 1) {
+  Random random(seed);
+  for (T& value : twin.host) {
+    from_float(static_cast<float>(size * random.normal()), value);
+  }
+  twin.upload();
+}
+
+/// |a - b| over |b|, all elements together; NaN never passes.
+template <class T>
+double distance(const std::vector<T>& a, const std::vector<T>& b) {
+  double apart = 0;
+  double whole = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double x = to_float(a[i]);
+    const double y = to_float(b[i]);
+    apart += (x - y) * (x - y);
+    whole += y * y;
+  }
+  return std::sqrt(apart / std::max(whole, 1e-300));
+}
+
+int report(const char* what, double distance, double allowed) {
+  const bool ok = distance <= allowed;  // false for NaN
+  fmt::print(
+      "{{\"part\": \"kernels\", \"what\": \"{}\", \"distance\": {:.3g}, \"allowed\": {:g}, "
+      "\"ok\": {}}}\n",
+      what, distance, allowed, ok);
+  return ok ? 0 : 1;
+}
+
+template <class T>
+int check_update(Gpu& gpu, DType type, UpdateJob::Kind kind, const char* name) {
+  constexpr std::size_t count = 1000003;
+  Twin<float> p(gpu, count);
+  Twin<float> first(gpu, count);
+  Twin<float> second(gpu, count);
+  Twin<T> g(gpu, count);
+  Twin<Chunk> chunks(gpu, (count + 4095) / 4096);
+  Twin<StepState> state(gpu, 1);
+  fill(p, 1);
+  fill(first, 2, 0.1);
+  fill(g, 4);
+  for (float& value : second.host) {
+    value = 0.01F;
+  }
+  second.upload();
+  for (std::size_t i = 0; i < chunks.host.size(); ++i) {
+    chunks.host[i] = {
+        .at = i * 4096,
+        .state_at = i * 4096,
+        .count = static_cast<std::uint32_t>(std::min<std::size_t>(4096, count - i * 4096)),
+        .decays = static_cast<std::uint32_t>(i % 2),
+        .rate_factor = 0.5F};
+  }
+  chunks.upload();
+  state.host[0] = {.factor = 0.7F, .rate = 0.01F, .first_correction = 2, .second_correction = 3};
+  state.upload();
+  UpdateJob job{.kind = kind,
+                .state = state.device(),
+                .chunks = chunks.device(),
+                .chunk_count = chunks.host.size(),
+                .gradients = g.device(),
+                .type = type,
+                .parameters = p.device(),
+                .slots = {first.device(), second.device()},
+                .momentum = 0.9F,
+                .decay = 0.1F};
+  gpu.run(job);
+  const auto on_gpu = p.fetched();
+  job.state = state.host.data();
+  job.chunks = chunks.host.data();
+  job.gradients = g.host.data();
+  job.parameters = p.host.data();
+  job.slots = {first.host.data(), second.host.data()};
+  host_kernels::run(job);
+  return report(name, distance(on_gpu, p.host), 1e-6) +
+         report(name, distance(second.fetched(), second.host), 1e-6);
+}
+
+template <class T>
+int check_cross_entropy(Gpu& gpu, DType type, std::uint64_t classes, double allowed) {
+  constexpr std::uint64_t rows = 129;
+  Twin<T> logits(gpu, rows * classes);
+  Twin<std::int64_t> labels(gpu, rows);
+  Twin<float> losses(gpu, rows);
+  Twin<float> scale(gpu, 1);
+  fill(logits, 6, 5);
+  Random random(7);
+  for (auto& label : labels.host) {
+    label = static_cast<std::int64_t>(random.below(classes));
+  }
+  labels.host[3] = -1;
+  labels.upload();
+  scale.host[0] = 2;
+  scale.upload();
+  CrossEntropyJob job{.logits = logits.device(),
+                      .type = type,
+                      .labels = labels.device(),
+                      .losses = losses.device(),
+                      .rows = rows,
+                      .classes = classes,
+                      .stride = classes,
+                      .smoothing = 0.1F,
+                      .scale = 0.5F,
+                      .gradient_scale = scale.device()};
+  gpu.run(job);
+  const auto gradient = logits.fetched();
+  const auto loss = losses.fetched();
+  job.logits = logits.host.data();
+  job.labels = labels.host.data();
+  job.losses = losses.host.data();
+  job.gradient_scale = scale.host.data();
+  host_kernels::run(job);
+  return report("cross_entropy loss", distance(loss, losses.host), 1e-5) +
+         report("cross_entropy gradient", distance(gradient, logits.host), allowed);
+}
+
+template <class T>
+int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
+  constexpr std::uint64_t rows = 257;
+  Twin<T> x(gpu, rows * width);
+  Twin<T> residual(gpu, rows * width);
+  Twin<T> sum(gpu, rows * width);
+  Twin<T> y(gpu, rows * width);
+  Twin<float> weight(gpu, width);
+  Twin<float> bias(gpu, width);
+  Twin<float> mean(gpu, rows);
+  Twin<float> inverse(gpu, rows);
+  fill(x, 1);
+  fill(residual, 2);
+  fill(weight, 3);
+  fill(bias, 4);
+  AddNormJob job{.x = x.device(),
+                 .residual = residual.device(),
+                 .sum = sum.device(),
+                 .y = y.device(),
+                 .type = type,
+                 .weight = weight.device(),
+                 .bias = bias.device(),
+                 .mean = mean.device(),
+                 .inverse = inverse.device(),
+                 .rows = rows,
+                 .width = width};
+  gpu.run(job);
+  AddNormJob twin{.x = x.host.data(),
+                  .residual = residual.host.data(),
+                  .sum = sum.host.data(),
+                  .y = y.host.data(),
+                  .type = type,
+                  .weight = weight.host.data(),
+                  .bias = bias.host.data(),
+                  .mean = mean.host.data(),
+                  .inverse = inverse.host.data(),
+                  .rows = rows,
+                  .width = width};
+  host_kernels::run(twin);
+  int wrong = report("add_norm", distance(y.fetched(), y.host), allowed);
+  Twin<T> to(gpu, rows * width);
+  Twin<float> of_weight(gpu, width);
+  Twin<float> of_bias(gpu, width);
+  Twin<float> partial(gpu, 8 * 2 * width);
+  AddNormBackwardJob back{.gradient = x.device(),
+                          .add = residual.device(),
+                          .input = sum.device(),
+                          .to = to.device(),
+                          .type = type,
+                          .weight = weight.device(),
+                          .mean = mean.device(),
+                          .inverse = inverse.device(),
+                          .weight_gradient = of_weight.device(),
+                          .bias_gradient = of_bias.device(),
+                          .partial = partial.device(),
+                          .parts = 8,
+                          .rows = rows,
+                          .width = width};
+  gpu.run(back);
+  AddNormBackwardJob back_twin{.gradient = x.host.data(),
+                               .add = residual.host.data(),
+                               .input = sum.host.data(),
+                               .to = to.host.data(),
+                               .type = type,
+                               .weight = weight.host.data(),
+                               .mean = mean.host.data(),
+                               .inverse = inverse.host.data(),
+                               .weight_gradient = of_weight.host.data(),
+                               .bias_gradient = of_bias.host.data(),
+                               .partial = partial.host.data(),
+                               .parts = 8,
+                               .rows = rows,
+                               .width = width};
+  host_kernels::run(back_twin);
+  wrong += report("add_norm gradient", distance(to.fetched(), to.host), allowed);
+  return wrong + report("add_norm weight", distance(of_weight.fetched(), of_weight.host), 1e-4) +
+         report("add_norm bias", distance(of_bias.fetched(), of_bias.host), 1e-4);
+}
+
+int check_draws(Gpu& gpu) {
+  constexpr std::uint64_t count = 100001;
+  Twin<float> x(gpu, count);
+  Twin<float> to(gpu, count);
+  Twin<StepState> state(gpu, 1);
+  fill(x, 1);
+  state.host[0].step = 5;
+  state.upload();
+  DropoutJob job{.state = state.device(),
+                 .x = x.device(),
+                 .to = to.device(),
+                 .count = count,
+                 .share = 0.3,
+                 .seed = 9,
+                 .lane = 1,
+                 .place = 3};
+  gpu.run(job);
+  DropoutJob twin = job;
+  twin.state = state.host.data();
+  twin.x = x.host.data();
+  twin.to = to.host.data();
+  host_kernels::run(twin);
+  int wrong = report("dropout", distance(to.fetched(), to.host), 0);
+  Twin<std::uint32_t> order(gpu, 64);
+  for (std::uint32_t i = 0; i < 64; ++i) {
+    order.host[i] = 63 - i;
+  }
+  order.upload();
+  constexpr std::uint64_t row = 3 * 32 * 32;
+  Twin<float> images(gpu, 64 * row);
+  Twin<float> batch(gpu, 32 * row);
+  fill(images, 2);
+  GatherJob gather{.state = state.device(),
+                   .rows = images.device(),
+                   .order = order.device(),
+                   .to = batch.device(),
+                   .row_bytes = row * 4,
+                   .count = 32,
+                   .steps_per_epoch = 2,
+                   .batch = 32,
+                   .channels = 3,
+                   .height = 32,
+                   .width = 32,
+                   .crop_padding = 4,
+                   .flips = true,
+                   .seed = 8};
+  gpu.run(gather);
+  gather.state = state.host.data();
+  gather.rows = images.host.data();
+  gather.order = order.host.data();
+  gather.to = batch.host.data();
+  const auto on_gpu = batch.fetched();
+  host_kernels::run(gather);
+  return wrong + report("gather", distance(on_gpu, batch.host), 0);
+}
+
+double furthest(const std::vector<float>& a, const std::vector<float>& b) {
+  double most = a.size() == b.size() ? 0 : 1e300;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    const double apart = std::abs(static_cast<double>(a[i]) - b[i]);
+    most = apart <= most ? most : apart;
+  }
+  return most;
+}
+
+int compare(const char* what, Session& a, Session& b, std::uint64_t steps, double allowed) {
+  a.trainer().run_steps(steps);
+  b.trainer().run_steps(steps);
+  const double apart = furthest(a.parameters(), b.parameters());
+  const bool ok = apart <= allowed;
+  fmt::print(
+      "{{\"part\": \"training\", \"what\": \"{}\", \"steps\": {}, \"furthest\": {:.3g}, "
+      "\"allowed\": {:g}, \"modes\": [\"{}\", \"{}\"], \"ok\": {}}}\n",
+      what, steps, apart, allowed, a.trainer().gpu_mode(), b.trainer().gpu_mode(), ok);
+  return ok ? 0 : 1;
+}
+
+}  // namespace
+
+int check_kernels(Gpu& gpu) {
+  const auto scope = gpu.enter();
+  int wrong = check_update<float>(gpu, DType::float32, UpdateJob::Kind::adamw, "adamw");
+  wrong += check_update<Bf16>(gpu, DType::bfloat16, UpdateJob::Kind::adam, "adam bf16");
+  wrong += check_update<F16>(gpu, DType::float16, UpdateJob::Kind::nesterov, "nesterov fp16");
+  wrong += check_cross_entropy<float>(gpu, DType::float32, 1003, 1e-5);
+  wrong += check_cross_entropy<Bf16>(gpu, DType::bfloat16, 50304, 5e-3);
+  wrong += check_cross_entropy<float>(gpu, DType::float32, 10, 1e-5);
+  wrong += check_norm<float>(gpu, DType::float32, 768, 1e-5);
+  wrong += check_norm<Bf16>(gpu, DType::bfloat16, 1000, 5e-3);
+  return wrong + check_draws(gpu);
+}
+
+int check_training(Gpus& gpus, const GpuBench& bench) {
+  int wrong = 0;
+  for (const std::string name : {"mlp", "gpt", "cnn"}) {
+    GpuBench small = bench;
+    small.model = name;
+    small.stand_in = true;
+    JobSettings job = job_of(small);
+    job.train.graph = "off";
+    JobSettings graphed = job;
+    graphed.train.graph = "on";
+    {
+      Session eager(job, gpus.lane(0));
+      Session graph(graphed, gpus.lane(0));
+      wrong += compare((name + ": graph against eager").c_str(), eager, graph, 24,
+                       name == "cnn" ? 1e-3 : 1e-6);  // cuDNN's kernels may add in any order
+    }
+    job.train.amp = "none";
+    Session card(job, gpus.lane(0));
+    Session twin(job, host_gpu());
+    wrong += compare((name + ": GPU against CPU").c_str(), card, twin, 8, 2e-3);
+  }
+  return wrong;
+}
+
+/// Every rank trains with the others, and rank 0 once more alone. Ranks on one card find each other
+/// through NCCL_HOSTID.
+int check_ranks(Gpus* gpus, const GpuBench& bench) {
+  const auto ranks = open_node(launch_context(process_environment()));
+  Communicator& world = ranks->world();
+  GpuBench small = bench;
+  small.stand_in = true;
+  int wrong = 0;
+  const auto lane = [&]() -> std::unique_ptr<Gpu> {
+    return gpus == nullptr ? host_gpu() : gpus->lane(world.local_rank() % gpus->count());
+  };
+  std::vector<float> plain;
+  for (const bool is_sharded : {false, true}) {
+    JobSettings job = job_of(small);
+    job.train.bucket_mb = 0.02;
+    job.train.shard_optimizer = is_sharded;
+    auto gpu = lane();
+    std::unique_ptr<NcclCommunicator> nccl;
+    if (gpus != nullptr) {
+      static const nccl::NcclTable table = nccl::load_nccl();
+      static const nccl::CudaTable cuda = nccl::load_cuda();
+      nccl = std::make_unique<NcclCommunicator>(
+          table, cuda, world,
+          NcclOptions{.device = gpu->device().index,
+                      .compute = static_cast<nccl::Stream>(gpu->stream(Gpu::Queue::compute))});
+    }
+    Communicator* device = nccl ? static_cast<Communicator*>(nccl.get()) : &world;
+    Session together(job, std::move(gpu), nullptr, &world, device,
+                     [&](bool on) { nccl ? nccl->capture(on) : void(); });
+    together.trainer().run_steps(24);
+    const auto of_all = together.parameters();
+    world.barrier();
+    if (world.rank() == 0) {
+      Session alone(job, lane());
+      alone.trainer().run_steps(24);
+      const double apart = furthest(of_all, alone.parameters());
+      const double sharded = is_sharded ? furthest(of_all, plain) : 0;
+      const bool ok = apart <= 1e-4 && sharded <= 1e-6;
+      wrong += ok ? 0 : 1;
+      fmt::print(
+          "{{\"part\": \"ranks\", \"ranks\": {}, \"zero1\": {}, \"furthest\": {:.3g}, "
+          "\"from_plain\": {:.3g}, \"mode\": \"{}\", \"ok\": {}}}\n",
+          world.size(), is_sharded, apart, sharded, together.trainer().gpu_mode(), ok);
+    }
+    plain = of_all;
+    world.barrier();
+  }
+  ranks->finish();
+  return wrong;
+}
+
+}  // namespace muster::bench

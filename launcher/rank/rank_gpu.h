@@ -1,0 +1,32 @@
+/// RankGpu: the GPU of one rank of a job, and the group of all ranks' GPUs. Made before the process
+/// first uses torch. Collective.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "collectives/nccl/nccl_communicator.h"
+#include "runtime/config/job.h"
+#include "runtime/gpu/gpu.h"
+#include "runtime/train/gpu_step.h"
+
+namespace muster {
+
+class RankGpu {
+ public:
+  /// Empty (parts().gpu null) where train.device or the machines say CPU: all ranks have a GPU, or
+  /// none uses one. Throws bad_input where a GPU was asked for and cannot be had.
+  RankGpu(const TrainSettings& train, Communicator& world, RankSlot* flight);
+  GpuParts parts();
+  std::string text() const;  ///< "NVIDIA H200", or why it is the CPU
+
+ private:
+  std::unique_ptr<Gpu> gpu_;
+  nccl::NcclTable nccl_table_;
+  nccl::CudaTable cuda_table_;
+  std::unique_ptr<NcclCommunicator> device_;
+  std::string text_;
+};
+
+}  // namespace muster

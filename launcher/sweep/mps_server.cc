@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launcher/sweep/mps_server.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "runtime/base/error.h"
+#include "runtime/base/log.h"
+
+namespace muster {
+namespace {
+
+Path pipes_in(const Path& folder) {
+  return folder / "pipe";
+}
+Path logs_in(const Path& folder) {
+  return folder / "log";
+}
+
+/// The environment of this process with the daemon's two folders.
+std::vector<std::string> daemon_environment(const Path& folder) {
+  std::vector<std::string> list;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    if (std::strncmp(*entry, "CUDA_MPS_", 9) != 0) {
+      list.emplace_back(*entry);
+    }
+  }
+  list.push_back("CUDA_MPS_PIPE_DIRECTORY=" + pipes_in(folder).string());
+  list.push_back("CUDA_MPS_LOG_DIRECTORY=" + logs_in(folder).string());
+  return list;
+}
+
+std::vector<char*> pointers_to(std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  for (std::string& word : words) {
+    pointers.push_back(word.data());
+  }
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+}  // namespace
+
+MpsServer::MpsServer(MpsOptions options) : options_(std::move(options)) {
+  posix_file_system().make_directory(pipes_in(options_.folder));
+  posix_file_system().make_directory(logs_in(options_.folder));
+  const int code = control("");
+  is_running_ = code == 0;
+  if (!is_running_) {
+    why_ = code == 127 ? fmt::format("there is no {} here", options_.program)
+                       : fmt::format("{} -d ended with {}; its log is in {}", options_.program,
+                                     code, logs_in(options_.folder).string());
+  }
+}
+
+MpsServer::~MpsServer() {
+  if (is_running_ && control("quit\n") != 0) {
+    log::warning(fmt::format("{} did not quit; its folder is {}", options_.program,
+                             options_.folder.string()));
+  }
+}
+
+/// With a command: sends it to the daemon. Without: starts the daemon, which leaves its starter.
+int MpsServer::control(const std::string& command) const {
+  std::vector<std::string> words{options_.program};
+  if (command.empty()) {
+    words.emplace_back("-d");
+  }
+  std::vector<std::string> settings = daemon_environment(options_.folder);
+  int ends[2] = {-1, -1};  // NOLINT(modernize-avoid-c-arrays): pipe() fills it
+  if (::pipe2(ends, O_CLOEXEC) != 0) {
+    throw_errno("pipe", errno);
+  }
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO);
+  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  pid_t child = 0;
+  const int failure = ::posix_spawnp(&child, options_.program.c_str(), &actions, nullptr,
+                                     pointers_to(words).data(), pointers_to(settings).data());
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::close(ends[0]);
+  if (failure == 0 && !command.empty()) {
+    [[maybe_unused]] const auto written = ::write(ends[1], command.data(), command.size());
+  }
+  ::close(ends[1]);
+  if (failure != 0) {
+    return 127;
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+std::vector<std::pair<std::string, std::string>> MpsServer::environment(
+    std::uint64_t memory_bytes) const {
+  if (!is_running_) {
+    return {};
+  }
+  std::vector<std::pair<std::string, std::string>> settings{
+      {"CUDA_MPS_PIPE_DIRECTORY", pipes_in(options_.folder).string()},
+      {"CUDA_MPS_LOG_DIRECTORY", logs_in(options_.folder).string()}};
+  if (memory_bytes > 0) {
+    settings.emplace_back("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT",
+                          fmt::format("0={}M", std::max<std::uint64_t>(1, memory_bytes >> 20)));
+  }
+  return settings;
+}
+
+std::unique_ptr<MpsServer> share_cards(const Machine& machine, std::size_t trials,
+                                       Environment& environment) {
+  if (machine.gpus.empty() || trials <= machine.gpus.size()) {
+    return nullptr;
+  }
+  auto server = std::make_unique<MpsServer>(MpsOptions{
+      .folder = std::filesystem::temp_directory_path() / fmt::format("muster-mps-{}", ::getpid())});
+  if (!server->is_running()) {
+    log::info(fmt::format("trials take turns on the GPU, without MPS: {}", server->why()));
+    return nullptr;
+  }
+  for (const auto& [name, value] : server->environment(0)) {
+    environment[name] = value;
+  }
+  return server;
+}
+
+}  // namespace muster

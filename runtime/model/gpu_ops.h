@@ -1,0 +1,47 @@
+/// Layers by our own GPU kernels, with their gradients: what a pass uses where it has a GpuPass.
+/// On the stand-in they compute the same on the CPU.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <utility>
+
+#include "runtime/gpu/gpu.h"
+
+namespace muster {
+
+/// What a pass on a GPU needs besides Pass. Random numbers are keyed by (seed, step, lane, part),
+/// the step being read on the GPU.
+struct GpuPass {
+  Gpu* gpu = nullptr;
+  const StepState* state = nullptr;
+  std::uint64_t seed = 0;
+  std::uint64_t lane = 0;
+  std::uint64_t part = 0;
+  bool recomputes = false;  ///< activations of blocks are computed again in backward, not kept
+};
+
+namespace gpu_ops {
+
+/// {x + residual, layer norm of that}; an undefined residual is none. Weight and bias are float32.
+std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x,
+                                           const at::Tensor& residual, const at::Tensor& weight,
+                                           const at::Tensor& bias, double epsilon);
+/// Drops with probability `share`; mask of place `place`, made again for backward.
+at::Tensor dropout(const GpuPass& pass, const at::Tensor& x, double share, std::uint64_t place);
+
+/// Losses of rows, and their gradient in place of the logits where `gradient_scale` (a float on the
+/// GPU) is given. `logits` is [rows, classes], contiguous.
+void cross_entropy(Gpu& gpu, const at::Tensor& logits, const at::Tensor& labels, double smoothing,
+                   double scale, const at::Tensor& gradient_scale, const at::Tensor& losses);
+
+/// body(inputs), whose inner activations are not kept: backward runs it again. Outputs and inputs
+/// are float tensors; parameters used inside get their gradients too.
+at::Tensor recomputed(const std::function<at::Tensor(const at::Tensor&)>& body,
+                      const at::Tensor& input);
+
+}  // namespace gpu_ops
+}  // namespace muster

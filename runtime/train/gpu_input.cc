@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/train/gpu_input.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+#include <optional>
+
+#include "runtime/base/error.h"
+#include "runtime/train/gpu_arena.h"
+
+namespace muster {
+namespace {
+
+std::vector<std::int64_t> strides_of(const std::vector<std::int64_t>& sizes) {
+  std::vector<std::int64_t> strides(sizes.size(), 1);
+  for (std::size_t i = sizes.size(); i-- > 1;) {
+    strides[i - 1] = strides[i] * sizes[i];
+  }
+  return strides;
+}
+
+at::Tensor batch_tensor(const Gpu& gpu, const std::shared_ptr<std::byte>& memory,
+                        std::uint64_t count, const std::vector<std::int64_t>& sample, DType type) {
+  std::vector<std::int64_t> sizes{static_cast<std::int64_t>(count)};
+  sizes.insert(sizes.end(), sample.begin(), sample.end());
+  return tensor_on(gpu, memory, memory.get(), sizes, strides_of(sizes), type);
+}
+
+class ResidentInput final : public GpuInput {
+ public:
+  ResidentInput(const Dataset& data, Gpu& gpu, const Options& options,
+                std::shared_ptr<const ResidentSet> set)
+      : GpuInput(data, gpu, options),
+        set_(std::move(set)),
+        order_(gpu.allocate(data.rows() * sizeof(std::uint32_t))),
+        staged_(gpu.allocate_pinned(data.rows() * sizeof(std::uint32_t))) {}
+
+  bool is_resident() const override { return true; }
+  void seek(DataPosition /*position*/) override { epoch_.reset(); }
+  void prepare(DataPosition position) override {
+    if (epoch_ != position.epoch) {
+      bring_order(position.epoch);
+    }
+  }
+  void load(const StepState* state, std::uint64_t count) override {
+    GatherJob job{.state = state,
+                  .rows = set_->features.get(),
+                  .order = order(),
+                  .to = feature_memory_.get(),
+                  .row_bytes = data_.shape().feature_bytes(),
+                  .count = count,
+                  .steps_per_epoch = plan_.steps(),
+                  .batch = plan_.batch,
+                  .first_part = own_part({0, plan_.batch}).first,
+                  .seed = options_.seed};
+    if (count != own_part({0, plan_.batch}).count) {  // the ragged batch is cut by its own length
+      const SampleRange last = plan_.of_step(plan_.steps() - 1);
+      job.first_part = own_part({0, last.count}).first;
+    }
+    GatherJob of_labels = job;
+    const auto& sizes = data_.shape().features;
+    if (sizes.size() == 3 && (options_.crop_padding > 0 || options_.flips)) {
+      job.channels = static_cast<std::uint32_t>(sizes[0]);
+      job.height = static_cast<std::uint32_t>(sizes[1]);
+      job.width = static_cast<std::uint32_t>(sizes[2]);
+      job.crop_padding = options_.crop_padding;
+      job.flips = options_.flips;
+    }
+    gpu_.run(job);
+    of_labels.rows = set_->labels.get();
+    of_labels.to = label_memory_.get();
+    of_labels.row_bytes = data_.shape().label_bytes();
+    gpu_.run(of_labels);
+  }
+
+ private:
+  const std::uint32_t* order() const {
+    return reinterpret_cast<const std::uint32_t*>(order_.get());
+  }
+  // In the compute queue: the steps before have read theirs by then.
+  void bring_order(std::uint64_t epoch) {
+    if (copied_) {
+      copied_->wait();
+    }
+    auto* rows = reinterpret_cast<std::uint32_t*>(staged_.get());
+    const SampleOrder order(data_.rows(), options_.seed, epoch, data_.mixing());
+    for (std::uint64_t i = 0; i < data_.rows(); ++i) {
+      rows[i] = static_cast<std::uint32_t>(order(i));
+    }
+    gpu_.copy(order_.get(), rows, data_.rows() * sizeof(std::uint32_t), Gpu::Queue::compute);
+    copied_ = gpu_.record(Gpu::Queue::compute);
+    epoch_ = epoch;
+  }
+
+  std::shared_ptr<const ResidentSet> set_;
+  std::shared_ptr<std::byte> order_;
+  std::shared_ptr<std::byte> staged_;
+  GpuEvent copied_;
+  std::optional<std::uint64_t> epoch_;
+};
+
+class StreamedInput final : public GpuInput {
+ public:
+  StreamedInput(const Dataset& data, Gpu& gpu, const Options& options)
+      : GpuInput(data, gpu, options),
+        loader_(data,
+                Loader::Options{.batch = options.batch,
+                                .seed = options.seed,
+                                .drop_last = options.drop_last,
+                                .prefetch = options.prefetch,
+                                .part = [this](SampleRange whole) { return own_part(whole); }}) {
+    const std::uint64_t most = own_part({0, plan_.batch}).count;
+    for (Slot& slot : slots_) {
+      slot.host = gpu.allocate_pinned(most * sample_bytes());
+      slot.device = gpu.allocate(most * sample_bytes());
+    }
+  }
+
+  bool is_resident() const override { return false; }
+  void seek(DataPosition position) override { loader_.seek(position); }
+  void prepare(DataPosition /*position*/) override {
+    const HostBatch& batch = loader_.next();
+    Slot& slot = slots_[next_++ % slots_.size()];
+    if (slot.used) {
+      slot.copied->wait();                     // the host may write the pinned memory again
+      gpu_.wait(Gpu::Queue::copy, slot.used);  // and the copy the GPU's
+    }
+    std::memcpy(slot.host.get(), batch.features.data(), batch.features.size());
+    std::memcpy(slot.host.get() + batch.features.size(), batch.labels.data(), batch.labels.size());
+    gpu_.copy(slot.device.get(), slot.host.get(), batch.features.size() + batch.labels.size(),
+              Gpu::Queue::copy);
+    slot.copied = gpu_.record(Gpu::Queue::copy);
+    gpu_.wait(Gpu::Queue::compute, slot.copied);
+    gpu_.copy(feature_memory_.get(), slot.device.get(), batch.features.size(), Gpu::Queue::compute);
+    gpu_.copy(label_memory_.get(), slot.device.get() + batch.features.size(), batch.labels.size(),
+              Gpu::Queue::compute);
+    slot.used = gpu_.record(Gpu::Queue::compute);
+  }
+  void load(const StepState* /*state*/, std::uint64_t /*count*/) override {}
+
+ private:
+  struct Slot {
+    std::shared_ptr<std::byte> host;
+    std::shared_ptr<std::byte> device;
+    GpuEvent copied;
+    GpuEvent used;
+  };
+  std::size_t sample_bytes() const {
+    return data_.shape().feature_bytes() + data_.shape().label_bytes();
+  }
+
+  Loader loader_;
+  std::array<Slot, 3> slots_;
+  std::size_t next_ = 0;
+};
+
+}  // namespace
+
+std::uint64_t ResidentSets::bytes_of(const Dataset& data) {
+  return data.rows() * (data.shape().feature_bytes() + data.shape().label_bytes());
+}
+
+std::shared_ptr<const ResidentSet> ResidentSets::get(const Dataset& data, Gpu& gpu) {
+  const std::string key =
+      data.name() + '\n' + data.fingerprint() + '\n' + std::to_string(gpu.device().index);
+  const std::lock_guard lock(mutex_);
+  std::erase_if(kept_, [](const Kept& kept) { return kept.set.expired(); });
+  for (const Kept& kept : kept_) {
+    if (kept.key == key) {
+      return kept.set.lock();
+    }
+  }
+  auto set = std::make_shared<ResidentSet>();
+  const std::size_t feature_bytes = data.shape().feature_bytes();
+  const std::size_t label_bytes = data.shape().label_bytes();
+  set->features = gpu.allocate(data.rows() * feature_bytes);
+  set->labels = gpu.allocate(data.rows() * label_bytes);
+  const std::uint64_t piece =
+      std::clamp<std::uint64_t>((std::uint64_t{64} << 20) / feature_bytes, 1, data.rows());
+  std::vector<std::byte> features(piece * feature_bytes);
+  std::vector<std::byte> labels(piece * label_bytes);
+  std::vector<std::uint64_t> rows;
+  for (std::uint64_t first = 0; first < data.rows(); first += rows.size()) {
+    rows.resize(std::min(piece, data.rows() - first));
+    for (std::uint64_t i = 0; i < rows.size(); ++i) {
+      rows[i] = first + i;
+    }
+    data.gather(rows, std::span(features).first(rows.size() * feature_bytes),
+                std::span(labels).first(rows.size() * label_bytes));
+    gpu.copy(set->features.get() + first * feature_bytes, features.data(),
+             rows.size() * feature_bytes, Gpu::Queue::compute);
+    gpu.copy(set->labels.get() + first * label_bytes, labels.data(), rows.size() * label_bytes,
+             Gpu::Queue::compute);
+    gpu.synchronise();
+  }
+  kept_.push_back({key, set});
+  return set;
+}
+
+GpuInput::GpuInput(const Dataset& data, Gpu& gpu, const Options& options)
+    : data_(data),
+      gpu_(gpu),
+      options_(options),
+      plan_{.rows = data.rows(), .batch = options.batch, .drop_last = options.drop_last} {
+  const std::uint64_t most = own_part({0, plan_.batch}).count;
+  const DataShape& shape = data.shape();
+  feature_memory_ = gpu.allocate(std::max<std::uint64_t>(1, most) * shape.feature_bytes());
+  label_memory_ = gpu.allocate(std::max<std::uint64_t>(1, most) * shape.label_bytes());
+  features_ = batch_tensor(gpu, feature_memory_, most, shape.features, shape.feature_type);
+  labels_ = batch_tensor(gpu, label_memory_, most, shape.label_shape, shape.label_type());
+}
+
+at::Tensor GpuInput::features(std::uint64_t first, std::uint64_t count) const {
+  return features_.narrow(0, static_cast<std::int64_t>(first), static_cast<std::int64_t>(count));
+}
+
+at::Tensor GpuInput::labels(std::uint64_t first, std::uint64_t count) const {
+  return labels_.narrow(0, static_cast<std::int64_t>(first), static_cast<std::int64_t>(count));
+}
+
+std::unique_ptr<GpuInput> make_gpu_input(const Dataset& data, Gpu& gpu, ResidentSets& sets,
+                                         const GpuInput::Options& options, Residency residency) {
+  const bool fits = ResidentSets::bytes_of(data) <= gpu.memory().free / 4 &&
+                    data.rows() <= std::numeric_limits<std::uint32_t>::max();
+  const bool is_whole = data.shape().feature_bytes() % 4 == 0;
+  if (residency == Residency::automatic && fits && is_whole && data.random_access()) {
+    return std::make_unique<ResidentInput>(data, gpu, options, sets.get(data, gpu));
+  }
+  return std::make_unique<StreamedInput>(data, gpu, options);
+}
+
+}  // namespace muster

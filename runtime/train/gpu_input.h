@@ -1,0 +1,87 @@
+/// GpuInput: brings each step's samples to the same place on the GPU. A set that fits lies there
+/// whole, once for all trials of a process (ResidentSets), and a step gathers its rows there; a
+/// larger one is read ahead, put into pinned memory and copied while the step before computes.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "runtime/data/dataset.h"
+#include "runtime/data/loader.h"
+#include "runtime/gpu/gpu.h"
+
+namespace muster {
+
+/// A data set in the memory of a GPU.
+struct ResidentSet {
+  std::shared_ptr<std::byte> features;
+  std::shared_ptr<std::byte> labels;
+};
+
+/// The sets that lie on the GPUs of this process. Thread-safe; a set goes with its last user.
+class ResidentSets {
+ public:
+  std::shared_ptr<const ResidentSet> get(const Dataset& data, Gpu& gpu);
+  static std::uint64_t bytes_of(const Dataset& data);
+
+ private:
+  struct Kept {
+    std::string key;
+    std::weak_ptr<const ResidentSet> set;
+  };
+  std::mutex mutex_;
+  std::vector<Kept> kept_;
+};
+
+class GpuInput {
+ public:
+  struct Options {
+    std::uint64_t batch = 1;  ///< global
+    std::uint64_t seed = 0;
+    bool drop_last = false;
+    int prefetch = 2;
+    std::uint64_t rank = 0;
+    std::uint64_t ranks = 1;
+    std::uint32_t crop_padding = 0;
+    bool flips = false;
+  };
+  virtual ~GpuInput() = default;
+  virtual bool is_resident() const = 0;
+  /// The next step is the one at `position`.
+  virtual void seek(DataPosition position) = 0;
+  /// On the host, before a step is queued: what varies from step to step.
+  virtual void prepare(DataPosition position) = 0;
+  /// Queues what brings `count` samples to features() and labels(); may be captured.
+  virtual void load(const StepState* state, std::uint64_t count) = 0;
+  /// Samples [first, first + count) of what is loaded.
+  at::Tensor features(std::uint64_t first, std::uint64_t count) const;
+  at::Tensor labels(std::uint64_t first, std::uint64_t count) const;
+
+  const BatchPlan& plan() const { return plan_; }
+  SampleRange own_part(SampleRange whole) const {
+    return part_of(whole, options_.rank, options_.ranks);
+  }
+
+ protected:
+  GpuInput(const Dataset& data, Gpu& gpu, const Options& options);
+  const Dataset& data_;
+  Gpu& gpu_;
+  Options options_;
+  BatchPlan plan_;
+  std::shared_ptr<std::byte> feature_memory_;
+  std::shared_ptr<std::byte> label_memory_;
+  at::Tensor features_;
+  at::Tensor labels_;
+};
+
+/// Resident where it fits in a quarter of what is free, unless told otherwise.
+enum class Residency { automatic, never };
+std::unique_ptr<GpuInput> make_gpu_input(const Dataset& data, Gpu& gpu, ResidentSets& sets,
+                                         const GpuInput::Options& options, Residency residency);
+
+}  // namespace muster

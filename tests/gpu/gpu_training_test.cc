@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/Parallel.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "collectives/node/node_communicator.h"
+#include "runtime/base/error.h"
+#include "runtime/gpu/host_gpu.h"
+#include "runtime/train/gradient_pool.h"
+#include "runtime/train/trainer.h"
+#include "tests/support/ranks.h"
+
+namespace muster::test {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+
+JobSettings mlp_job() {
+  JobSettings job;
+  job.model.hidden = "24";
+  job.data.format = "synthetic";
+  job.data.shape = "20";
+  job.data.classes = 5;
+  job.data.rows = 200;
+  job.optimizer.lr = 0.05;
+  job.optimizer.momentum = 0.9;
+  job.train.seed = 7;
+  job.train.batch_size = 32;  // the last batch of an epoch has 8
+  job.train.epochs = 100;
+  job.train.graph_steps = 1;
+  return job;
+}
+
+JobSettings gpt_job() {
+  JobSettings job = mlp_job();
+  job.model.kind = "gpt";
+  job.model.embedding = 32;
+  job.model.heads = 2;
+  job.model.depth = 2;
+  job.data.task = "tokens";
+  job.data.context = 12;
+  job.data.vocabulary = 50;
+  job.data.rows = 24;
+  job.train.batch_size = 8;
+  job.optimizer.kind = "adamw";
+  job.optimizer.lr = 1e-3;
+  job.optimizer.weight_decay = 0.1;
+  job.optimizer.momentum = 0;
+  return job;
+}
+
+class Listener final : public TrainObserver {
+ public:
+  Verdict on_report(const TrainReport& report) override {
+    reports.push_back(report);
+    return Verdict::go_on;
+  }
+  void on_remark(const std::string& text) override { remarks.push_back(text); }
+  void on_progress(const TrainReport& /*report*/) override {}
+  std::vector<TrainReport> reports;
+  std::vector<std::string> remarks;
+};
+
+struct Trained {
+  std::vector<float> parameters;
+  std::vector<TrainReport> reports;
+  std::vector<std::string> remarks;
+  std::string mode;
+  double loss(std::size_t epoch) const { return reports.at(epoch).values.at(0).second; }
+};
+
+std::vector<float> parameters_of(Trainer& trainer, const Model& model) {
+  std::vector<float> all;
+  trainer.with_final_parameters([&] {
+    for (const NamedTensor& parameter : model.parameters()) {
+      const at::Tensor dense = parameter.tensor.detach().contiguous();
+      const auto* values = dense.const_data_ptr<float>();
+      all.insert(all.end(), values, values + dense.numel());
+    }
+  });
+  return all;
+}
+
+/// One rank's run, on the stand-in or on the CPU.
+Trained run_rank(JobSettings job, LocalGroup& group, bool on_gpu, int epochs,
+                 const HostGpuOptions& options) {
+  at::set_num_threads(1);
+  job.train.epochs = epochs;
+  NodeCommunicator world(group);
+  const auto across = solo_communicator();
+  const DataSets data = open_data(job.data, group);
+  const auto model = make_model(job.model, data.train->shape(), job.train.seed);
+  Listener listener;
+  const auto gpu = host_gpu(options);
+  TrainerParts parts{.model = *model, .train = *data.train, .ranks = {group, *across, world}};
+  if (on_gpu) {
+    parts.gpu.gpu = gpu.get();
+    parts.gpu.device = world.size() > 1 ? &world : nullptr;
+  }
+  Trainer trainer(job, parts, listener);
+  trainer.run();
+  Trained result{
+      .reports = listener.reports, .remarks = listener.remarks, .mode = trainer.gpu_mode()};
+  result.parameters = parameters_of(trainer, *model);
+  group.barrier();
+  return result;
+}
+
+Trained run(const JobSettings& job, int ranks, bool on_gpu, int epochs = 3,
+            const HostGpuOptions& options = {}) {
+  GradientPool::install();
+  std::vector<Trained> all(static_cast<std::size_t>(ranks));
+  const auto endings = run_threads(ranks, [&](LocalGroup& group) {
+    all[static_cast<std::size_t>(group.rank())] = run_rank(job, group, on_gpu, epochs, options);
+  });
+  for (const auto& ending : endings) {
+    EXPECT_EQ(ending, "");
+  }
+  for (const Trained& other : all) {
+    EXPECT_EQ(other.parameters, all[0].parameters) << "ranks agree to the bit";
+  }
+  return all[0];
+}
+
+double furthest(const Trained& a, const Trained& b) {
+  EXPECT_EQ(a.parameters.size(), b.parameters.size());
+  double most = 0;
+  for (std::size_t i = 0; i < std::min(a.parameters.size(), b.parameters.size()); ++i) {
+    most = std::max(most, std::abs(static_cast<double>(a.parameters[i]) - b.parameters[i]));
+  }
+  return most;
+}
+
+TEST(GpuTraining, IsTheCpusWithAnotherEngine) {
+  for (const std::string kind : {"sgd", "adam", "adamw"}) {
+    JobSettings job = mlp_job();
+    job.optimizer.kind = kind;
+    job.optimizer.lr = kind == "sgd" ? 0.05 : 1e-3;
+    job.optimizer.clip = 0.5;
+    job.optimizer.weight_decay = 0.01;
+    job.optimizer.no_decay = {"bias"};
+    const Trained cpu = run(job, 1, false);
+    const Trained gpu = run(job, 1, true);
+    EXPECT_LT(furthest(cpu, gpu), 3e-5) << kind;
+    for (std::size_t epoch = 0; epoch < 3; ++epoch) {
+      EXPECT_NEAR(cpu.loss(epoch), gpu.loss(epoch), 1e-5 * cpu.loss(epoch)) << kind;
+    }
+    EXPECT_GT(gpu.loss(0), gpu.loss(2)) << "it learns";
+  }
+}
+
+TEST(GpuTraining, SeveralRanksTrainAsOne) {
+  JobSettings job = mlp_job();
+  job.train.bucket_mb = 0.001;  // several buckets
+  const Trained one = run(job, 1, true);
+  for (const int ranks : {2, 3, 4}) {
+    const Trained several = run(job, ranks, true);
+    EXPECT_LT(furthest(one, several), 1e-5) << ranks;
+    EXPECT_NEAR(one.loss(2), several.loss(2), 1e-5 * one.loss(2));
+  }
+}
+
+TEST(GpuTraining, ShardedOptimiserEqualsThePlainOne) {
+  for (const std::string kind : {"sgd", "adamw"}) {
+    JobSettings job = mlp_job();
+    job.optimizer.kind = kind;
+    job.optimizer.lr = 1e-3;
+    job.optimizer.clip = 0.5;
+    job.train.bucket_mb = 0.001;
+    const Trained plain = run(job, 3, true);
+    job.train.shard_optimizer = true;
+    const Trained sharded = run(job, 3, true);
+    EXPECT_LT(furthest(plain, sharded), 1e-6) << kind;
+  }
+}
+
+TEST(GpuTraining, GraphEqualsEagerToTheBit) {
+  JobSettings job = mlp_job();
+  job.model.dropout = 0.2;
+  job.train.graph = "off";
+  const Trained eager = run(job, 1, true);
+  job.train.graph = "on";
+  const Trained graph = run(job, 1, true);
+  EXPECT_EQ(eager.parameters, graph.parameters);
+  job.train.graph_steps = 3;
+  const Trained blocks = run(job, 1, true);
+  EXPECT_EQ(eager.parameters, blocks.parameters);
+  EXPECT_THAT(eager.mode, HasSubstr("off"));
+  EXPECT_THAT(graph.mode, HasSubstr("graph"));
+}
+
+TEST(GpuTraining, SaysOnceWhyThereIsNoGraph) {
+  JobSettings job = mlp_job();
+  const Trained trained =
+      run(job, 1, true, 3, {.no_graphs = "operation not permitted when stream is capturing"});
+  EXPECT_THAT(trained.remarks,
+              testing::ElementsAre("steps run without a CUDA graph: operation not permitted when "
+                                   "stream is capturing"));
+  job.train.graph = "on";
+  GradientPool::install();
+  const auto endings = run_threads(
+      1, [&](LocalGroup& group) { run_rank(job, group, true, 3, {.no_graphs = "a sync"}); });
+  EXPECT_THAT(endings[0], HasSubstr("train.graph = on, but the step cannot be captured: a sync"));
+}
+
+TEST(GpuTraining, CopiedAheadEqualsResident) {
+  const JobSettings job = mlp_job();
+  const Trained resident = run(job, 2, true);
+  const Trained streamed = run(job, 2, true, 3, {.memory = 150000});  // too little for the set
+  EXPECT_EQ(resident.parameters, streamed.parameters);
+}
+
+TEST(GpuTraining, AccumulationEqualsTheWholeBatch) {
+  JobSettings job = mlp_job();
+  const Trained whole = run(job, 2, true);
+  job.train.accumulate = 3;
+  const Trained parts = run(job, 2, true);
+  EXPECT_LT(furthest(whole, parts), 1e-5);
+}
+
+TEST(GpuTraining, LowPrecisionFollowsFloat32) {
+  JobSettings job = mlp_job();
+  job.train.wire = "bf16";
+  const Trained exact = run(mlp_job(), 2, true);
+  EXPECT_LT(furthest(exact, run(job, 2, true)), 2e-2) << "bf16 on the wire";
+  job.train.wire = "float32";
+  job.train.amp = "bf16";
+  EXPECT_LT(furthest(exact, run(job, 2, true)), 5e-2) << "bf16 work";
+}
+
+TEST(GpuTraining, Fp16FindsItsScaleAndTrains) {
+  JobSettings job = mlp_job();
+  job.train.amp = "fp16";
+  job.train.wire = "fp16";
+  const Trained exact = run(mlp_job(), 2, true);
+  const Trained half = run(job, 2, true);
+  EXPECT_THAT(half.remarks, testing::IsEmpty()) << "steps skipped for the scale are no remark";
+  EXPECT_NEAR(half.loss(2), exact.loss(2), 0.1 * exact.loss(2));
+}
+
+TEST(GpuTraining, LeavesOutAStepThatIsNotFinite) {
+  JobSettings job = mlp_job();
+  job.optimizer.lr = 1e30;
+  job.train.on_nan = "skip";
+  const Trained trained = run(job, 1, true);
+  EXPECT_THAT(trained.remarks, Contains(HasSubstr("is left out (train.on_nan = skip)")));
+  job.train.on_nan = "stop";
+  GradientPool::install();
+  const auto endings =
+      run_threads(1, [&](LocalGroup& group) { run_rank(job, group, true, 3, {}); });
+  EXPECT_THAT(endings[0], HasSubstr("is not finite"));
+}
+
+TEST(GpuTraining, RefusesWhatGpusDoNotDo) {
+  JobSettings job = mlp_job();
+  job.train.strict = true;
+  const auto endings =
+      run_threads(1, [&](LocalGroup& group) { run_rank(job, group, true, 1, {}); });
+  EXPECT_THAT(endings[0], HasSubstr("train.strict is not there on GPUs"));
+}
+
+TEST(GpuTraining, TheCpuRefusesWhatOnlyGpusDo) {
+  for (const bool flips : {true, false}) {
+    JobSettings job = mlp_job();
+    job.train.flip = flips;
+    job.train.amp = flips ? "none" : "fp16";
+    const auto endings =
+        run_threads(1, [&](LocalGroup& group) { run_rank(job, group, false, 1, {}); });
+    EXPECT_THAT(endings[0], HasSubstr("is for GPUs, and this runs on the CPU"));
+  }
+}
+
+TEST(GpuTraining, FusedGptEqualsThePlainOne) {
+  const JobSettings job = gpt_job();
+  const Trained cpu = run(job, 1, false);
+  const Trained gpu = run(job, 1, true);
+  EXPECT_LT(furthest(cpu, gpu), 2e-4);
+  EXPECT_NEAR(cpu.loss(2), gpu.loss(2), 1e-4 * cpu.loss(2));
+}
+
+TEST(GpuTraining, RecomputedActivationsChangeNothing) {
+  JobSettings job = gpt_job();
+  job.model.dropout = 0.1;
+  const Trained kept = run(job, 2, true);
+  job.train.recompute = true;
+  EXPECT_LT(furthest(kept, run(job, 2, true)), 2e-5);
+}
+
+TEST(GpuTraining, BatchNormMovesItsStatisticsWhereTheyLie) {
+  JobSettings job = mlp_job();
+  job.model.kind = "cnn";
+  job.model.width = 4;
+  job.data.shape = "3 8 8";
+  job.data.rows = 96;
+  const Trained cpu = run(job, 1, false);
+  const Trained gpu = run(job, 1, true);
+  EXPECT_LT(furthest(cpu, gpu), 2e-4);
+}
+
+/// Keeps the state of one step, as a checkpoint does: later, while training goes on.
+class Keeper final : public StateKeeper {
+ public:
+  Keeper(Trainer*& trainer, std::uint64_t step) : trainer_(trainer), step_(step) {}
+  bool due(std::uint64_t step) override { return step == step_; }
+  void save(const StateTree& tree, std::uint64_t step, std::optional<double> /*score*/) override {
+    kept = std::make_unique<Snapshot>(Plan::make(tree));
+    there = kept->begin(tree, trainer_->checkpoint_info(), trainer_->mover());
+    at = step;
+  }
+  std::unique_ptr<Snapshot> kept;
+  std::function<void()> there;
+  std::uint64_t at = 0;
+
+ private:
+  Trainer*& trainer_;
+  std::uint64_t step_;
+};
+
+TEST(GpuTraining, ContinuesFromACheckpointThatWasTakenUnderWay) {
+  at::set_num_threads(1);
+  for (const std::string amp : {"none", "fp16"}) {
+    JobSettings job = mlp_job();
+    job.train.amp = amp;
+    job.train.epochs = 4;
+    const auto solo = solo_node_group();
+    const auto world = solo_communicator();
+    const auto across = solo_communicator();
+    const DataSets data = open_data(job.data, *solo);
+    Listener listener;
+    const auto gpu = host_gpu();
+    const auto parts = [&](Model& model, StateKeeper* keeper) {
+      return TrainerParts{.model = model,
+                          .train = *data.train,
+                          .ranks = {*solo, *across, *world},
+                          .keeper = keeper,
+                          .gpu = {.gpu = gpu.get()}};
+    };
+    Trainer* running = nullptr;
+    Keeper keeper(running, 10);
+    const auto model = make_model(job.model, data.train->shape(), 7);
+    Trainer whole(job, parts(*model, &keeper), listener);
+    running = &whole;
+    whole.run();
+    ASSERT_EQ(keeper.at, 10U);
+    keeper.there();  // only now: the copies were made as late as they may be
+
+    const auto again = make_model(job.model, data.train->shape(), 8);
+    Trainer resumed(job, parts(*again, nullptr), listener);
+    keeper.kept->restore(resumed.state(), resumed.mover());
+    resumed.restored();
+    EXPECT_EQ(resumed.step(), 10U);
+    resumed.run();
+    EXPECT_EQ(parameters_of(whole, *model), parameters_of(resumed, *again)) << amp;
+  }
+}
+
+TEST(GpuTraining, SeveralTrialsShareOneCopyOfTheSet) {
+  const JobSettings job = mlp_job();
+  const auto solo = solo_node_group();
+  const DataSets data = open_data(job.data, *solo);
+  const auto gpu = host_gpu();
+  ResidentSets sets;
+  const auto first = sets.get(*data.train, *gpu);
+  const std::uint64_t taken = gpu->lane_bytes();
+  const auto second = sets.get(*data.train, *gpu);
+  EXPECT_EQ(first, second);
+  EXPECT_EQ(gpu->lane_bytes(), taken);
+}
+
+}  // namespace
+}  // namespace muster::test
