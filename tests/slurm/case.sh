@@ -97,10 +97,10 @@ dead_ranks() {  # the real ranks by srun: one is killed, one is stopped, muster 
   write_real_job 60
   salloc -N2 -n2 "$muster" train job.ini --name job --hang_after=3 > out 2>&1 &
   eventually 60 saved_beyond 20 || fail "it does not train: $(cat out)"
-  kill -9 "$(real_ranks | tail -1)"
+  kill -9 "$(real_rank_on mt2)"
   eventually 60 grep -q "was killed by SIGKILL" out || fail "the killed rank is not named: $(cat out)"
   eventually 60 grep -q "restart 1" out && eventually 60 state_is Training || fail "no restart: $(cat out)"
-  kill -STOP "$(real_ranks | tail -1)"
+  kill -STOP "$(real_rank_on mt1)"  # another host: one that fails twice is left out
   eventually 60 grep -q "somebody stopped it (SIGSTOP)" out || fail "the stopped rank is not named: $(cat out)"
   eventually 60 grep -q "restart 2" out && eventually 60 state_is Training || fail "no second restart: $(cat out)"
   kill -9 "$(field pid)"
@@ -116,6 +116,7 @@ real_ranks() {
       tr '\0' ' ' < "$folder/cmdline" 2> /dev/null | grep -qF "$dir/work" && basename "$folder"
   done
 }
+real_rank_on() { for pid in $(real_ranks); do tr '\0' '\n' < "/proc/$pid/environ" | grep -q "^SLURMD_NODENAME=$1" && echo "$pid"; done; }
 no_real_ranks() { [ -z "$(real_ranks)" ]; }
 
 too_few_tasks() {
