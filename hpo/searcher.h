@@ -61,7 +61,7 @@ struct SearcherOptions {
   double min_resource = 0.0;  ///< the scheduler's rungs lie between these; 0: no resource
   double max_resource = 0.0;
   Acquisition acquisition = Acquisition::ucb;
-  double exploration = 1.3;  ///< the coefficient of the deviation in UCB: 1 is greedy, 2.5 curious
+  double exploration = 1.8;  ///< the coefficient of the deviation in UCB: 1 is greedy, 2.5 curious
   std::size_t initial = 0;   ///< quasi-random points before the model; 0: max(10, min(2 d, 20))
   std::size_t exact_until =
       1000;  ///< observations under the exact model over the whole space; beyond, trust regions

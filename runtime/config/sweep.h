@@ -32,7 +32,7 @@ struct TuneSettings {
   int median_trials = 5;            ///< earlier trials needed before anyone is stopped
   int median_grace = 1;             ///< reports that are never judged
   std::string acquisition = "ucb";  ///< bayesian: ucb, logei or auto
-  double exploration = 1.3;         ///< of ucb: 1 is greedy, 2.5 curious
+  double exploration = 1.8;         ///< of ucb: 1 is greedy, 2.5 curious
   std::uint64_t seed = 0;
   int retries = 1;
   std::optional<int> ahead;             ///< suggestions kept ready; default: one a slot
