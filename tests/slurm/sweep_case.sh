@@ -68,11 +68,11 @@ SWEEP
 
 preempted() {
   "$muster" submit sweep.ini > out 2>&1 || fail "submit: $(cat out)"
-  eventually 90 trained 20 || fail "it does not train"
+  eventually 240 trained 20 || fail "it does not train"
   sbatch -p high -N2 --exclusive --wrap "sleep 2" --output=/dev/null > /dev/null
-  eventually 60 says "the same command goes on from here" || fail "it did not save"
-  eventually 120 says "continuing sweep s" || fail "it did not come back"
-  eventually 200 says "s: 4 trials, over" || fail "it did not end"
+  eventually 120 says "the same command goes on from here" || fail "it did not save"
+  eventually 240 says "continuing sweep s" || fail "it did not come back"
+  eventually 300 says "s: 4 trials, over" || fail "it did not end"
   nothing_twice 150 || fail "work was lost"
 }
 
@@ -81,10 +81,10 @@ array_workers() {
   "$muster" tune sweep.ini > out 2>&1 &
   local coordinator=$!
   "$muster" submit sweep.ini --workers 0-1 --slots 1 > submitted 2>&1 || fail "submit: $(cat submitted)"
-  eventually 90 says "has joined with 1 slots" || fail "no worker has joined"
-  eventually 90 trained 100 || fail "it does not train"
+  eventually 240 says "has joined with 1 slots" || fail "no worker has joined"
+  eventually 240 trained 100 || fail "it does not train"
   sbatch -p high -N2 --exclusive --wrap "sleep 2" --output=/dev/null > /dev/null
-  eventually 90 says "has left" || fail "preempted workers did not leave"
+  eventually 240 says "has left" || fail "preempted workers did not leave"
   wait $coordinator || fail "the sweep: $(cat out)"
   says "s: 8 trials, over" || fail "the sweep did not end"
   nothing_twice 150 || fail "work was lost"
