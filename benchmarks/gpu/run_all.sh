@@ -53,17 +53,20 @@ keep() {
 muster() { local most=$1; shift; keep "$most" env LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" "$bench" "$@" "${bench_arguments[@]}"; }
 peer() { local most=$1; shift; keep "$most" "$python" "$here/peers.py" "$@"; }
 
-# several_ranks N: N processes on one card, each with an NCCL_HOSTID of its own.
+# several_ranks N: N processes on one card, each with an NCCL_HOSTID of its own. They find each other as torchrun's children do, by
+# their parent, so they are started by this shell itself.
 several_ranks() {
   local n=$1 port=$((20000 + RANDOM % 20000)) pids=() files=()
   for ((rank = 0; rank < n; ++rank)); do
     local file; file=$(mktemp); files+=("$file")
-    ( timeout -k 5 60 env LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" RANK=$rank WORLD_SIZE="$n" LOCAL_RANK=$rank \
-        LOCAL_WORLD_SIZE="$n" GROUP_RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port NCCL_HOSTID="muster-$rank" NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 \
-        NCCL_SOCKET_IFNAME=lo "$bench" ranks "${bench_arguments[@]}" >"$file" 2>>"$log" ) & pids+=($!)
+    env LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" RANK=$rank WORLD_SIZE="$n" LOCAL_RANK=$rank LOCAL_WORLD_SIZE="$n" \
+      GROUP_RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port NCCL_HOSTID="muster-$rank" NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 \
+      NCCL_SOCKET_IFNAME=lo "$bench" ranks "${bench_arguments[@]}" >"$file" 2>>"$log" & pids+=($!)
   done
+  ( sleep 60; kill -9 "${pids[@]}" 2>/dev/null ) & local watch=$!
   local bad=0
   for pid in "${pids[@]}"; do wait "$pid" || bad=1; done
+  kill "$watch" 2>/dev/null
   cat "${files[@]}" | grep '^{' >>"$lines" || true
   [ "$bad" -eq 0 ] || echo "{\"part\": \"failed\", \"what\": \"$n ranks on one card\", \"code\": 1}" >>"$lines"
   rm -f "${files[@]}"
@@ -128,4 +131,5 @@ for part in "${parts[@]}"; do
     *) echo "'$part' is no part; there are ${all[*]}" >&2; exit 64 ;;
   esac
 done
+[ -z "$stand_in" ] || echo "On the stand-in: this tries the script, and no figure below is a measurement."
 "$python" "$here/table.py" "$lines" --seconds $((SECONDS - begun)) --json "$out/results.json"

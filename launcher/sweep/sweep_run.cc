@@ -245,7 +245,7 @@ struct SweepRun::Impl {
   OwnerLock lock;
   std::unique_ptr<hpo::Study> study;
   std::unique_ptr<WorkerSource> local, spool;  // before the runner, which uses them
-  std::unique_ptr<MpsServer> mps;  // outlives the trials that are its clients
+  std::unique_ptr<MpsServer> mps;              // outlives the trials that are its clients
   std::unique_ptr<hpo::TrialRunner> runner;
   std::unique_ptr<hpo::Coordinator> coordinator;
   std::mutex mutex;  // of the two below

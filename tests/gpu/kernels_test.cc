@@ -14,6 +14,7 @@
 
 #include <cmath>
 #include <limits>
+#include <ostream>
 
 #include "runtime/base/random.h"
 #include "runtime/gpu/host_gpu.h"
@@ -85,6 +86,9 @@ struct Rule {
   const char* name;
   UpdateJob::Kind kind;
 };
+void PrintTo(const Rule& rule, std::ostream* out) {
+  *out << rule.name;
+}
 
 class UpdateKernel : public testing::TestWithParam<Rule> {};
 
