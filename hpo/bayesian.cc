@@ -3,10 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "hpo/acquisition.h"
-#include "hpo/output_warp.h"
+#include "hpo/theta_choice.h"
 #include "runtime/base/error.h"
 #include "runtime/base/text.h"
 
@@ -15,20 +14,12 @@ namespace {
 
 constexpr std::size_t refit_each_until = 200;
 constexpr double refit_growth = 1.01;
-constexpr std::size_t two_starts_until = 150;
-constexpr std::size_t warp_from = 30;
-constexpr std::size_t warp_decided_until = 300;  // rows; beyond, the last decision stands
-constexpr double least_warp_gain = 1.0;          // nats
-constexpr int cold_evaluations = 60;
-constexpr int warm_evaluations = 15;
-constexpr std::size_t most_fidelity_rows = 350;
-constexpr std::size_t most_high_rows = 250;
-constexpr std::size_t most_region_rows = 512;
-constexpr std::size_t best_region_rows = 128;
 constexpr std::size_t most_pending = 1000;
 constexpr double explore_when_idle = 0.75;
 constexpr double explore_when_noisy = 0.7;
 constexpr double prior_strength = 10.0;
+constexpr std::uint64_t far_every = 3;  // proposals; the others are looked for near the best
+constexpr std::size_t near_failures = 4;
 
 std::size_t usual_initial(std::size_t dimensions) {
   return std::max<std::size_t>(10, std::min<std::size_t>(2 * dimensions, 20));
@@ -39,11 +30,13 @@ std::size_t usual_initial(std::size_t dimensions) {
 BayesianSearcher::BayesianSearcher(const Space& space, const SearcherOptions& options)
     : space_(space),
       options_(options),
-      inputs_(space, options.min_resource, options.max_resource, options.deterministic),
+      inputs_(space, options.min_resource, options.max_resource, options.deterministic,
+              options.sources),
       sobol_(space, options.seed),
       maximiser_(space, inputs_, options.seed),
+      branches_(space),
       initial_(options.initial > 0 ? options.initial : usual_initial(space.dimensions())),
-      cardinality_(space.cardinality()) {
+      tried_(space, options) {
   if (options_.acquisition == Acquisition::automatic) {
     options_.acquisition = space.dimensions() <= 4 ? Acquisition::logei : Acquisition::ucb;
   }
@@ -52,7 +45,7 @@ BayesianSearcher::BayesianSearcher(const Space& space, const SearcherOptions& op
 std::optional<Proposal> BayesianSearcher::propose(const Question& question) {
   require(question.seen == 0 || question.history != nullptr,
           "a question with observations needs their history");
-  remember(question);
+  tried_.learn(question);
   if (space_.dimensions() == 0 || is_initial(question)) {
     return initial(question);
   }
@@ -60,10 +53,12 @@ std::optional<Proposal> BayesianSearcher::propose(const Question& question) {
 }
 
 bool BayesianSearcher::is_initial(const Question& question) const {
-  if (question.seen >= initial_) {
+  const std::size_t own = question.seen - tried_.lent();
+  const std::size_t wanted = tried_.lent() > 0 ? initial_ / 2 : initial_;
+  if (own >= wanted) {
     return false;
   }
-  return question.number < initial_ || question.seen < std::max<std::size_t>(2, initial_ / 2);
+  return question.number < wanted || own < std::max<std::size_t>(2, wanted / 2);
 }
 
 std::optional<Proposal> BayesianSearcher::initial(const Question& question) {
@@ -73,7 +68,8 @@ std::optional<Proposal> BayesianSearcher::initial(const Question& question) {
     proposal.config = sobol_.point(question.number);
     proposal.origin = "sobol";
   }
-  return was_tried(question, proposal.config) ? fallback(question, std::move(proposal)) : proposal;
+  return tried_.has(question, proposal.config) ? tried_.another(question, std::move(proposal))
+                                               : proposal;
 }
 
 std::optional<Proposal> BayesianSearcher::from_model(const Question& question) {
@@ -83,15 +79,15 @@ std::optional<Proposal> BayesianSearcher::from_model(const Question& question) {
     box = region_box(question);
     if (!box) {  // a fresh region gathers quasi-random points first
       Proposal proposal{sobol_.point(question.number), "sobol", question.seen, {}, {}};
-      return was_tried(question, proposal.config) ? fallback(question, std::move(proposal))
-                                                  : proposal;
+      return tried_.has(question, proposal.config) ? tried_.another(question, std::move(proposal))
+                                                   : proposal;
     }
   }
   const History& history = *question.history;
-  const Rows rows = inputs_.has_resource() ? fidelity_rows(history, question.seen)
-                    : is_local             ? region_rows(history, question.seen, *box)
-                                           : all_rows(question.seen);
-  const std::vector<double> values = warped(history, rows);
+  const Rows rows = inputs_.has_resource() ? fidelity_rows(history, question.seen, inputs_)
+                    : is_local ? region_rows(history, question.seen, space_, region_->begin(), *box)
+                               : all_rows(question.seen);
+  const std::vector<double> values = warped_values(history, rows, options_.sources);
   Proposal proposal{{}, is_local ? "region" : "model", question.seen, {}, {}};
   if (is_due(question.seen)) {
     refit(question, rows, values);
@@ -111,8 +107,8 @@ std::optional<Proposal> BayesianSearcher::from_model(const Question& question) {
   Random random(mix(options_.seed, 0xba7e5), question.number);
   const Criterion wanted = criterion(question, rows, values, random);
   proposal.origin = wanted.kind == Criterion::Kind::explore ? "explore" : proposal.origin;
-  const std::vector<Config> best = best_of(history, rows, values);
-  const Box limits = box ? *box : maximiser_.whole();
+  const std::vector<Config> best = best_of(history, rows, values, inputs_);
+  const Box limits = box ? *box : near_box(question).value_or(maximiser_.whole());
   const double prior_weight =
       space_.has_priors()
           ? prior_strength / static_cast<double>(std::max<std::size_t>(question.seen, 1))
@@ -122,92 +118,20 @@ std::optional<Proposal> BayesianSearcher::from_model(const Question& question) {
                         best.front(), limits, prior_weight, random);
   const Candidate* const chosen = choose(question, candidates);
   if (chosen != nullptr) {
-    const auto [low, high] = std::ranges::minmax(values);
+    const auto [low, high] = std::ranges::minmax(own_values(history, rows, values));
     const double deviation = chosen->deviation;
     const double gain =
         std::exp(std::log(deviation) + log_improvement((low - chosen->mean) / deviation));
     proposal.expected_gain = high > low ? gain / (high - low) : gain;
     proposal.config = chosen->config;
+    if (!branches_.is_empty()) {
+      const Config drawn = branches_.redraw(chosen->config, history, question.seen, random);
+      proposal.config = tried_.has(question, drawn) ? chosen->config : drawn;
+    }
   }
   model_->truncate(known);
   return chosen != nullptr ? std::optional<Proposal>(std::move(proposal))
-                           : fallback(question, std::move(proposal));
-}
-
-// Rows.
-
-BayesianSearcher::Rows BayesianSearcher::all_rows(std::size_t seen) const {
-  Rows rows{std::vector<std::size_t>(seen), true};
-  std::iota(rows.positions.begin(), rows.positions.end(), std::size_t{0});
-  return rows;
-}
-
-/// The newest results of the upper half of the rungs, then the newest others; in the order of the
-/// history.
-BayesianSearcher::Rows BayesianSearcher::fidelity_rows(const History& history,
-                                                       std::size_t seen) const {
-  Rows rows;
-  std::vector<std::size_t> low;
-  for (std::size_t i = seen;
-       i-- > 0 && rows.positions.size() + low.size() < 100 * most_fidelity_rows;) {
-    const bool is_high = inputs_.fidelity(history[i].resource) > 0.5;
-    if (is_high && rows.positions.size() < most_high_rows) {
-      rows.positions.push_back(i);
-    } else if (!is_high && low.size() < most_fidelity_rows) {
-      low.push_back(i);
-    }
-  }
-  low.resize(std::min(low.size(), most_fidelity_rows - rows.positions.size()));
-  rows.positions.insert(rows.positions.end(), low.begin(), low.end());
-  std::ranges::sort(rows.positions);
-  return rows;
-}
-
-/// What lies in the box blown up to twice its size (newest first), and the best of the region
-/// wherever they lie.
-BayesianSearcher::Rows BayesianSearcher::region_rows(const History& history, std::size_t seen,
-                                                     const Box& box) const {
-  Rows rows;
-  std::vector<std::size_t> outside;
-  for (std::size_t i = seen; i-- > region_->begin();) {
-    const std::vector<double> u = space_.encode(history[i].config);
-    bool is_inside = rows.positions.size() < most_region_rows;
-    for (std::size_t k = 0; k < u.size() && is_inside; ++k) {
-      const double margin = 0.5 * (box.high[k] - box.low[k]);
-      is_inside = std::isnan(u[k]) || (u[k] >= box.low[k] - margin && u[k] <= box.high[k] + margin);
-    }
-    (is_inside ? rows.positions : outside).push_back(i);
-  }
-  const auto is_better = [&](std::size_t a, std::size_t b) {
-    return history[a].failed != history[b].failed ? history[b].failed
-                                                  : history[a].value < history[b].value;
-  };
-  const auto last =
-      outside.begin() + static_cast<std::ptrdiff_t>(std::min(best_region_rows, outside.size()));
-  std::ranges::partial_sort(outside, last, is_better);
-  rows.positions.insert(rows.positions.end(), outside.begin(), last);
-  std::ranges::sort(rows.positions);
-  return rows;
-}
-
-std::vector<double> BayesianSearcher::warped(const History& history, const Rows& rows) const {
-  std::vector<double> values;
-  std::vector<bool> failed;
-  for (const std::size_t i : rows.positions) {
-    values.push_back(history[i].value);
-    failed.push_back(history[i].failed);
-  }
-  return warp_outputs(values, failed);
-}
-
-Matrix BayesianSearcher::features_of(const History& history, const Rows& rows,
-                                     std::size_t count) const {
-  Matrix features(count, inputs_.size());
-  for (std::size_t i = 0; i < count; ++i) {
-    const Observation& row = history[rows.positions[i]];
-    inputs_.write(row.config, row.resource, features.row(i));
-  }
-  return features;
+                           : tried_.another(question, std::move(proposal));
 }
 
 // The model.
@@ -223,49 +147,10 @@ bool BayesianSearcher::is_due(std::size_t seen) const {
 
 void BayesianSearcher::refit(const Question& question, const Rows& rows,
                              const std::vector<double>& values) {
-  const Matrix features = features_of(*question.history, rows, rows.positions.size());
-  const bool may_warp = values.size() >= warp_from;
-  if (!fitted_.theta.empty() && values.size() > warp_decided_until) {
-    fitted_.theta = fit(inputs_.shape(), features, values, {fitted_.theta}, warm_evaluations);
-  } else {
-    const Theta plain = fit_plain(features, values);
-    fitted_.theta = may_warp ? warped_where_better(features, values, plain) : plain;
-  }
+  const Matrix features = features_of(*question.history, rows, rows.positions.size(), inputs_);
+  fitted_.theta = choose_theta(inputs_.shape(), features, values, fitted_.theta);
   fitted_.at = question.seen;
   model_.reset();
-}
-
-Theta BayesianSearcher::fit_plain(const Matrix& features, const std::vector<double>& values) const {
-  const KernelShape& shape = inputs_.shape();
-  std::vector<Theta> starts;
-  if (!fitted_.theta.empty()) {
-    starts.push_back(fitted_.theta);
-    starts.back().resize(shape.plain_size());
-  }
-  const bool is_cold = starts.empty() || values.size() <= two_starts_until;
-  if (is_cold) {
-    starts.push_back(usual_start(shape));
-  }
-  return fit(shape, features, values, starts, is_cold ? cold_evaluations : warm_evaluations);
-}
-
-/// Bent inputs help on most surfaces of learning and harm where a function is turned, so each fit
-/// asks the data: warps are kept where every value is predicted better from all the others.
-Theta BayesianSearcher::warped_where_better(const Matrix& features,
-                                            const std::vector<double>& values,
-                                            const Theta& plain) const {
-  const KernelShape& shape = inputs_.shape();
-  if (shape.warped.empty()) {
-    return plain;
-  }
-  std::vector<Theta> starts{with_identity_warp(shape, plain)};
-  if (fitted_.theta.size() == shape.warped_size()) {
-    starts.push_back(fitted_.theta);
-  }
-  Theta warped = fit(shape, features, values, starts, cold_evaluations);
-  const double gain = leave_one_out(shape, features, values, warped) -
-                      leave_one_out(shape, features, values, plain);
-  return gain > least_warp_gain ? warped : plain;
 }
 
 /// A prefix of the history is factored as it stood at the fit and grown row by row from there, so
@@ -277,18 +162,18 @@ void BayesianSearcher::build(const History& history, const Rows& rows) {
     const std::size_t count =
         rows.is_prefix ? std::min(fitted_.at, rows.positions.size()) : rows.positions.size();
     model_.emplace(inputs_.shape(), fitted_.theta);
-    model_->append_all(features_of(history, rows, count));
+    model_->append_all(features_of(history, rows, count, inputs_));
     model_rows_ = rows.is_prefix ? count : 0;
     model_fitted_at_ = fitted_.at;
   }
   for (; rows.is_prefix && model_rows_ < rows.positions.size(); ++model_rows_) {
-    append(history[model_rows_].config, history[model_rows_].resource);
+    append(history[model_rows_].config, history[model_rows_].resource, history[model_rows_].source);
   }
 }
 
-void BayesianSearcher::append(const Config& config, double resource) {
+void BayesianSearcher::append(const Config& config, double resource, std::uint32_t source) {
   std::vector<double> features(inputs_.size());
-  inputs_.write(config, resource, features.data());
+  inputs_.write(config, resource, features.data(), source);
   model_->append(features);
 }
 
@@ -319,7 +204,7 @@ Criterion BayesianSearcher::criterion(const Question& question, const Rows& rows
     }
   } else if (draw < explore) {
     std::vector<Candidate> raw = maximiser_.raw(question.number, maximiser_.whole(),
-                                                best_of(*question.history, rows, values));
+                                                best_of(*question.history, rows, values, inputs_));
     maximiser_.judge(*model_, wanted, raw);
     const auto bound = std::ranges::min_element(raw, {}, &Candidate::value);
     wanted.threshold = bound == raw.end() ? 0.0 : bound->mean;
@@ -333,7 +218,7 @@ Criterion BayesianSearcher::criterion(const Question& question, const Rows& rows
 double BayesianSearcher::best_value(const History& history, const Rows& rows,
                                     const std::vector<double>& values) const {
   if (model_->noise() < 0.01 && !inputs_.has_resource()) {
-    return *std::ranges::min_element(values);
+    return std::ranges::min(own_values(history, rows, values));
   }
   Matrix features(rows.positions.size(), inputs_.size());
   for (std::size_t i = 0; i < features.rows(); ++i) {
@@ -341,107 +226,64 @@ double BayesianSearcher::best_value(const History& history, const Rows& rows,
   }
   GaussianProcess::Answer answer;
   model_->ask(features, answer, false);
-  return *std::ranges::min_element(answer.means);
-}
-
-std::vector<Config> BayesianSearcher::best_of(const History& history, const Rows& rows,
-                                              const std::vector<double>& values) const {
-  std::vector<std::size_t> order(rows.positions.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  const auto rank =
-      [&](std::size_t i) {  // a result at a low rung says less: the highest resource first
-        return std::pair(
-            inputs_.has_resource() ? -inputs_.fidelity(history[rows.positions[i]].resource) : 0.0,
-            values[i]);
-      };
-  const auto last =
-      order.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(5, order.size()));
-  std::ranges::partial_sort(order, last, {}, rank);
-  std::vector<Config> best;
-  for (auto i = order.begin(); i != last; ++i) {
-    best.push_back(history[rows.positions[*i]].config);
-  }
-  return best;
+  return std::ranges::min(own_values(history, rows, answer.means));
 }
 
 std::optional<Box> BayesianSearcher::region_box(const Question& question) {
   if (!region_) {
-    region_.emplace(*question.history, options_.exact_until, space_.dimensions(), initial_);
+    region_.emplace(*question.history, options_.exact_until,
+                    std::max<std::size_t>(4, space_.dimensions()), initial_);
   }
   region_->advance(question.seen);
   if (region_->is_gathering() || !region_->has_best()) {
     return std::nullopt;
   }
+  return box_of(*region_, *question.history);
+}
+
+/// Two proposals of three are looked for near the best result, in a box that shrinks while nothing
+/// better is found: a model that is sure of itself where the function is rough would else stay
+/// where it is, or go to the corners.
+std::optional<Box> BayesianSearcher::near_box(const Question& question) {
+  if (inputs_.has_resource() || question.seen < initial_ || question.number % far_every == 0) {
+    return std::nullopt;
+  }
+  if (!near_) {
+    near_.emplace(*question.history, initial_, near_failures, 0);
+  }
+  near_->advance(question.seen);
+  return near_->has_best() ? std::optional(box_of(*near_, *question.history)) : std::nullopt;
+}
+
+/// The region's box, stretched by the lengths of the model. Lists stay whole, and so do numbers
+/// that are inactive at its centre; a number with few values keeps its neighbours.
+Box BayesianSearcher::box_of(const Region& region, const History& history) const {
   std::vector<double> lengths(space_.dimensions(), 1.0);
   for (std::size_t k = 0; k < lengths.size() && !fitted_.theta.empty(); ++k) {
     lengths[k] = std::exp(fitted_.theta[k]);
   }
-  return region_->box(space_.encode((*question.history)[region_->best()].config),
-                      std::move(lengths));
-}
-
-// What was there before.
-
-void BayesianSearcher::remember(const Question& question) {
-  for (; tried_until_ < question.seen; ++tried_until_) {
-    tried_.insert(space_.hash((*question.history)[tried_until_].config));
+  const std::vector<double> centre = space_.encode(history[region.best()].config);
+  Box box = region.box(centre, std::move(lengths));
+  for (std::size_t k = 0; k < centre.size(); ++k) {
+    const Parameter& parameter = space_[space_.searched()[k]];
+    if (parameter.kind == Kind::choice) {
+      box.low[k] = 0.0;
+      box.high[k] = 1.0;
+    } else if (const auto count = parameter.count(); count && !std::isnan(centre[k])) {
+      const double cell = 1.0 / static_cast<double>(*count);
+      box.low[k] = std::max(0.0, std::min(box.low[k], centre[k] - cell));
+      box.high[k] = std::min(1.0, std::max(box.high[k], centre[k] + cell));
+    }
   }
-}
-
-bool BayesianSearcher::was_tried(const Question& question, const Config& config) const {
-  return tried_.contains(space_.hash(config)) ||
-         std::ranges::find(question.pending, config) != question.pending.end();
+  return box;
 }
 
 const Candidate* BayesianSearcher::choose(const Question& question,
                                           const std::vector<Candidate>& candidates) {
   const auto found = std::ranges::find_if(candidates, [&](const Candidate& candidate) {
-    return !was_tried(question, candidate.config);
+    return !tried_.has(question, candidate.config);
   });
   return found == candidates.end() ? nullptr : &*found;
-}
-
-/// Everything the model liked was tried before: quasi-random points, then nothing where the space
-/// is exhausted and repeating is useless.
-std::optional<Proposal> BayesianSearcher::fallback(const Question& question, Proposal proposal) {
-  Random random(mix(options_.seed, 0xfa11), question.number);
-  for (int attempt = 0; attempt < 50; ++attempt) {
-    proposal.config = space_.sample(random);
-    if (!was_tried(question, proposal.config)) {
-      proposal.origin = "random";
-      return proposal;
-    }
-  }
-  std::unordered_set<std::uint64_t> distinct = tried_;
-  for (const Config& config : question.pending) {
-    distinct.insert(space_.hash(config));
-  }
-  const bool is_exhausted = cardinality_ && distinct.size() >= *cardinality_;
-  if (is_exhausted && options_.deterministic) {
-    return std::nullopt;
-  }
-  if (!is_exhausted && cardinality_ && *cardinality_ <= 1'000'000) {
-    return untried(question, std::move(proposal));
-  }
-  proposal.origin = "repeat";
-  return proposal;
-}
-
-/// The space is nearly exhausted: the first configuration of the grid that is left.
-std::optional<Proposal> BayesianSearcher::untried(const Question& question, Proposal proposal) {
-  GridSearcher grid(space_);
-  for (std::uint64_t number = 0;; ++number) {
-    std::optional<Proposal> next = grid.propose({.number = number});
-    if (!next) {
-      proposal.origin = "repeat";
-      return proposal;
-    }
-    if (!was_tried(question, next->config)) {
-      proposal.config = std::move(next->config);
-      proposal.origin = "grid";
-      return proposal;
-    }
-  }
 }
 
 void BayesianSearcher::restore(std::string_view state) {

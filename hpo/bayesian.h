@@ -1,23 +1,25 @@
 /// BayesianSearcher: a Gaussian process over everything known, an output warp, and a criterion
 /// maximised by gradients. The first point is the middle (or the priors' centre), then scrambled
-/// Sobol points, then the model; beyond `exact_until` observations a trust region with a model of
-/// its neighbourhood; with a resource, one model over configurations and ln resource, asked at the
-/// most. What a proposal costs beyond its question is one refit now and then: the state is the
-/// model's theta and where it was fitted.
+/// Sobol points, then the model, two times of three in a box around the best result; beyond
+/// `exact_until` observations a trust region with a model of its neighbourhood; with a resource,
+/// one model over configurations and ln resource, asked at the most. What a proposal costs beyond
+/// its question is one refit now and then: the state is the model's theta and where it was fitted.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <optional>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
+#include "hpo/branches.h"
 #include "hpo/criterion.h"
 #include "hpo/maximiser.h"
 #include "hpo/model_inputs.h"
 #include "hpo/region.h"
+#include "hpo/rows.h"
 #include "hpo/searcher.h"
 #include "hpo/simple_searchers.h"
+#include "hpo/tried.h"
 
 namespace muster::hpo {
 
@@ -33,54 +35,36 @@ class BayesianSearcher final : public Searcher {
     std::size_t at = 0;
     Theta theta;
   };
-  /// Which observations the model sees.
-  struct Rows {
-    std::vector<std::size_t> positions;
-    bool is_prefix = false;  ///< all of the history, in order: the factor can grow row by row
-  };
-
   bool is_initial(const Question& question) const;
   std::optional<Proposal> initial(const Question& question);
   std::optional<Proposal> from_model(const Question& question);
-  Rows all_rows(std::size_t seen) const;
-  Rows fidelity_rows(const History& history, std::size_t seen) const;
-  Rows region_rows(const History& history, std::size_t seen, const Box& box) const;
-  std::vector<double> warped(const History& history, const Rows& rows) const;
   bool is_due(std::size_t seen) const;
   void refit(const Question& question, const Rows& rows, const std::vector<double>& values);
-  Theta fit_plain(const Matrix& features, const std::vector<double>& values) const;
-  Theta warped_where_better(const Matrix& features, const std::vector<double>& values,
-                            const Theta& plain) const;
   void build(const History& history, const Rows& rows);
-  void append(const Config& config, double resource);
-  Matrix features_of(const History& history, const Rows& rows, std::size_t count) const;
+  void append(const Config& config, double resource, std::uint32_t source = 0);
   Criterion criterion(const Question& question, const Rows& rows, const std::vector<double>& values,
                       Random& random);
   double best_value(const History& history, const Rows& rows,
                     const std::vector<double>& values) const;
   std::optional<Box> region_box(const Question& question);
-  std::vector<Config> best_of(const History& history, const Rows& rows,
-                              const std::vector<double>& values) const;
+  std::optional<Box> near_box(const Question& question);
+  Box box_of(const Region& region, const History& history) const;
   const Candidate* choose(const Question& question, const std::vector<Candidate>& candidates);
-  std::optional<Proposal> fallback(const Question& question, Proposal proposal);
-  std::optional<Proposal> untried(const Question& question, Proposal proposal);
-  void remember(const Question& question);
-  bool was_tried(const Question& question, const Config& config) const;
 
   const Space& space_;
   SearcherOptions options_;
   ModelInputs inputs_;
   SobolSearcher sobol_;
   Maximiser maximiser_;
+  Branches branches_;
   std::size_t initial_;
-  std::optional<std::uint64_t> cardinality_;
+  Tried tried_;
   Fitted fitted_;
   std::optional<GaussianProcess> model_;
   std::size_t model_rows_ = 0;  // of the history, while the model holds a prefix of it
   std::size_t model_fitted_at_ = 0;
-  std::optional<Region> region_;
-  std::unordered_set<std::uint64_t> tried_;
-  std::size_t tried_until_ = 0;
+  std::optional<Region> region_;  // beyond exact_until
+  std::optional<Region> near_;    // below
 };
 
 }  // namespace muster::hpo

@@ -95,7 +95,7 @@ void Coordinator::fill_slots() {
       return;
     }
     if (next.kind == Next::Kind::launch) {
-      std::optional<SlotLease> lease = runner_.slots().try_lease(options_.shares);
+      std::optional<SlotLease> lease = runner_.seat(next.trial, options_.shares);
       require(lease.has_value(), "a slot that was free is not");
       const auto slot = static_cast<std::uint32_t>(lease->numbers().front());
       Launch launch = study_.launch(next, slot);

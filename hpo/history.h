@@ -18,10 +18,12 @@ namespace muster::hpo {
 struct Observation {
   std::uint64_t trial = 0;
   Config config;
-  double resource = 0.0;  ///< what the value was reached with; 0 where the sweep has no resource
-  double value = 0.0;     ///< to be minimised: the coordinator negates the values of a `max`
-                          ///< objective. Unused where failed
-  bool failed = false;    ///< crashed, not a number, timed out: data too
+  double resource = 0.0;     ///< what the value was reached with; 0 where the sweep has no resource
+  double value = 0.0;        ///< to be minimised: the coordinator negates the values of a `max`
+                             ///< objective. Unused where failed
+  bool failed = false;       ///< crashed, not a number, timed out: data too
+  std::uint32_t source = 0;  ///< 0: this sweep's own; k: lent by the k-th similar sweep, whose
+                             ///< values have a scale of their own
 };
 
 class History {

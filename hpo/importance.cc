@@ -14,13 +14,13 @@ namespace {
 
 constexpr std::size_t most_rows = 500;
 constexpr std::size_t least_rows = 4;
-constexpr std::size_t draws = 1024;
+constexpr std::size_t importance_draws = 1024;
 
 /// Successful trials at their largest resource, in the order of the history.
 std::vector<std::size_t> final_rows(const History& history, std::size_t seen) {
   std::unordered_map<std::uint64_t, std::size_t> last;
   for (std::size_t i = 0; i < seen; ++i) {
-    if (!history[i].failed) {
+    if (!history[i].failed && history[i].source == 0) {
       const auto [place, is_new] = last.try_emplace(history[i].trial, i);
       place->second =
           is_new || history[i].resource >= history[place->second].resource ? i : place->second;
@@ -81,10 +81,10 @@ std::vector<Importance> importance(const Space& space, const History& history, s
   const Sobol points(
       2 * d,
       seed);  // the first half is where we stand, the second what one parameter is drawn again to
-  Matrix here(draws, d);
-  Matrix there(draws, d);
+  Matrix here(importance_draws, d);
+  Matrix there(importance_draws, d);
   std::vector<double> point(2 * d);
-  for (std::size_t i = 0; i < draws; ++i) {
+  for (std::size_t i = 0; i < importance_draws; ++i) {
     points.at(i, point);
     std::copy_n(point.begin(), d, here.row(i));
     std::copy_n(point.begin() + static_cast<std::ptrdiff_t>(d), d, there.row(i));
@@ -94,13 +94,13 @@ std::vector<Importance> importance(const Space& space, const History& history, s
   double sum = 0.0;
   for (std::size_t k = 0; k < d; ++k) {
     Matrix moved = here;
-    for (std::size_t i = 0; i < draws; ++i) {
+    for (std::size_t i = 0; i < importance_draws; ++i) {
       moved(i, k) = there(i, k);
     }
     const std::vector<double> after = means_at(model, inputs, space, moved);
     double effect = 0.0;
-    for (std::size_t i = 0; i < draws; ++i) {
-      effect += (after[i] - before[i]) * (after[i] - before[i]) / (2.0 * draws);
+    for (std::size_t i = 0; i < importance_draws; ++i) {
+      effect += (after[i] - before[i]) * (after[i] - before[i]) / (2.0 * importance_draws);
     }
     result.push_back({space[space.searched()[k]].key, effect});
     sum += effect;

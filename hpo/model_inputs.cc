@@ -7,8 +7,11 @@
 namespace muster::hpo {
 
 ModelInputs::ModelInputs(const Space& space, double min_resource, double max_resource,
-                         bool fixes_noise)
-    : space_(space), min_resource_(std::max(min_resource, 1e-300)), max_resource_(max_resource) {
+                         bool fixes_noise, std::uint32_t sources)
+    : space_(space),
+      min_resource_(std::max(min_resource, 1e-300)),
+      max_resource_(max_resource),
+      sources_(sources) {
   const std::size_t dimensions = space.dimensions();
   shape_ = KernelShape::of(dimensions);
   shape_.group.clear();
@@ -34,6 +37,9 @@ ModelInputs::ModelInputs(const Space& space, double min_resource, double max_res
   if (has_resource()) {
     shape_.group.push_back(shape_.groups++);
   }
+  if (sources_ > 0) {
+    shape_.group.insert(shape_.group.end(), sources_, shape_.groups++);
+  }
 }
 
 double ModelInputs::fidelity(double resource) const {
@@ -44,7 +50,8 @@ double ModelInputs::fidelity(double resource) const {
                   std::log(resource / min_resource_) / std::log(max_resource_ / min_resource_));
 }
 
-void ModelInputs::write(const Config& config, double resource, double* features) const {
+void ModelInputs::write(const Config& config, double resource, double* features,
+                        std::uint32_t source) const {
   for (const Part& part : parts_) {
     const double value = config.values[part.parameter];
     const bool is_active = !std::isnan(value);
@@ -62,7 +69,11 @@ void ModelInputs::write(const Config& config, double resource, double* features)
     }
   }
   if (has_resource()) {
-    features[size() - 1] = fidelity(resource);
+    features[size() - sources_ - 1] = fidelity(resource);
+  }
+  std::fill_n(features + size() - sources_, sources_, 0.0);
+  if (source > 0) {
+    features[size() - sources_ + source - 1] = 1.0;
   }
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "hpo/normal.h"
 #include "hpo/space.h"
 #include "runtime/base/text.h"
 
@@ -151,6 +152,41 @@ double Parameter::decode(double coordinate) const {
   const double index = std::round((value - low) / (step > 0.0 ? step : 1.0));
   return value_at(
       static_cast<std::uint64_t>(std::clamp(index, 0.0, static_cast<double>(*count() - 1))));
+}
+
+double Parameter::shaped(double uniform) const {
+  if (prior.empty()) {
+    return uniform;
+  }
+  if (kind == Kind::number) {
+    const double below = normal_share((0.0 - prior[0]) / prior[1]);
+    const double above = normal_share((1.0 - prior[0]) / prior[1]);
+    return std::clamp(prior[0] + prior[1] * normal_quantile(below + uniform * (above - below)), 0.0,
+                      1.0);
+  }
+  std::size_t index = 0;
+  double left = uniform;
+  while (index + 1 < prior.size() && left >= prior[index]) {
+    left -= prior[index++];
+  }
+  while (prior[index] == 0.0) {
+    --index;  // rounding must not draw what has no weight
+  }
+  return encode(static_cast<double>(index));
+}
+
+double Parameter::log_density(double coordinate) const {
+  if (prior.empty()) {
+    return 0.0;
+  }
+  if (kind != Kind::number) {
+    const double weight = prior[static_cast<std::size_t>(decode(coordinate))];
+    return std::log(std::max(weight, 1e-12) * static_cast<double>(words.size()));
+  }
+  const double below = normal_share((0.0 - prior[0]) / prior[1]);
+  const double above = normal_share((1.0 - prior[0]) / prior[1]);
+  const double z = (coordinate - prior[0]) / prior[1];
+  return -0.5 * z * z - std::log(prior[1] * (above - below) * 2.5066282746310002);
 }
 
 }  // namespace muster::hpo

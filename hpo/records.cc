@@ -192,6 +192,21 @@ void read(ByteReader& in, SweepOver& event) {
   event.reason = in.text();
 }
 
+void write(ByteWriter& out, const RowLent& event) {
+  out.integer(event.source);
+  write(out, event.config);
+  write(out, event.resource);
+  out.number(event.value);
+  out.byte(event.failed ? 1 : 0);
+}
+void read(ByteReader& in, RowLent& event) {
+  event.source = in.integer_as<std::uint32_t>();
+  event.config = read_config(in);
+  event.resource = read_optional(in);
+  event.value = in.number();
+  event.failed = in.byte() != 0;
+}
+
 template <std::size_t Index = 0>
 Event read_event(std::size_t type, ByteReader& in) {
   if constexpr (Index < std::variant_size_v<Event>) {

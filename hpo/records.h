@@ -89,9 +89,19 @@ struct SweepOver {
   std::string reason;
   bool operator==(const SweepOver&) const = default;
 };
+/// A result of a similar sweep, the `source`-th of them: a hint for the model, no trial of this
+/// one.
+struct RowLent {
+  std::uint32_t source = 1;
+  Config config;
+  std::optional<double> resource;
+  double value = 0.0;
+  bool failed = false;
+  bool operator==(const RowLent&) const = default;
+};
 
 using Event = std::variant<SweepOpened, AttemptStarted, TrialAsked, TrialLaunched, TrialReported,
-                           TrialEnded, MetricNamed, ResultAdded, LimitsSet, SweepOver>;
+                           TrialEnded, MetricNamed, ResultAdded, LimitsSet, SweepOver, RowLent>;
 
 struct Record {
   double seconds = 0.0;  ///< of the sweep's own time: attempts end to end, without the gaps between

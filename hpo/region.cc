@@ -17,7 +17,8 @@ constexpr double least_gain = 1e-3;
 
 void Region::take_past(std::size_t end) {
   for (std::size_t i = 0; i < end; ++i) {
-    if (!history_[i].failed && (!has_best_ || history_[i].value < history_[best_].value)) {
+    if (!history_[i].failed && history_[i].source == 0 &&
+        (!has_best_ || history_[i].value < history_[best_].value)) {
       best_ = i;
       has_best_ = true;
     }
@@ -32,6 +33,9 @@ void Region::advance(std::size_t seen) {
 
 void Region::take(std::size_t position) {
   const Observation& now = history_[position];
+  if (now.source > 0) {
+    return;
+  }
   const bool was_gathering = is_gathering();
   ++gathered_;
   const double best = has_best_ ? history_[best_].value : 0.0;
@@ -50,7 +54,7 @@ void Region::take(std::size_t position) {
   if (successes_ == successes_to_grow) {
     side_ = std::min(2.0 * side_, most_side);
     successes_ = 0;
-  } else if (failures_ == std::max<std::size_t>(4, dimensions_)) {
+  } else if (failures_ == failures_to_shrink_) {
     side_ *= 0.5;
     failures_ = 0;
   }
@@ -60,11 +64,13 @@ void Region::take(std::size_t position) {
 }
 
 void Region::restart(std::size_t position) {
-  ++restarts_;
   side_ = first_side;
   successes_ = failures_ = gathered_ = 0;
-  begin_ = position;
-  has_best_ = false;
+  if (initial_ > 0) {
+    ++restarts_;
+    begin_ = position;
+    has_best_ = false;
+  }
 }
 
 Box Region::box(const std::vector<double>& centre, std::vector<double> lengths) const {

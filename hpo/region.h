@@ -1,7 +1,7 @@
 /// Region: the trust region of TuRBO-1 (Eriksson et al., 2019): a box around the best point whose
-/// side doubles after 3 successes, halves after max(4, d) failures, and starts afresh elsewhere
-/// when it falls below 2^-7. A success betters the best by 0.001 |best|. It is a fold over the
-/// history from a given position, so it has no state to keep: replay gives the same region.
+/// side doubles after 3 successes, halves after so many failures, and starts afresh when it falls
+/// below 2^-7. A success betters the best by 0.001 |best|. It is a fold over the history from a
+/// given position, so it has no state to keep: replay gives the same region.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -15,9 +15,11 @@ namespace muster::hpo {
 
 class Region {
  public:
-  /// Observations before `begin` belong to the first region's past: its centre is the best of them.
-  Region(const History& history, std::size_t begin, std::size_t dimensions, std::size_t initial)
-      : history_(history), at_(begin), dimensions_(dimensions), initial_(initial) {
+  /// `begin`: observations before it are the past, the centre is the best of them. `failures`: in a
+  /// row that halve the side. `initial`: quasi-random points that a fresh region gathers elsewhere;
+  /// 0: it starts afresh around the same centre.
+  Region(const History& history, std::size_t begin, std::size_t failures, std::size_t initial)
+      : history_(history), at_(begin), failures_to_shrink_(failures), initial_(initial) {
     take_past(begin);
   }
   /// Looks at the observations up to `seen`.
@@ -43,7 +45,7 @@ class Region {
 
   const History& history_;
   std::size_t at_;
-  std::size_t dimensions_;
+  std::size_t failures_to_shrink_;
   std::size_t initial_;
   double side_ = 0.8;
   std::size_t successes_ = 0, failures_ = 0, restarts_ = 0, gathered_ = 0;

@@ -58,6 +58,10 @@ class TrialRunner {
   virtual ~TrialRunner() = default;
   /// Workers that join and leave change the slots between polls.
   virtual Slots& slots() = 0;
+  /// A free slot for this trial: wherever it fits best. There is one.
+  virtual std::optional<SlotLease> seat(TrialId /*trial*/, std::size_t shares) {
+    return slots().try_lease(shares);
+  }
   /// The lease belongs to the runner until the slot is free again. Never throws for a trial's
   /// fault: that is an event.
   virtual void start(const Launch& launch, SlotLease lease) = 0;

@@ -63,6 +63,8 @@ struct SearcherOptions {
   Acquisition acquisition = Acquisition::ucb;
   double exploration = 1.8;  ///< the coefficient of the deviation in UCB: 1 is greedy, 2.5 curious
   std::size_t initial = 0;   ///< quasi-random points before the model; 0: max(10, min(2 d, 20))
+  std::uint32_t sources =
+      0;  ///< similar sweeps that may lend rows: Observation::source goes so far
   std::size_t exact_until =
       1000;  ///< observations under the exact model over the whole space; beyond, trust regions
 };

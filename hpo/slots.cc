@@ -31,6 +31,15 @@ std::optional<SlotLease> Slots::try_lease(std::size_t shares) {
   return SlotLease(*this, std::move(numbers));
 }
 
+std::optional<SlotLease> Slots::try_lease_of(std::size_t number) {
+  if (!is_free(number)) {
+    return std::nullopt;
+  }
+  out_.insert(free_.extract(number));
+  ++leased_;
+  return SlotLease(*this, {number});
+}
+
 void Slots::resize(std::size_t count) {
   while (!present_.empty() && *present_.rbegin() >= count) {
     remove(*present_.rbegin());

@@ -44,6 +44,9 @@ class Slots {
   /// The lowest free ones; nothing when fewer than `shares` are free. A trial of k ranks takes k
   /// shares.
   std::optional<SlotLease> try_lease(std::size_t shares = 1);
+  /// That very one. Nothing when it is not free.
+  std::optional<SlotLease> try_lease_of(std::size_t number);
+  bool is_free(std::size_t number) const { return free_.contains(number); }
   /// More slots are free at once; fewer: leased ones beyond the end vanish when they come back.
   void resize(std::size_t count);
   /// One slot joins or leaves by number, for workers with numbers of their own.

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <limits>
 
-#include "hpo/normal.h"
 #include "hpo/space_reader.h"
+#include "hpo/space_text.h"
 #include "runtime/base/error.h"
 #include "runtime/base/text.h"
 
@@ -15,83 +15,6 @@ namespace muster::hpo {
 namespace {
 
 constexpr double inactive = std::numeric_limits<double>::quiet_NaN();
-constexpr std::uint64_t most_enumerated = 10'000'000;
-
-/// A word as it stands in a file.
-std::string quoted(const std::string& word) {
-  const bool is_keyword = word == "if" || word == "prior" || word == "and" || word == "in";
-  if (!word.empty() && !is_keyword && word.find_first_of(" \t\r\n\"{}#=\\") == std::string::npos) {
-    return word;
-  }
-  std::string result = "\"";
-  for (const char c : word) {
-    constexpr std::string_view digits = "0123456789abcdef";
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || c == '#') {
-      result += std::string("\\x") + digits[byte / 16] + digits[byte % 16];
-    } else {
-      result += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
-    }
-  }
-  return result + '"';
-}
-
-std::string test_text(const Space& space, const Test& test) {
-  static constexpr std::string_view names[] = {"==", "!=", "<", "<=", ">", ">=", "in"};
-  std::string text =
-      space[test.parameter].key + " " + std::string(names[static_cast<int>(test.op)]);
-  const auto value = [&](double x) {
-    return space[test.parameter].kind == Kind::number
-               ? exact(x)
-               : quoted(space[test.parameter].words[static_cast<std::size_t>(x)]);
-  };
-  if (test.op != Test::Op::in) {
-    return text + " " + value(test.values.front());
-  }
-  text += " {";
-  for (double x : test.values) {
-    text += " " + value(x);
-  }
-  return text + " }";
-}
-
-std::string condition_text(const Space& space, const Condition& condition) {
-  std::string text;
-  for (const Test& test : condition) {
-    text += (text.empty() ? "" : " and ") + test_text(space, test);
-  }
-  return text;
-}
-
-std::string domain_text(const Parameter& parameter) {
-  static constexpr std::string_view scales[] = {"linear", "log", "revlog", "logit"};
-  if (parameter.kind == Kind::number) {
-    std::string text = std::string(parameter.is_int ? "int " : "float ") +
-                       std::string(scales[static_cast<int>(parameter.scale)]) + " " +
-                       exact(parameter.low) + " " + exact(parameter.high);
-    text += parameter.step > 0 ? " step " + exact(parameter.step) : "";
-    return text + (parameter.points > 0 ? " points " + std::to_string(parameter.points) : "");
-  }
-  std::string text = parameter.kind == Kind::constant ? "const"
-                     : parameter.kind == Kind::order  ? "order"
-                                                      : "choice";
-  for (const std::string& word : parameter.words) {
-    text += " " + quoted(word);
-  }
-  return text;
-}
-
-std::string prior_text(const Parameter& parameter) {
-  if (parameter.prior.empty()) {
-    return "";
-  }
-  std::string text = " prior";
-  for (std::size_t i = 0; i < parameter.prior.size(); ++i) {
-    const bool is_centre = parameter.kind == Kind::number && i == 0;
-    text += " " + exact(is_centre ? parameter.decode(parameter.prior[0]) : parameter.prior[i]);
-  }
-  return text;
-}
 
 bool test_holds(const Test& test, double value) {
   if (std::isnan(value)) {
@@ -114,43 +37,6 @@ bool test_holds(const Test& test, double value) {
       return std::ranges::count(test.values, value) > 0;
   }
   return false;
-}
-
-/// A uniform number turned into one with the density of a prior.
-double shaped(const Parameter& parameter, double uniform) {
-  if (parameter.prior.empty()) {
-    return uniform;
-  }
-  if (parameter.kind == Kind::number) {
-    const double below = normal_share((0.0 - parameter.prior[0]) / parameter.prior[1]);
-    const double above = normal_share((1.0 - parameter.prior[0]) / parameter.prior[1]);
-    return std::clamp(parameter.prior[0] +
-                          parameter.prior[1] * normal_quantile(below + uniform * (above - below)),
-                      0.0, 1.0);
-  }
-  std::size_t index = 0;
-  double left = uniform;
-  while (index + 1 < parameter.prior.size() && left >= parameter.prior[index]) {
-    left -= parameter.prior[index++];
-  }
-  while (parameter.prior[index] == 0.0) {
-    --index;  // rounding must not draw what has no weight
-  }
-  return parameter.encode(static_cast<double>(index));
-}
-
-double log_density(const Parameter& parameter, double coordinate) {
-  if (parameter.prior.empty()) {
-    return 0.0;
-  }
-  if (parameter.kind != Kind::number) {
-    const double weight = parameter.prior[static_cast<std::size_t>(parameter.decode(coordinate))];
-    return std::log(std::max(weight, 1e-12) * static_cast<double>(parameter.words.size()));
-  }
-  const double below = normal_share((0.0 - parameter.prior[0]) / parameter.prior[1]);
-  const double above = normal_share((1.0 - parameter.prior[0]) / parameter.prior[1]);
-  const double z = (coordinate - parameter.prior[0]) / parameter.prior[1];
-  return -0.5 * z * z - std::log(parameter.prior[1] * (above - below) * 2.5066282746310002);
 }
 
 }  // namespace
@@ -303,7 +189,7 @@ Config Space::unconditioned(std::span<const double> uniform) const {
   std::size_t k = 0;
   for (std::size_t i = 0; i < size(); ++i) {
     const bool is_searched = k < dimensions() && searched_[k] == i;
-    config.values[i] = is_searched ? parameters_[i].decode(shaped(parameters_[i], uniform[k]))
+    config.values[i] = is_searched ? parameters_[i].decode(parameters_[i].shaped(uniform[k]))
                                    : parameters_[i].value_at(0);
     k += is_searched ? 1 : 0;
   }
@@ -341,8 +227,7 @@ bool Space::allows(const Config& config) const {
 double Space::log_prior(std::span<const double> coordinates) const {
   double sum = 0.0;
   for (std::size_t k = 0; k < dimensions() && has_priors_; ++k) {
-    sum +=
-        std::isnan(coordinates[k]) ? 0.0 : log_density(parameters_[searched_[k]], coordinates[k]);
+    sum += std::isnan(coordinates[k]) ? 0.0 : parameters_[searched_[k]].log_density(coordinates[k]);
   }
   return sum;
 }
@@ -361,70 +246,6 @@ Config Space::sample(Random& random) const {
               "search space");
 }
 
-std::optional<std::uint64_t> Space::cardinality() const {
-  std::vector<bool> is_bound(
-      size(), false);  // takes part in a condition or in forbid: has to be looked through
-  const auto bind = [&](const Condition& condition) {
-    for (const Test& test : condition) {
-      is_bound[test.parameter] = true;
-    }
-  };
-  for (std::size_t i = 0; i < size(); ++i) {
-    bind(parameters_[i].condition);
-    is_bound[i] = is_bound[i] || !parameters_[i].condition.empty();
-  }
-  std::ranges::for_each(forbidden_, bind);
-  std::vector<std::size_t> bound;
-  double free_product = 1.0;
-  double bound_product = 1.0;
-  for (const std::size_t i : searched_) {
-    if (!parameters_[i].count()) {
-      return std::nullopt;
-    }
-    (is_bound[i] ? bound_product : free_product) *= static_cast<double>(*parameters_[i].count());
-    if (is_bound[i]) {
-      bound.push_back(i);
-    }
-  }
-  if (bound_product > static_cast<double>(most_enumerated) || free_product * bound_product > 9e15) {
-    return std::nullopt;
-  }
-  return static_cast<std::uint64_t>(free_product) *
-         count_distinct(bound, static_cast<std::uint64_t>(bound_product));
-}
-
-std::uint64_t Space::count_distinct(const std::vector<std::size_t>& bound,
-                                    std::uint64_t product) const {
-  if (bound.empty()) {
-    return 1;
-  }
-  std::uint64_t distinct = 0;
-  const Config base = decode(std::vector<double>(dimensions(), 0.5));
-  for (std::uint64_t number = 0; number < product; ++number) {
-    Config config = base;
-    for (std::size_t i = 0; i < size(); ++i) {
-      config.values[i] =
-          std::isnan(config.values[i]) ? parameters_[i].value_at(0) : config.values[i];
-    }
-    std::uint64_t left = number;
-    std::vector<std::uint64_t> digits(bound.size());
-    for (std::size_t k = 0; k < bound.size(); ++k) {
-      const std::uint64_t count = *parameters_[bound[k]].count();
-      digits[k] = left % count;
-      config.values[bound[k]] = parameters_[bound[k]].value_at(digits[k]);
-      left /= count;
-    }
-    deactivate(config);
-    bool is_first = true;  // of all numbers that differ in inactive values only, the one with zeros
-                           // there counts
-    for (std::size_t k = 0; k < bound.size(); ++k) {
-      is_first = is_first && (digits[k] == 0 || !std::isnan(config.values[bound[k]]));
-    }
-    distinct += is_first && allows(config) ? 1 : 0;
-  }
-  return distinct;
-}
-
 std::uint64_t Space::hash(const Config& config) const {
   std::uint64_t hash = 0x6d7573746572ULL;
   for (const double value : config.values) {
@@ -432,20 +253,6 @@ std::uint64_t Space::hash(const Config& config) const {
                                        : std::bit_cast<std::uint64_t>(value + 0.0));
   }
   return hash;
-}
-
-std::string Space::text() const {
-  std::string text;
-  for (const Parameter& parameter : parameters_) {
-    text += parameter.key + " = " + domain_text(parameter) + prior_text(parameter);
-    text += parameter.condition.empty()
-                ? "\n"
-                : " if " + condition_text(*this, parameter.condition) + "\n";
-  }
-  for (const Condition& condition : forbidden_) {
-    text += "forbid = " + condition_text(*this, condition) + "\n";
-  }
-  return text;
 }
 
 }  // namespace muster::hpo

@@ -69,7 +69,10 @@ struct Parameter {
   double decode(double coordinate) const;  ///< from anywhere; the nearest value it takes
   double on_scale(double value) const;     ///< ln x for log, and so on
   double off_scale(double scaled) const;
-  void set_edges();  ///< once the range is known
+  double shaped(
+      double uniform) const;  ///< a uniform number turned into one with the prior's density
+  double log_density(double coordinate) const;  ///< ln of the prior's density there; 0 without one
+  void set_edges();                             ///< once the range is known
   void set_levels(std::size_t points);
   double low_edge = 0.0, high_edge = 1.0;  ///< what the coordinates 0 and 1 stand for, on the scale
 };

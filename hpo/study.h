@@ -94,6 +94,9 @@ class Study {
   TrialId enqueue(const Config& config, const std::string& origin = "enqueued");
   TrialId add(const Config& config, std::optional<double> resource, double value, bool failed,
               const std::string& source);
+  /// A row of the `source`-th similar sweep, from 1: the model's to weigh, no result of this one.
+  void lend(std::uint32_t source, const Config& config, std::optional<double> resource,
+            double value, bool failed);
   void set_limits(const Limits& limits);
   void finish(
       const std::string& reason);  ///< over, until limits change or the sweep is opened again

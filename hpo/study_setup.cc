@@ -123,6 +123,7 @@ StudySetup study_setup(const std::string& name, const TuneSettings& tune,
   searching.deterministic = tune.deterministic;
   searching.acquisition = acquisition_of(tune.acquisition);
   searching.exploration = tune.exploration;
+  searching.sources = static_cast<std::uint32_t>(tune.warm_start.size());
   const std::vector<double> rungs = make_scheduler(setup.scheduler, scheduling)->rungs();
   if (!rungs.empty()) {
     searching.min_resource = rungs.front();

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "hpo/study.h"
 #include "hpo/study_json.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/text.h"
@@ -108,21 +109,6 @@ json slots_of(const SweepState& state, double now) {
   return list;
 }
 
-/// Time of launches that ended without a report having closed them: failed, evicted, preempted
-/// since the last report counts whole.
-double lost_seconds(const SweepState& state) {
-  double lost = 0.0;
-  for (const Trial& trial : state.trials()) {
-    double held = 0.0;
-    for (const Trial::Span& span : trial.spans) {
-      held += span.to.value_or(span.from) - span.from;
-    }
-    const bool came_back = trial.failures > 0 || trial.came_again;
-    lost += came_back && trial.seconds > 0.0 ? std::max(0.0, held - trial.seconds) : 0.0;
-  }
-  return lost;
-}
-
 std::string dump(const json& document) {
   return document.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -138,11 +124,14 @@ std::string csv_word(const std::string& word) {
   return quoted + "\"";
 }
 
-std::string state_of(const SweepState& state) {
-  return state.over() ? "finished" : state.running().empty() ? "interrupted" : "running";
-}
-
 }  // namespace
+
+std::string state_name(const SweepState& state, bool is_owned) {
+  if (state.over() && state.running().empty()) {
+    return *state.over() == stopped_by_hand ? "stopped" : "finished";
+  }
+  return is_owned ? "running" : "interrupted";
+}
 
 double idle_share(const SweepState& state) {
   double last_start = 0.0;
@@ -166,6 +155,19 @@ double idle_share(const SweepState& state) {
   }
   const double whole = static_cast<double>(busy.size()) * (last_start - first_start);
   return whole > 0.0 ? std::max(0.0, 1.0 - used / whole) : 0.0;
+}
+
+double lost_seconds(const SweepState& state) {
+  double lost = 0.0;
+  for (const Trial& trial : state.trials()) {
+    double held = 0.0;
+    for (const Trial::Span& span : trial.spans) {
+      held += span.to.value_or(span.from) - span.from;
+    }
+    const bool came_back = trial.failures > 0 || trial.came_again;
+    lost += came_back && trial.seconds > 0.0 ? std::max(0.0, held - trial.seconds) : 0.0;
+  }
+  return lost;
 }
 
 std::string sweep_report(const SweepState& state, double now, const SweepReportExtras& extras) {
@@ -212,16 +214,16 @@ std::string sweep_report(const SweepState& state, double now, const SweepReportE
   return dump(document);
 }
 
-std::string sweep_json(const SweepState& state, double /*now*/) {
+std::string sweep_json(const SweepState& state, bool is_owned) {
   json trials = json::array();
   for (const Trial& trial : state.trials()) {
     trials.push_back(row_of(state, trial));
   }
   json document = {
-      {"name", state.setup().name},        {"state", state_of(state)},
-      {"reason", or_null(state.over())},   {"goal", state.setup().maximise ? "max" : "min"},
-      {"objective", state.setup().metric}, {"best", nullptr},
-      {"trials", std::move(trials)}};
+      {"name", state.setup().name},          {"state", state_name(state, is_owned)},
+      {"reason", or_null(state.over())},     {"goal", state.setup().maximise ? "max" : "min"},
+      {"objective", state.setup().metric},   {"best", nullptr},
+      {"lost_seconds", lost_seconds(state)}, {"trials", std::move(trials)}};
   if (const Trial* best = state.best()) {
     document["best"] = {{"trial", best->id},
                         {"value", or_null(best->value)},
@@ -232,7 +234,7 @@ std::string sweep_json(const SweepState& state, double /*now*/) {
 
 std::string sweep_csv(const SweepState& state) {
   const Space& space = state.setup().space;
-  std::string csv = "trial,state,value,resource,started,ended,retries,origin";
+  std::string csv = "trial,state,value,resource,worker,started,ended,retries,origin";
   for (std::size_t i = 0; i < space.size(); ++i) {
     csv += "," + csv_word(space[i].key);
   }
@@ -242,6 +244,7 @@ std::string sweep_csv(const SweepState& state) {
     csv += std::to_string(trial.id) + "," + std::string(name_of(trial.state)) + "," +
            (trial.value ? exact(*trial.value) : "") + "," +
            (trial.resource > 0.0 ? exact(trial.resource) : "") + "," +
+           (ran ? "slot " + std::to_string(trial.spans.back().slot) : "") + "," +
            (ran ? exact(trial.spans.front().from) : "") + "," +
            (ran && trial.spans.back().to ? exact(*trial.spans.back().to) : "") + "," +
            std::to_string(trial.failures) + "," + csv_word(trial.origin);

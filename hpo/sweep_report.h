@@ -29,8 +29,16 @@ struct SweepReportExtras {
 /// `now`: seconds of the sweep. What is still running ends there.
 std::string sweep_report(const SweepState& state, double now, const SweepReportExtras& extras);
 /// The table alone, as `muster show SWEEP --json` prints it, and as CSV.
-std::string sweep_json(const SweepState& state, double now);
+/// `is_owned`: somebody runs it now.
+std::string sweep_json(const SweepState& state, bool is_owned);
 std::string sweep_csv(const SweepState& state);
+
+/// "finished", "stopped" by hand, "running", or "interrupted" when nobody runs it.
+std::string state_name(const SweepState& state, bool is_owned);
+
+/// Of the trials' time, what was spent since the last report of launches that then failed, were
+/// evicted or preempted.
+double lost_seconds(const SweepState& state);
 
 /// Of the slots' time up to the last start of a trial, the share in which they ran none. The drain
 /// after it is left out.

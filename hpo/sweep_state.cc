@@ -66,6 +66,7 @@ void SweepState::on(const TrialAsked& event, double /*seconds*/) {
   pending_.insert(event.trial);
   (event.is_proposal ? proposed_ : enqueued_).push_back(event.trial);
   if (event.is_proposal) {
+    has_begun_ = true;
     ++proposals_;
     seen_ = event.seen;
     completion_.proposed(event.expected_gain);
@@ -76,6 +77,7 @@ void SweepState::on(const TrialAsked& event, double /*seconds*/) {
 }
 
 void SweepState::on(const TrialLaunched& event, double seconds) {
+  has_begun_ = true;
   Trial& trial = at(event.trial);
   if (trial.state == TrialState::running) {
     leave_slot(trial, seconds);  // the process that ran it is gone
@@ -154,6 +156,7 @@ void SweepState::on(const MetricNamed& event, double /*seconds*/) {
 }
 
 void SweepState::on(const ResultAdded& event, double /*seconds*/) {
+  has_begun_ = true;
   require(event.trial == next_id(), "trials are numbered in order");
   Trial trial;
   trial.id = event.trial;
@@ -188,6 +191,17 @@ void SweepState::on(const LimitsSet& event, double /*seconds*/) {
 
 void SweepState::on(const SweepOver& event, double /*seconds*/) {
   over_ = event.reason;
+}
+
+void SweepState::on(const RowLent& event, double /*seconds*/) {
+  has_begun_ = true;
+  const bool is_staged = setup_.searching.max_resource > 0.0;
+  history_.append({.trial = 0,
+                   .config = event.config,
+                   .resource = is_staged ? event.resource.value_or(0.0) : 0.0,
+                   .value = event.failed ? 0.0 : loss_of(event.value),
+                   .failed = event.failed,
+                   .source = std::clamp(event.source, 1U, std::max(1U, setup_.searching.sources))});
 }
 
 void SweepState::leave_slot(Trial& trial, double seconds) {

@@ -74,6 +74,8 @@ class SweepState {
   Completion::Spent spent(double now) const;
   const std::optional<std::string>& over() const { return over_; }
   bool is_opened() const { return is_opened_; }
+  /// Something ran, was proposed or was learned; false while there are at most starting points.
+  bool has_begun() const { return has_begun_; }
 
   const std::set<TrialId>& running() const { return running_; }
   const std::set<TrialId>& waiting() const { return waiting_; }  ///< launched before, to come again
@@ -101,6 +103,7 @@ class SweepState {
   void on(const ResultAdded& event, double seconds);
   void on(const LimitsSet& event, double seconds);
   void on(const SweepOver& event, double seconds);
+  void on(const RowLent& event, double seconds);
 
   Trial& at(TrialId id);
   void leave_slot(Trial& trial, double seconds);
@@ -125,6 +128,7 @@ class SweepState {
   double closed_slot_seconds_ = 0.0, open_from_ = 0.0;
   double seconds_ = 0.0, started_wall_ = 0.0;
   bool is_opened_ = false;
+  bool has_begun_ = false;
 };
 
 }  // namespace muster::hpo

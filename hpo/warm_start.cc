@@ -203,4 +203,19 @@ std::size_t enqueue_best(Study& study, std::span<const EarlierResults> parents, 
   return taken;
 }
 
+std::size_t lend_rows(Study& study, std::span<const EarlierResults> parents, std::size_t most) {
+  std::size_t lent = 0;
+  for (std::size_t parent = 0; parent < parents.size(); ++parent) {
+    const std::vector<EarlierResult>& results = parents[parent].results;
+    const std::size_t share = std::min(results.size(), most / parents.size());
+    for (std::size_t i = 0; i < share; ++i) {
+      const EarlierResult& row = results[i * results.size() / share];
+      study.lend(static_cast<std::uint32_t>(parent + 1), row.config, row.resource, row.value,
+                 row.failed);
+    }
+    lent += share;
+  }
+  return lent;
+}
+
 }  // namespace muster::hpo

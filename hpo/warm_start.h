@@ -1,7 +1,8 @@
 /// Warm start: a new sweep learns from earlier ones and from tables in CSV.
 /// `identical`: the same data and program, so results count as results of this sweep (facts of the
-/// past, not trials of its budget). `transfer`: something similar, so only starting points are
-/// taken: the configurations that together are best over all parents.
+/// past, not trials of its budget). `transfer`: something similar: the configurations that together
+/// are best over all parents come first, and rows of every parent are lent to the model, each
+/// parent's values on a scale of their own.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -47,5 +48,9 @@ std::size_t add_all(Study& study, const EarlierResults& earlier);
 /// parents of the best normalised value is least. How many.
 std::size_t enqueue_best(Study& study, std::span<const EarlierResults> parents,
                          std::size_t count = 5);
+
+/// Transfer: lends up to `most` rows of all parents together, evenly spaced along each. How many.
+std::size_t lend_rows(Study& study, std::span<const EarlierResults> parents,
+                      std::size_t most = 250);
 
 }  // namespace muster::hpo

@@ -16,12 +16,14 @@
 #include "hpo/ask_tell.h"
 #include "launcher/commands.h"
 #include "launcher/engine/owner_lock.h"
+#include "launcher/sweep/warm_parents.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/handle.h"
 #include "runtime/base/log.h"
 #include "runtime/base/stop_signals.h"
 #include "runtime/config/load.h"
+#include "runtime/config/resolved.h"
 #include "runtime/config/sweep.h"
 
 namespace muster {
@@ -130,6 +132,7 @@ int command_ask_tell(const Arguments& arguments) {
   load(keys, {file.string(), current_environment(), line->options});
   settings.name = settings.name.empty() ? file.stem().string() : settings.name;
   settings.tune.seed = settings.seed.value_or(settings.tune.seed);
+  settings.resumes = settings.resumes.value_or(true);
   const Path directory =
       settings.directory.empty() ? Path("sweeps") / settings.name : Path(settings.directory);
   const Descriptor stop(::eventfd(0, EFD_CLOEXEC));
@@ -138,13 +141,22 @@ int command_ask_tell(const Arguments& arguments) {
       ::eventfd_write(stop.get(), 1);
     }
   });
-  const hpo::StudySetup setup = hpo::study_setup(settings.name, settings.tune, settings.search,
-                                                 settings.resumes.value_or(true));
+  const hpo::StudySetup setup =
+      hpo::study_setup(settings.name, settings.tune, settings.search, *settings.resumes);
   SystemClock clock;
   const OwnerLock lock(directory, clock, [](const std::string& text) { log::warning(text); });
-  write_file_atomically(directory / "sweep.ini", read_file(file));
-  hpo::AskTell server(
-      [&] { return std::make_unique<hpo::Study>(setup, directory / "journal", clock); });
+  write_file_atomically(directory / "sweep.ini", resolved_text(keys, nullptr));
+  const auto open = [&] {
+    auto study = std::make_unique<hpo::Study>(setup, directory / "journal", clock);
+    if (!study->state().has_begun()) {
+      SweepSettings sweep;
+      sweep.tune = settings.tune;
+      sweep.sweeps = directory.parent_path().string();
+      learn_from_parents(*study, sweep);
+    }
+    return study;
+  };
+  hpo::AskTell server(open);
   Input input;
   while (input.read(stop.get())) {
     write_all(server.answer(input.lines()));

@@ -10,6 +10,7 @@
 #include "launcher/supervise/run_directory.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
+#include "runtime/base/log.h"
 #include "runtime/base/text.h"
 #include "runtime/config/load.h"
 
@@ -33,6 +34,46 @@ std::optional<std::chrono::milliseconds> next_look(const FoundJob& job) {
   const bool waits = row_of(job, now).state == state::pending;
   return waits ? std::optional(std::chrono::milliseconds(1000)) : std::nullopt;
 }
+
+/// Time for a job that was preempted to be back in Slurm's queue.
+constexpr auto on_its_way_back = std::chrono::seconds(15);
+
+/// Waits until it may have printed more; false once it neither runs nor is to come back.
+class Following {
+ public:
+  explicit Following(const FoundJob& job) : job_(job) {}
+
+  bool goes_on() {
+    const auto wait = next_look(job_);
+    if (wait) {
+      seen_ = std::chrono::steady_clock::now();
+      say_it_waits(*wait);
+      std::this_thread::sleep_for(*wait);
+      return true;
+    }
+    if (!comes_back() || std::chrono::steady_clock::now() - seen_ > on_its_way_back) {
+      return false;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    return true;
+  }
+
+ private:
+  bool comes_back() const {
+    const auto row = row_of(job_, std::chrono::system_clock::now());
+    return row.state == state::interrupted && !row.status.slurm_job.empty();
+  }
+  void say_it_waits(std::chrono::milliseconds wait) {
+    const bool waits = wait > std::chrono::milliseconds(100);
+    if (waits && !said_) {
+      log::info(fmt::format("{} waits in Slurm's queue; Ctrl-C ends this, not the run", job_.name));
+    }
+    said_ = waits;
+  }
+  const FoundJob& job_;
+  bool said_ = false;
+  std::chrono::steady_clock::time_point seen_ = std::chrono::steady_clock::now();  ///< alive
+};
 
 class Shown {
  public:
@@ -104,8 +145,7 @@ int command_logs(const Arguments& arguments) {
     shown.skip_to_last(*lines);
   }
   shown.more();
-  for (auto wait = next_look(found); follow && wait; wait = next_look(found)) {
-    std::this_thread::sleep_for(*wait);
+  for (Following following(found); follow && following.goes_on();) {
     shown.more();
   }
   shown.more();

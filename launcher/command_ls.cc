@@ -3,7 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "hpo/sweep_report.h"
 #include "launcher/commands.h"
+#include "launcher/engine/owner_lock.h"
 #include "launcher/job/find_job.h"
 #include "launcher/job/run_table.h"
 #include "launcher/sweep/stored_sweep.h"
@@ -29,7 +31,7 @@ void describe_sweep(RunRow& row) {
   try {
     const auto sweep = read_sweep(row.job.root);
     const auto& state = *sweep->state;
-    row.state = state.over() ? "finished" : state.running().empty() ? "interrupted" : "running";
+    row.state = hpo::state_name(state, is_owned(row.job.root, std::chrono::system_clock::now()));
     row.status.step = state.trials().size();
     if (const auto* best = state.best()) {
       row.status.metrics[state.setup().metric] = *best->value;

@@ -3,10 +3,9 @@
 
 #include "launcher/command_sweep.h"
 #include "launcher/commands.h"
-#include "launcher/engine/tool.h"
 #include "launcher/job/find_job.h"
 #include "launcher/job/job_plan.h"
-#include "launcher/slurm/script.h"
+#include "launcher/slurm/submission.h"
 #include "launcher/supervise/run_directory.h"
 #include "launcher/supervise/run_status.h"
 #include "runtime/base/error.h"
@@ -32,56 +31,60 @@ const CommandHelp help{
                  {"muster submit job.ini --array 0-9%2 --dependency afterok:17",
                   "ten runs, JOB-0 to JOB-9, two at a time"}}};
 
-void spread_slurm_section(const JobSettings& job, ScriptSpec& spec) {
-  for (const auto& entry : job.slurm.entries) {
-    if (entry.key == "setup") {
-      spec.setup.push_back(entry.value);
-    } else if (entry.key != "srun") {
-      spec.directives.emplace_back(entry.key, entry.value);
-    }
+/// What a submission makes: one run, or one a task of an array.
+struct Submitted {
+  std::string name;
+  std::string id;  ///< as squeue and scancel take it: "17", "17_3"
+};
+std::vector<Submitted> submitted_runs(const ScriptSpec& spec, const std::string& id) {
+  if (spec.array.empty()) {
+    return {{spec.name, id}};
   }
+  std::vector<Submitted> runs;
+  for (const int task : array_tasks(spec.array)) {
+    runs.push_back({fmt::format("{}-{}", spec.name, task), fmt::format("{}_{}", id, task)});
+  }
+  return runs;
 }
 
-void note_submission(const ScriptSpec& spec, const std::string& id, int ranks) {
+/// So that ls, stop and logs know it while it waits.
+void note_submission(const Path& run, const Submitted& submitted, int ranks) {
   JobStatus status;
-  if (const auto before = read_file_if_there(spec.run / "status.json")) {
-    status = status_from_json(*before, spec.name);
+  if (const auto before = read_file_if_there(run / "status.json")) {
+    status = status_from_json(*before, submitted.name);
   }
-  status.name = spec.name;
+  status.name = submitted.name;
   status.ranks = ranks;
   status.engine = "slurm";
-  status.slurm_job = id;
+  status.slurm_job = submitted.id;
   status.exit_code.reset();
-  status.enter(state::pending, "submitted as Slurm job " + id, std::chrono::system_clock::now());
-  write_file_atomically(spec.run / "status.json", to_json(status));
+  status.enter(state::pending, "submitted as Slurm job " + submitted.id,
+               std::chrono::system_clock::now());
+  posix_file_system().make_directory(run / "log");
+  write_file_atomically(run / "status.json", to_json(status));
 }
 
 int submit(const ScriptSpec& spec, int ranks) {
-  if (is_owned(spec.run, std::chrono::system_clock::now())) {
-    throw Error(
-        Fault::bad_input,
-        fmt::format(
-            "{} is running: stop it first (muster stop {}), or give this one another --name",
-            spec.name, spec.name));
+  const Path runs = spec.run.parent_path();
+  for (const auto& run : submitted_runs(spec, "")) {
+    if (is_owned(runs / run.name, std::chrono::system_clock::now())) {
+      throw Error(
+          Fault::bad_input,
+          fmt::format(
+              "{} is running: stop it first (muster stop {}), or give this one another --name",
+              run.name, run.name));
+    }
   }
-  if (find_program("sbatch").empty()) {
-    throw Error(Fault::bad_input,
-                "there is no sbatch in PATH: this machine cannot submit to Slurm; --print shows "
-                "the script for one that can");
-  }
-  posix_file_system().make_directory(spec.run / "log");
   const Path script = spec.run / "submit.sh";
-  write_file_atomically(script, batch_script(spec));
-  const auto answer = run_tool({"sbatch", script.string()}, std::chrono::seconds(60));
-  if (!answer.ended.finished()) {
-    throw Error(Fault::bad_input,
-                fmt::format("sbatch refused {}: {}", script.string(), trim(answer.output)));
+  const auto id = hand_to_slurm(spec, script);
+  const auto made = submitted_runs(spec, id);
+  for (const auto& run : made) {
+    note_submission(runs / run.name, run, ranks);
   }
-  const auto id = job_id_of(answer.output);
-  if (spec.array.empty()) {
-    note_submission(spec, id, ranks);
-  }
-  fmt::print("submitted {} as Slurm job {}; its script is {}\n", spec.name, id, script.string());
+  const std::string which =
+      spec.array.empty() ? "" : fmt::format(" ({} to {})", made.front().name, made.back().name);
+  fmt::print("submitted {}{} as Slurm job {}; its script is {}\n", spec.name, which, id,
+             script.string());
   return exit_finished;
 }
 
@@ -128,7 +131,7 @@ int command_submit(const Arguments& arguments) {
       spec.command.push_back(option);
     }
   }
-  spread_slurm_section(job, spec);
+  add_slurm_section(job.slurm, spec);
   if (print) {
     fmt::print("{}", batch_script(spec));
     return exit_finished;

@@ -6,9 +6,8 @@
 
 #include "launcher/command_sweep.h"
 #include "launcher/commands.h"
-#include "launcher/engine/tool.h"
-#include "launcher/slurm/script.h"
-#include "launcher/sweep/sweep_run.h"
+#include "launcher/slurm/submission.h"
+#include "launcher/sweep/trial_plans.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/text.h"
@@ -41,16 +40,6 @@ Path beside(const char* program) {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path() / program;
 }
 
-void spread_slurm_section(const SweepSettings& settings, ScriptSpec& spec) {
-  for (const auto& entry : settings.slurm.entries) {
-    if (entry.key == "setup") {
-      spec.setup.push_back(entry.value);
-    } else if (entry.key != "srun") {
-      spec.directives.emplace_back(entry.key, entry.value);
-    }
-  }
-}
-
 ScriptSpec script_of(const SweepSettings& settings, const CommandLine& line,
                      const SubmitOptions& options) {
   ScriptSpec spec;
@@ -58,17 +47,21 @@ ScriptSpec script_of(const SweepSettings& settings, const CommandLine& line,
   spec.run = sweep_directory(settings);
   spec.directory = std::filesystem::current_path();
   spec.source = "muster submit " + line.words.front();
-  spread_slurm_section(settings, spec);
+  add_slurm_section(settings.slurm, spec);
   if (!options.workers.empty()) {
     spec.array = options.workers;
     spec.source += " --workers " + options.workers;
-    spec.command = {beside("muster-rank").string(), "--worker", "--spool", spec.run.string()};
+    spec.command = needs_processes(settings)
+                       ? std::vector{beside("muster").string(), std::string("worker")}
+                       : std::vector{beside("muster-rank").string(), std::string("--worker"),
+                                     std::string("--spool")};
+    spec.command.push_back(spec.run.string());
     if (options.slots > 0) {
       spec.command.push_back(fmt::format("--slots={}", options.slots));
     }
     return spec;
   }
-  spec.tasks = settings.trial.job ? std::max(1, settings.ranks) : 1;
+  spec.tasks = std::max(1, settings.ranks);
   spec.command = {beside("muster").string(), "tune", line.words.front()};
   for (const auto& option : line.options) {
     if (!option.starts_with("--print") && !option.starts_with("--slots")) {
@@ -79,22 +72,10 @@ ScriptSpec script_of(const SweepSettings& settings, const CommandLine& line,
 }
 
 int hand_over(const ScriptSpec& spec) {
-  if (find_program("sbatch").empty()) {
-    throw Error(Fault::bad_input,
-                "there is no sbatch in PATH: this machine cannot submit to Slurm; --print shows "
-                "the script for one that can");
-  }
-  posix_file_system().make_directory(spec.run / "log");
   const Path script = spec.run / (spec.array.empty() ? "submit.sh" : "workers.sh");
-  write_file_atomically(script, batch_script(spec));
-  const auto answer = run_tool({"sbatch", script.string()}, std::chrono::seconds(60));
-  if (!answer.ended.finished()) {
-    throw Error(Fault::bad_input,
-                fmt::format("sbatch refused {}: {}", script.string(), trim(answer.output)));
-  }
+  const auto id = hand_to_slurm(spec, script);
   fmt::print("submitted {} as Slurm job {}; its script is {}\n",
-             spec.array.empty() ? spec.name : "workers of " + spec.name, job_id_of(answer.output),
-             script.string());
+             spec.array.empty() ? spec.name : "workers of " + spec.name, id, script.string());
   return exit_finished;
 }
 
@@ -134,11 +115,6 @@ int submit_sweep(const Arguments& arguments) {
   load(keys, {line->words.front(), current_environment(), line->options});
   if (settings.name.empty()) {
     settings.name = stem_of(line->words.front());
-  }
-  if (!options.workers.empty() && !settings.trial.job) {
-    throw Error(Fault::bad_input,
-                "--workers is for sweeps of Muster jobs (trial.job): programs as trials run where "
-                "'muster tune' runs");
   }
   const auto spec = script_of(settings, *line, options);
   if (options.print) {

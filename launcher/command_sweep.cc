@@ -80,7 +80,8 @@ int show_sweep(const FoundJob& found, SweepForm form) {
   if (form == SweepForm::text) {
     fmt::print("{}", sweep_text(*sweep));
   } else if (form == SweepForm::json) {
-    fmt::print("{}\n", trim(hpo::sweep_json(*sweep->state, sweep->state->seconds())));
+    fmt::print("{}\n", trim(hpo::sweep_json(
+                           *sweep->state, is_owned(found.root, std::chrono::system_clock::now()))));
   } else {
     fmt::print("{}", hpo::sweep_csv(*sweep->state));
   }

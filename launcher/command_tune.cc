@@ -43,11 +43,9 @@ struct TuneOptions {
   bool print_config = false;
 };
 
-/// The directory of this program, where muster-rank is too.
-std::string rank_program() {
-  std::error_code code;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", code);
-  return code ? "muster-rank" : (self.parent_path() / "muster-rank").string();
+/// This program, and what lies beside it.
+Path this_program() {
+  return std::filesystem::read_symlink("/proc/self/exe");
 }
 
 Sources sources_of(const CommandLine& line, const TuneOptions& options) {
@@ -134,7 +132,8 @@ int command_tune(const Arguments& arguments) {
   SweepRun run(settings, keys, resolved,
                {.redraws = ::isatty(STDERR_FILENO) == 1,
                 .width = static_cast<std::size_t>(terminal_width()),
-                .rank_program = rank_program(),
+                .muster = this_program().string(),
+                .rank_program = (this_program().parent_path() / "muster-rank").string(),
                 .environment = process_environment()});
   the_run = &run;
   const int code = run.run();

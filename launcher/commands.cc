@@ -15,6 +15,8 @@ constexpr std::array table{
     Command{"Run", "submit", "Give a job to Slurm, as a script you can read", command_submit},
     Command{"Run", "ask-tell", "The tuner for programs in any language, by JSON lines",
             command_ask_tell},
+    Command{"Run", "worker", "Join a running sweep of programs from another machine",
+            command_worker},
     Command{"Run", "resume", "Run the stored command of a run or sweep again", command_resume},
     Command{"Watch", "ls", "What has run and what runs", command_ls},
     Command{"Watch", "show", "How a run or a sweep went", command_show},

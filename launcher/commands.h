@@ -28,6 +28,7 @@ int command_enqueue(const Arguments& arguments);
 int command_report(const Arguments& arguments);
 int command_set(const Arguments& arguments);
 int command_tune(const Arguments& arguments);
+int command_worker(const Arguments& arguments);
 
 std::span<const Command> commands();
 

@@ -87,7 +87,7 @@ int fail(Ranks& ranks, const JobSettings& job, bool is_supervised, const std::ex
   return exit_code_of(error);
 }
 
-int run_rank(const Arguments& arguments, const LaunchContext& context, SignalDesk& desk) {
+int run_rank(const Arguments& arguments, LaunchContext context, SignalDesk& desk) {
   JobSettings job;
   Keys keys;
   describe(keys, job);
@@ -113,9 +113,11 @@ int run_rank(const Arguments& arguments, const LaunchContext& context, SignalDes
     sources.file = line->words[0];
   }
   const Resolved resolved = load(keys, sources);
+  heed_log_level(job);
   if (job.name.empty()) {
     job.name = line->words.empty() ? "job" : stem_of(line->words[0]);
   }
+  context.bind = job.bind;
   const auto ranks = open_ranks(context);
   const bool is_supervised = is_watched(context);
   log::set_label({.rank = ranks->world().size() > 1 ? ranks->world().rank() : -1, .trial = {}});

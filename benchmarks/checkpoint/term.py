@@ -2,16 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """From TERM to a durable checkpoint of 100 MB, through the real `muster train`, beside a raw O_DIRECT write of as many bytes.
 
-usage: term.py MUSTER DIRECTORY [ROUNDS] [RANKS]     (DIRECTORY on the disk that is measured)
+usage: term.py MUSTER DIRECTORY [ROUNDS] [RANKS] [SECONDS ...]     (DIRECTORY on the disk that is measured)
 
 Each round writes the raw bytes, starts the run anew (it goes on from its checkpoint), lets it train, sends TERM and waits until the
 rank says that its state is durable. The longest step is of the 25 before the TERM; the state is the checkpoint's own size. TERM to
 durable is taken from outside, by looking at the run's log every half millisecond.
+
+For each SECONDS half as many rounds follow in which the notice comes with a deadline so far away (through notice_file): who cannot save by
+then must not begin. Told are how many saved (75) or left an older checkpoint (76), and how long before the deadline muster had ended.
 """
 import json
 import mmap
 import os
+import datetime
 import platform
+import re
 import signal
 import statistics
 import subprocess
@@ -98,7 +103,11 @@ class Run:
         self.metrics = os.path.join(folder, "runs", "job", "metrics.jsonl")
         self.logged = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         self.before = len(lines_of(self.metrics))
-        self.process = subprocess.Popen([muster, "train", "job.ini"], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.notice = os.path.join(folder, "leave")
+        self.words = open(os.path.join(folder, "muster.log"), "w+")
+        if os.path.exists(self.notice):
+            os.unlink(self.notice)
+        self.process = subprocess.Popen([muster, "train", "job.ini", "--notice_file=leave"], cwd=folder, stdout=subprocess.DEVNULL, stderr=self.words)
 
     def train(self, steps):
         while len(lines_of(self.metrics)) < self.before + steps:
@@ -123,6 +132,33 @@ class Run:
         if code != 75:
             sys.exit(f"exit code {code} instead of 75")
         return durable, time.perf_counter() - start
+
+
+    def leave_within(self, seconds):
+        """The exit code, and how long before the deadline that it heard muster had ended."""
+        with open(self.notice + ".new", "w") as file:
+            file.write(str(seconds))
+        os.rename(self.notice + ".new", self.notice)
+        code = self.process.wait()
+        ended = time.time()
+        self.words.seek(0)
+        heard = re.search(r"(\S+)Z .*: saving, then leaving within", self.words.read()).group(1)
+        start = datetime.datetime.fromisoformat(heard + "+00:00").timestamp()
+        return code, start + seconds - ended
+
+
+def deadline_rounds(muster, folder, rounds, seconds):
+    codes, spare = [], []
+    for _ in range(rounds):
+        run = Run(muster, folder)
+        run.train(30)
+        code, left = run.leave_within(seconds)
+        codes.append(code)
+        spare.append(left)
+    unexpected = [code for code in codes if code not in (75, 76)]
+    if unexpected:
+        sys.exit(f"exit codes {unexpected} instead of 75 or 76")
+    return codes, spare
 
 
 def checkpoint_bytes(folder):
@@ -166,6 +202,10 @@ def main():
         print(f"| raw O_DIRECT + fsync, {threads} threads | {name(values)} |")
     print(f"| bound: longest step + 1.5x the best raw | {bound * 1e3:.0f} ms |")
     print(f"| TERM to durable against the bound | {statistics.median(durable) / bound:.2f} |")
+    for seconds in [float(word) for word in sys.argv[5:]]:
+        codes, spare = deadline_rounds(muster, folder, max(1, rounds // 2), seconds)
+        print(f"| deadline {seconds:g} s | {codes.count(75)} saved, {codes.count(76)} left the older checkpoint; ended "
+              f"{statistics.median(spare) * 1e3:.0f} ms before it ({min(spare) * 1e3:.0f} to {max(spare) * 1e3:.0f}) |")
 
 
 if __name__ == "__main__":

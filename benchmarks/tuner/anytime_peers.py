@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Optuna TPE + Hyperband on the same simulated clock as tuner_anytime: anytime_peers.py PROGRAM OURS.csv OUT.csv --data lcbench.h5
 
-PROGRAM is tuner_problems. A report an epoch, pruning as the sampler's and pruner's documentation show; its real time is in the clock.
+PROGRAM is tuner_problems. A report an epoch, pruning as the sampler's and pruner's documentation show; its time, in seconds of the processor, is in the clock. Runs that OUT has
+already are kept.
 With --table, prints normalised regret of all methods in OURS.csv and OUT.csv: 0 the best value anyone saw on the problem, 1 the median of
 random search at full fidelity after one full run.
 """
@@ -11,6 +12,7 @@ import collections
 import csv
 import heapq
 import itertools
+import os
 import statistics
 import time
 
@@ -29,9 +31,9 @@ def simulate(problems, name, seed, full, workers):
 
     def begin(now):
         nonlocal spent, trials
-        start = time.perf_counter()
+        start = time.process_time()
         trial = study.ask(space)
-        cost = time.perf_counter() - start
+        cost = time.process_time() - start
         spent += cost
         trials += 1
         heapq.heappush(events, (now + cost + problems.evaluate(name, trial.params, 1)[1], next(order), trial, 1, now + cost))
@@ -44,12 +46,12 @@ def simulate(problems, name, seed, full, workers):
             break
         value = problems.evaluate(name, trial.params, epoch)[0]
         best = [min(b, value) if now <= mark * full else b for b, mark in zip(best, MARKS)]
-        start = time.perf_counter()
+        start = time.process_time()
         trial.report(value, epoch)
         is_over = epoch == resource or trial.should_prune()
         if is_over:
             study.tell(trial, value if epoch == resource else None, state=None if epoch == resource else optuna.trial.TrialState.PRUNED)
-        cost = time.perf_counter() - start
+        cost = time.process_time() - start
         spent += cost
         if is_over:
             begin(now + cost)
@@ -94,10 +96,16 @@ def main():
     problems = Problems(options.program, options.data)
     with open(options.ours, newline="") as file:
         full = {row[1]: float(row[3]) for row in csv.reader(file) if row[0] == "horizon"}
+    done = set()
+    if os.path.exists(options.out):
+        with open(options.out, newline="") as file:
+            done = {(row[1], int(row[2])) for row in csv.reader(file)}
     with open(options.out, "a", newline="") as file:
         writer = csv.writer(file)
         for seed in range(options.seeds):
             for name in full:
+                if (name, seed) in done:
+                    continue
                 spent, best, trials = simulate(problems, name, seed, full[name], options.workers)
                 writer.writerow(["Optuna TPE + Hyperband", name, seed, f"{spent:.3f}"] + best + [trials])
                 file.flush()

@@ -1,13 +1,17 @@
-/// tuner_problems [lcbench.h5 [development]]: the benchmark functions for programs in other
-/// languages, over pipes. Prints the problems, a line each (name, suite, max resource, then
-/// "key:domain" by tabs), an empty line; then answers "NAME RESOURCE x0 x1 .." with "value
+/// tuner_problems [development] [functions.so] [lcbench.h5]: the benchmark functions for programs
+/// in other languages, over pipes. Prints the problems, a line each (name, suite, max resource,
+/// then "key:domain" by tabs), an empty line; then answers "NAME RESOURCE x0 x1 .." with "value
 /// seconds".
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "benchmarks/tuner/problems.h"
 #include "runtime/base/error.h"
@@ -53,18 +57,37 @@ void answer(const std::vector<Problem>& problems) {
   }
 }
 
+/// What the words of the command line name; the judged synthetic functions without any.
+std::vector<Problem> problems_of(const std::vector<std::string>& words) {
+  std::vector<Problem> problems;
+  const auto add = [&](std::vector<Problem> more) {
+    std::ranges::move(more, std::back_inserter(problems));
+  };
+  const bool has_others = std::ranges::any_of(words, [](const std::string& word) {
+    return word == "development" || word.ends_with(".so");
+  });
+  if (!has_others) {
+    add(synthetic_problems());
+  }
+  for (const std::string& word : words) {
+    if (word == "development") {
+      add(development_problems());
+    } else if (word.ends_with(".so")) {
+      add(plugin_problems(word));
+    } else {
+      add(lcbench_problems(word));
+      std::fprintf(stderr, "lcbench: worst difference from the file's own answers %.2g\n",
+                   lcbench_worst_difference(word));
+    }
+  }
+  return problems;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   try {
-    std::vector<Problem> problems = count > 2 ? development_problems() : synthetic_problems();
-    if (count > 1) {
-      std::vector<Problem> more = lcbench_problems(arguments[1]);
-      std::fprintf(stderr, "lcbench: worst difference from the file's own answers %.2g\n",
-                   lcbench_worst_difference(arguments[1]));
-      problems.insert(problems.end(), std::make_move_iterator(more.begin()),
-                      std::make_move_iterator(more.end()));
-    }
+    const std::vector<Problem> problems = problems_of({arguments + 1, arguments + count});
     list(problems);
     answer(problems);
     return 0;

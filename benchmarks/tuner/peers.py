@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs Optuna's samplers on the benchmark problems and keeps every value, so that only Muster's own runs need repeating.
 
-    peers.py PROGRAM OUT.csv [--data lcbench.h5] [--methods gp,tpe,random] [--seeds 20] [--trials 100] [--suite lcbench]
+    peers.py PROGRAM OUT.csv [--data lcbench.h5] [--methods gp,tpe,random] [--seeds 20] [--trials 100] [--suite lcbench] [--plugin functions.so]
 
 PROGRAM is tuner_problems. A row of OUT: method, problem, seed, seconds spent in the sampler, value 1 .. value n. Rows already there
 are kept, so a stopped run continues. Seeds are the outer loop: a part of the file is a fair sample.
@@ -23,8 +23,8 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 class Problems:
-    def __init__(self, program, data):
-        self.process = subprocess.Popen([program] + ([data] if data else []), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, program, *words):
+        self.process = subprocess.Popen([program, *filter(None, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.list = {}
         for line in iter(self.process.stdout.readline, "\n"):
             name, suite, resource, *keys = line.rstrip("\n").split("\t")
@@ -80,12 +80,13 @@ def main():
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--suite", help="only the problems of this one")
+    parser.add_argument("--plugin", help="in place of the synthetic functions: a shared object, or the word development")
     options = parser.parse_args()
     done = set()
     if os.path.exists(options.out):
         with open(options.out, newline="") as file:
             done = {(row[0], row[1], int(row[2])) for row in csv.reader(file)}
-    problems = Problems(options.program, options.data)
+    problems = Problems(options.program, options.plugin, options.data)
     with open(options.out, "a", newline="") as file:
         writer = csv.writer(file)
         for method in options.methods.split(","):

@@ -34,8 +34,12 @@ struct Problem {
 std::vector<Problem> synthetic_problems();
 
 /// Ten others of the same families, in other dimensions and with other constants: what settings are
-/// chosen on, so that the twelve above and the tasks they are judged with stay unseen.
+/// chosen on, with those of terrain.cc, so that the twelve above and the tasks they are judged with
+/// stay unseen.
 std::vector<Problem> development_problems();
+
+/// Those of a shared object that says MUSTER_PROBLEMS(list); throws Error where it is none.
+std::vector<Problem> plugin_problems(const std::string& file);
 
 /// The tasks of the LCBench surrogate that its HDF5 file names; throws Error where the file is not
 /// that. Value: validation error, 0 to 1.
@@ -46,3 +50,9 @@ std::vector<Problem> lcbench_problems(const std::string& path);
 double lcbench_worst_difference(const std::string& path);
 
 }  // namespace muster::benchmarks
+
+/// In a plug-in: `list` is a function that returns its problems.
+#define MUSTER_PROBLEMS(list)                                                                   \
+  extern "C" void muster_benchmark_problems(std::vector<::muster::benchmarks::Problem>& into) { \
+    into = list();                                                                              \
+  }

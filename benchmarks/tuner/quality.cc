@@ -1,11 +1,14 @@
 /// tuner_quality OUT.csv [--data lcbench.h5] [--seeds 20] [--trials 100] [--method bayesian]
-/// [--acquisition ucb|logei] [--name muster] [--set judged|development] [--from 0]: runs Muster's
+/// [--acquisition ucb|logei] [--name muster] [--set judged|development] [--plugin functions.so]
+/// [--from 0]: runs Muster's
 /// searcher on the benchmark problems, one trial after the other, and writes rows as peers.py does:
 /// method, problem, seed, seconds spent in the searcher, value 1 .. value n. compare.py reads both.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
+#include <iterator>
 #include <map>
 
 #include "benchmarks/tuner/problems.h"
@@ -57,10 +60,11 @@ void bench(const std::string& out, const std::map<std::string, std::string>& opt
   };
   std::vector<Problem> problems =
       option("--set", "judged") == "development" ? development_problems() : synthetic_problems();
+  if (options.contains("--plugin")) {
+    problems = plugin_problems(options.at("--plugin"));
+  }
   if (options.contains("--data")) {
-    for (Problem& problem : lcbench_problems(options.at("--data"))) {
-      problems.push_back(std::move(problem));
-    }
+    std::ranges::move(lcbench_problems(options.at("--data")), std::back_inserter(problems));
   }
   std::ofstream file(out);
   const auto seeds = static_cast<std::uint64_t>(parse_int(option("--seeds", "20")).value_or(20));
@@ -68,6 +72,8 @@ void bench(const std::string& out, const std::map<std::string, std::string>& opt
   const auto from = static_cast<std::uint64_t>(parse_int(option("--from", "0")).value_or(0));
   for (std::uint64_t seed = from; seed < from + seeds; ++seed) {
     for (const Problem& problem : problems) {
+      if (std::getenv("ONLY") && !problem.name.starts_with(std::getenv("ONLY")))
+        continue;
       hpo::SearcherOptions searcher{.seed = seed};
       searcher.acquisition = option("--acquisition", "ucb") == "logei" ? hpo::Acquisition::logei
                                                                        : hpo::Acquisition::ucb;
@@ -89,7 +95,8 @@ int main(int count, char** arguments) {
     if (count < 2 || count % 2 != 0) {
       throw Error(Fault::bad_input,
                   "usage: tuner_quality OUT.csv [--data lcbench.h5] [--seeds n] [--trials n] "
-                  "[--method m] [--acquisition a] [--name n] [--set s] [--from seed]");
+                  "[--method m] [--acquisition a] [--name n] [--set s] [--plugin functions.so] "
+                  "[--from seed]");
     }
     std::map<std::string, std::string> options;
     for (int i = 2; i + 1 < count; i += 2) {

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "collectives/shm/memory_left.h"
 #include "runtime/base/error.h"
+#include "runtime/base/memory_left.h"
 #include "runtime/base/text.h"
 
 namespace muster {

@@ -13,7 +13,6 @@ namespace {
 
 constexpr int data_tag = 1;
 constexpr std::size_t segment_bytes = std::size_t{4} << 20U;
-constexpr std::size_t line_elements = 64;
 
 std::byte* at(const Buffer& buffer, std::size_t element) {
   return static_cast<std::byte*>(buffer.data) + element * size_of(buffer.dtype);

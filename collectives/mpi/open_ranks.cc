@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "collectives/mpi/ranks_of_group.h"
 #include "collectives/mpi/two_level_communicator.h"
 #include "collectives/node/shared_text.h"
 #include "collectives/shm/shm_node_group.h"
@@ -26,9 +27,9 @@ struct Machines {
 };
 
 /// On the MPI thread.
-Machines look_at_machines(int ranks_per_machine) {
+Machines look_at_machines(MPI_Comm group, int ranks_per_machine) {
   Machines machines;
-  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &machines.all), "MPI_Comm_dup");
+  check_mpi(MPI_Comm_dup(group, &machines.all), "MPI_Comm_dup");
   MPI_Comm_rank(machines.all, &machines.rank);
   MPI_Comm_size(machines.all, &machines.size);
   if (ranks_per_machine > 0) {
@@ -72,12 +73,16 @@ ControlPage shared_page(MpiWorld& world, const Machines& machines) {
 
 class MpiRanks final : public Ranks {
  public:
-  explicit MpiRanks(const MpiOptions& options)
-      : machines_(examine(options.ranks_per_machine)),
+  /// `own`: the world, when it is to end with these ranks.
+  MpiRanks(MpiWorld& mpi, MPI_Comm group, const MpiOptions& options, bool bind,
+           std::unique_ptr<MpiWorld> own = nullptr)
+      : own_(std::move(own)),
+        mpi_(mpi),
+        machines_(examine(group, options.ranks_per_machine)),
         page_(shared_page(mpi_, machines_)),
         slot_(page_.slot(machines_.place.rank)) {
     slot_.global_rank = machines_.rank;
-    group_ = shm_node_group(page_, machines_.place.rank, machines_.place.size);
+    group_ = shm_node_group(page_, machines_.place.rank, machines_.place.size, {.bind = bind});
     if (!machines_.are_several()) {
       world_ = std::make_unique<NodeCommunicator>(*group_, &slot_);
       return;
@@ -105,17 +110,31 @@ class MpiRanks final : public Ranks {
   void finish() override {
     world_->barrier();
     world_.reset();
-    mpi_.finish();
+    mpi_.run([this] { free_unused(); });
+    if (own_) {
+      own_->finish();
+    }
   }
 
  private:
-  Machines examine(int ranks_per_machine) {
+  Machines examine(MPI_Comm group, int ranks_per_machine) {
     Machines machines;
-    mpi_.run([&] { machines = look_at_machines(ranks_per_machine); });
+    mpi_.run([&] { machines = look_at_machines(group, ranks_per_machine); });
     return machines;
   }
+  /// What no communicator of ours has taken over.
+  void free_unused() {
+    MPI_Comm_free(&machines_.local);
+    if (!machines_.are_several()) {
+      MPI_Comm_free(&machines_.all);
+    }
+    if (!machines_.are_several() || !machines_.are_even) {
+      MPI_Comm_free(&machines_.lane);
+    }
+  }
 
-  MpiWorld mpi_;
+  std::unique_ptr<MpiWorld> own_;
+  MpiWorld& mpi_;
   Machines machines_;
   ControlPage page_;
   RankSlot& slot_;
@@ -130,7 +149,14 @@ std::unique_ptr<Ranks> open_ranks(const LaunchContext& context, MpiOptions optio
   if (!context.uses_mpi()) {
     return open_node(context);
   }
-  return std::make_unique<MpiRanks>(options);
+  auto world = std::make_unique<MpiWorld>();
+  MpiWorld& mpi = *world;
+  return std::make_unique<MpiRanks>(mpi, MPI_COMM_WORLD, options, context.bind, std::move(world));
+}
+
+// Not bound: other groups may share the cores.
+std::unique_ptr<Ranks> ranks_of_group(MpiWorld& world, MPI_Comm group) {
+  return std::make_unique<MpiRanks>(world, group, MpiOptions{}, false);
 }
 
 }  // namespace muster

@@ -16,7 +16,6 @@ namespace muster {
 namespace {
 
 constexpr std::size_t piece_bytes = std::size_t{4} << 20U;
-constexpr std::size_t line_elements = 64;
 constexpr std::size_t small_bytes =
     4096;  // below: one trip between all ranks is faster than three hops
 

@@ -2,11 +2,7 @@
 #include "collectives/nccl/nccl_communicator.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <array>
-#include <cstdlib>
-#include <cstring>
 #include <vector>
 
 #include "collectives/nccl/nccl_words.h"
@@ -18,7 +14,6 @@ namespace {
 
 using SteadyClock = std::chrono::steady_clock;
 using nccl::word_of;
-using std::chrono::milliseconds;
 
 constexpr unsigned not_blocking_stream = 1;  // cudaStreamNonBlocking
 constexpr unsigned no_timing = 2;            // cudaEventDisableTiming
@@ -94,108 +89,6 @@ void NcclCommunicator::open_streams() {
 
 NcclCommunicator::~NcclCommunicator() {
   close();
-}
-
-/// NCCL's own words for this send people looking in the wrong place.
-void NcclCommunicator::refuse_shared_gpus() {
-  struct Card {
-    std::array<char, 64> machine{};
-    std::array<char, 32> bus{};
-  };
-  Card mine;
-  ::gethostname(mine.machine.data(), mine.machine.size() - 1);
-  if (const char* named =
-          std::getenv("NCCL_HOSTID")) {  // NCCL itself goes by it: tests on one card
-    std::strncpy(mine.machine.data(), named, mine.machine.size() - 1);
-  }
-  check_cuda(cuda_.pci_bus_id(mine.bus.data(), static_cast<int>(mine.bus.size()), options_.device),
-             "cudaDeviceGetPCIBusId");
-  std::vector<Card> cards(static_cast<std::size_t>(size()));
-  host_
-      .all_gather(
-          {.data = &mine, .count = sizeof mine, .dtype = DType::uint8},
-          {.data = cards.data(), .count = cards.size() * sizeof(Card), .dtype = DType::uint8})
-      .wait();
-  for (std::size_t a = 0; a < cards.size(); ++a) {
-    for (std::size_t b = a + 1; b < cards.size(); ++b) {
-      if (cards[a].machine == cards[b].machine && cards[a].bus == cards[b].bus) {
-        throw Error(Fault::bad_input,
-                    fmt::format("ranks {} and {} both use GPU {} of {}: start one rank for each "
-                                "GPU, or give each its own "
-                                "with CUDA_VISIBLE_DEVICES",
-                                a, b, cards[a].bus.data(), cards[a].machine.data()));
-      }
-    }
-  }
-}
-
-void NcclCommunicator::connect() {
-  int version = 0;
-  check(table_.get_version(&version), "ncclGetVersion");
-  if (version < nccl::Config::oldest_version) {
-    throw Error(
-        Fault::io,
-        fmt::format("NCCL {} is older than the oldest that Muster supports, 2.18", version));
-  }
-  nccl::UniqueId id;
-  if (rank() == 0) {
-    check(table_.get_unique_id(&id), "ncclGetUniqueId");
-  }
-  host_.broadcast({.data = id.bytes.data(), .count = id.bytes.size(), .dtype = DType::uint8}, 0)
-      .wait();
-  nccl::Config config;
-  config.blocking = 0;
-  const auto result = table_.init_rank_config(&comm_, size(), id, rank(), &config);
-  if (result != nccl::in_progress) {
-    check(result, "ncclCommInitRankConfig");
-  }
-  settle(comm_, fmt::format("connecting {} ranks", size()));
-}
-
-/// Calls on a non-blocking communicator are over when it no longer says "in progress".
-void NcclCommunicator::settle(nccl::Comm comm, std::string_view what) {
-  const auto give_up = SteadyClock::now() + options_.start_deadline;
-  auto state = nccl::in_progress;
-  while (true) {
-    check(table_.get_async_error(comm, &state), "ncclCommGetAsyncError");
-    if (state != nccl::in_progress) {
-      break;
-    }
-    if (SteadyClock::now() > give_up) {
-      table_.abort(comm);
-      is_aborted_ = true;
-      const auto sentence =
-          fmt::format("NCCL: {} took longer than {} s on rank {}", what,
-                      std::chrono::duration<double>(options_.start_deadline).count(), rank());
-      host_.abort(sentence);
-      throw Error(Fault::communication, sentence);
-    }
-    std::this_thread::sleep_for(milliseconds(1));
-  }
-  check(state, what);
-}
-
-void NcclCommunicator::check(nccl::Result result, std::string_view what) {
-  if (result != nccl::success) [[unlikely]] {
-    const auto sentence =
-        fmt::format("{} on rank {}: {}", what, rank(), table_.error_string(result));
-    fail(sentence);
-    throw Error(Fault::communication, sentence);
-  }
-}
-
-void NcclCommunicator::check_cuda(int error, std::string_view what) {
-  if (error != 0) [[unlikely]] {
-    throw Error(Fault::communication,
-                fmt::format("{} on rank {}: {}", what, rank(), cuda_.error_string(error)));
-  }
-}
-
-void NcclCommunicator::check_alive() {
-  const std::lock_guard lock(mutex_);
-  if (!failure_.empty()) {
-    throw Error(Fault::communication, failure_);
-  }
 }
 
 nccl::Event NcclCommunicator::new_event() {
@@ -349,125 +242,6 @@ bool NcclCommunicator::register_buffer(const Buffer& buffer) {
   }
   registered_.push_back(handle);
   return true;
-}
-
-void NcclCommunicator::abort(std::string_view why) noexcept {
-  try {
-    fail(fmt::format("rank {} aborted: {}", rank(), why));
-  } catch (...) {
-    log::error("abort: out of memory");
-  }
-}
-
-/// The first sentence wins. Everybody's NCCL must be aborted, ours here and theirs by their own
-/// watchdogs, which the host group tells.
-void NcclCommunicator::fail(const std::string& sentence) noexcept {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!failure_.empty()) {
-      return;
-    }
-    failure_ = sentence;
-  }
-  log::error(sentence);
-  if (comm_ != nullptr && !is_aborted_.exchange(true)) {
-    table_.abort(comm_);
-  }
-  host_.abort(sentence);
-}
-
-void NcclCommunicator::watch(const std::stop_token& stop) {
-  cuda_.set_device(options_.device);
-  while (!stop.stop_requested()) {
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait_for(lock, stop, options_.look_every, [] { return false; });
-      if (!failure_.empty()) {
-        return;
-      }
-    }
-    retire();
-    if (const auto sentence = trouble(); !sentence.empty()) {
-      fail(sentence);
-      return;
-    }
-  }
-}
-
-/// Operations end in the order in which they began.
-void NcclCommunicator::retire() {
-  const std::lock_guard lock(mutex_);
-  while (!pending_.empty() && cuda_.event_query(pending_.front().done) == 0) {
-    end_flight(pending_.front().flight);
-    free_.push_back(pending_.front().done);
-    pending_.pop_front();
-  }
-  changed_.notify_all();
-}
-
-std::string NcclCommunicator::trouble() {
-  if (options_.trouble_elsewhere) {
-    if (auto sentence = options_.trouble_elsewhere(); !sentence.empty()) {
-      return sentence;
-    }
-  }
-  auto state = nccl::success;
-  table_.get_async_error(comm_, &state);
-  const std::lock_guard lock(mutex_);
-  const auto what = pending_.empty() ? "no operation under way" : pending_.front().what;
-  if (state != nccl::success && state != nccl::in_progress) {
-    return fmt::format("NCCL on rank {}, {}: {}", rank(), what, table_.error_string(state));
-  }
-  if (!pending_.empty() && SteadyClock::now() > pending_.front().deadline) {
-    return fmt::format(
-        "{} was not over within {} s on rank {}: another rank has not called it, or is gone", what,
-        std::chrono::duration<double>(options_.deadline).count(), rank());
-  }
-  return {};
-}
-
-bool NcclCommunicator::drain(milliseconds at_most) {
-  const auto give_up = SteadyClock::now() + at_most;
-  while (SteadyClock::now() < give_up) {
-    retire();
-    const std::lock_guard lock(mutex_);
-    if (pending_.empty() || !failure_.empty()) {
-      return failure_.empty();
-    }
-    std::this_thread::yield();
-  }
-  return false;
-}
-
-void NcclCommunicator::close() noexcept {
-  const bool drained = drain(options_.start_deadline);
-  watchdog_ = {};
-  try {
-    for (void* handle : registered_) {
-      table_.deregister_buffer(comm_, handle);
-    }
-    if (!is_aborted_ && drained) {
-      const auto result = table_.finalize(comm_);
-      if (result != nccl::in_progress) {
-        check(result, "ncclCommFinalize");
-      }
-      settle(comm_, "closing");
-      table_.destroy(comm_);
-    } else if (!is_aborted_.exchange(true)) {
-      table_.abort(comm_);
-    }
-  } catch (const std::exception& error) {
-    log::warning(fmt::format("closing NCCL: {}", report(error)));
-  }
-  for (const auto& pending : pending_) {
-    free_.push_back(pending.done);
-  }
-  for (auto* event : free_) {
-    cuda_.event_destroy(event);
-  }
-  if (stream_ != nullptr) {
-    cuda_.stream_destroy(stream_);
-  }
 }
 
 }  // namespace muster

@@ -4,50 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
-#include <vector>
 
 #include "collectives/node/checked_work.h"
+#include "collectives/node/node_slot.h"
 #include "collectives/reduce/reduce.h"
 #include "runtime/base/error.h"
 #include "runtime/comm/check_buffers.h"
 
 namespace muster {
-namespace {
-
-constexpr std::size_t payload_bytes = 4096;      // fits beside the call: one barrier is enough
-constexpr std::size_t piece_bytes = 256 * 1024;  // two per rank stay in a core's second cache
-constexpr std::size_t line_elements =
-    64;  // ranges are cut where no cache line is shared, whatever the type
-constexpr int most_direct =
-    3;  // up to here each rank sums the whole piece itself: one barrier less
-
-std::byte* at(const Buffer& buffer, std::size_t element) {
-  return static_cast<std::byte*>(buffer.data) + element * size_of(buffer.dtype);
-}
-
-/// Pointers to one place of every rank's memory. No allocation: this is on the path of the smallest
-/// message.
-class Pointers {
- public:
-  void add(void* pointer) { pointers_[count_++] = pointer; }
-  std::span<void* const> to() const { return {pointers_.data(), count_}; }
-  std::span<const void* const> from() const { return {pointers_.data(), count_}; }
-
- private:
-  std::array<void*, GroupBlock::most_members> pointers_;
-  std::size_t count_ = 0;
-};
-
-}  // namespace
-
-/// A rank's two slots alternate: whoever writes one again has passed a barrier that all entered
-/// after reading it.
-struct NodeCommunicator::Slot {
-  Call call;
-  alignas(64) std::array<std::byte, payload_bytes> payload;
-};
 
 NodeCommunicator::NodeCommunicator(LocalGroup& group, RankSlot* flight)
     : group_(group), flight_(flight) {
@@ -66,11 +31,6 @@ NodeCommunicator::~NodeCommunicator() = default;
 NodeCommunicator::Slot& NodeCommunicator::slot(int rank) const {
   auto* slots = reinterpret_cast<Slot*>(memory_->bytes().data());
   return slots[2 * static_cast<std::size_t>(rank) + operations_ % 2];
-}
-
-std::byte* NodeCommunicator::staging(int rank) const {
-  const auto pieces = memory_->bytes().data() + static_cast<std::size_t>(size()) * 2 * sizeof(Slot);
-  return pieces + (2 * static_cast<std::size_t>(rank) + pieces_ % 2) * piece_bytes;
 }
 
 WindowPlace NodeCommunicator::place_of(const Buffer& buffer) const {
@@ -189,41 +149,6 @@ void NodeCommunicator::reduce_in_windows(const Buffer& buffer, ReduceOp op) {
   group_.barrier();
 }
 
-void NodeCommunicator::reduce_in_pieces(const Buffer& buffer, ReduceOp op) {
-  const std::size_t most = piece_bytes / size_of(buffer.dtype);
-  for (std::size_t start = 0; start < buffer.count; start += most) {
-    const std::size_t count = std::min(most, buffer.count - start);
-    ++pieces_;
-    std::memcpy(staging(rank()), at(buffer, start), count * size_of(buffer.dtype));
-    group_.barrier();
-    reduce_piece(at(buffer, start), buffer, count, op);
-  }
-}
-
-/// Few ranks: each sums all of the piece. More: each sums its range into its own piece, and all
-/// collect the ranges.
-void NodeCommunicator::reduce_piece(std::byte* to, const Buffer& buffer, std::size_t count,
-                                    ReduceOp op) {
-  const std::size_t element = size_of(buffer.dtype);
-  const bool direct = size() <= most_direct;
-  const Range mine = direct ? Range{0, count} : range_of(rank(), count);
-  Pointers from;
-  for (int other = 0; other < size(); ++other) {
-    from.add(staging(other) + mine.begin * element);
-  }
-  const std::array<void*, 1> result{direct ? to : staging(rank()) + mine.begin * element};
-  reduce(buffer.dtype, buffer.dtype, op, from.from(), result, mine.count(), size());
-  if (direct) {
-    return;
-  }
-  group_.barrier();
-  for (int other = 0; other < size(); ++other) {
-    const auto range = range_of(other, count);
-    std::memcpy(to + range.begin * element, staging(other) + range.begin * element,
-                range.count() * element);
-  }
-}
-
 Work NodeCommunicator::reduce_scatter(Buffer in, Buffer out, ReduceOp op) {
   check_scatter(in, out, size());
   if (size() == 1) {
@@ -254,28 +179,6 @@ void NodeCommunicator::scatter_from_windows(const Buffer& in, const Buffer& out,
   group_.barrier();  // nobody writes its input again before all have read
 }
 
-/// A piece holds the same stretch of every rank's part.
-void NodeCommunicator::scatter_in_pieces(const Buffer& in, const Buffer& out, ReduceOp op) {
-  const std::size_t element = size_of(in.dtype);
-  const auto ranks = static_cast<std::size_t>(size());
-  const std::size_t most = piece_bytes / element / ranks;
-  for (std::size_t start = 0; start < out.count; start += most) {
-    const std::size_t count = std::min(most, out.count - start);
-    ++pieces_;
-    for (std::size_t part = 0; part < ranks; ++part) {
-      std::memcpy(staging(rank()) + part * count * element, at(in, part * out.count + start),
-                  count * element);
-    }
-    group_.barrier();
-    Pointers from;
-    for (int other = 0; other < size(); ++other) {
-      from.add(staging(other) + static_cast<std::size_t>(rank()) * count * element);
-    }
-    const std::array<void*, 1> to{at(out, start)};
-    reduce(in.dtype, in.dtype, op, from.from(), to, count, size());
-  }
-}
-
 Work NodeCommunicator::all_gather(Buffer in, Buffer out) {
   check_gather(in, out, size());
   if (size() == 1) {
@@ -295,27 +198,12 @@ Work NodeCommunicator::all_gather(Buffer in, Buffer out) {
   for (int other = 0; other < size(); ++other) {
     const auto* from =
         is_small ? slot(other).payload.data() : address(other, &Call::in, in.bytes());
-    std::memmove(at(out, static_cast<std::size_t>(other) * in.count), from, in.bytes());
+    std::memmove(element_at(out, static_cast<std::size_t>(other) * in.count), from, in.bytes());
   }
   if (in_windows) {
     group_.barrier();
   }
   return finished();
-}
-
-void NodeCommunicator::gather_in_pieces(const Buffer& in, const Buffer& out) {
-  const std::size_t element = size_of(in.dtype);
-  const std::size_t most = piece_bytes / element;
-  for (std::size_t start = 0; start < in.count; start += most) {
-    const std::size_t count = std::min(most, in.count - start);
-    ++pieces_;
-    std::memcpy(staging(rank()), at(in, start), count * element);
-    group_.barrier();
-    for (int other = 0; other < size(); ++other) {
-      std::memcpy(at(out, static_cast<std::size_t>(other) * in.count + start), staging(other),
-                  count * element);
-    }
-  }
 }
 
 Work NodeCommunicator::broadcast(Buffer buffer, int root) {
@@ -342,22 +230,6 @@ Work NodeCommunicator::broadcast(Buffer buffer, int root) {
     broadcast_in_pieces(buffer, root);
   }
   return finished();
-}
-
-void NodeCommunicator::broadcast_in_pieces(const Buffer& buffer, int root) {
-  const std::size_t element = size_of(buffer.dtype);
-  const std::size_t most = piece_bytes / element;
-  for (std::size_t start = 0; start < buffer.count; start += most) {
-    const std::size_t count = std::min(most, buffer.count - start);
-    ++pieces_;
-    if (rank() == root) {
-      std::memcpy(staging(root), at(buffer, start), count * element);
-    }
-    group_.barrier();
-    if (rank() != root) {
-      std::memcpy(at(buffer, start), staging(root), count * element);
-    }
-  }
 }
 
 std::unique_ptr<Communicator> NodeCommunicator::split(int colour, int key) {

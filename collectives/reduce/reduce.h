@@ -12,6 +12,9 @@
 
 namespace muster {
 
+/// Ranks divide a buffer where no cache line is shared, whatever the type.
+inline constexpr std::size_t line_elements = 64;
+
 /// What partial results are kept in: float32 for 16-bit floats, else the type itself.
 constexpr DType accumulator_of(DType dtype) {
   return dtype == DType::float16 || dtype == DType::bfloat16 ? DType::float32 : dtype;

@@ -26,7 +26,7 @@ class NodeRanks final : public Ranks {
   NodeRanks(const LaunchContext& context, ControlPage page)
       : page_(std::move(page)), slot_(page_.slot(context.local_rank)) {
     slot_.global_rank = context.rank;
-    group_ = shm_node_group(page_, context.local_rank, context.local_size);
+    group_ = shm_node_group(page_, context.local_rank, context.local_size, {.bind = context.bind});
     world_ = std::make_unique<NodeCommunicator>(*group_, &slot_);
   }
   NodeGroup& node() override { return *group_; }

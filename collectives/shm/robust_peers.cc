@@ -51,7 +51,7 @@ Life::~Life() {
 }
 
 RobustPeers::RobustPeers(ControlPage& page, PeerRecord* records, int rank, int size,
-                         std::chrono::seconds deadline)
+                         std::chrono::seconds deadline, bool bind)
     : page_(page), records_(records), rank_(rank), size_(size), allowed_(allowed_cpus()) {
   auto& mine = records_[rank_];
   if (mine.state.load(std::memory_order_acquire) != PeerRecord::State::absent) {
@@ -61,6 +61,9 @@ RobustPeers::RobustPeers(ControlPage& page, PeerRecord* records, int rank, int s
                             name(rank_)));
   }
   mine.cpus = allowed_;
+  if (!bind) {
+    CPU_ZERO(&mine.cpus);  // nothing to divide, for all of them
+  }
   page_.slot(rank_).pid.store(::getpid());
   life_.emplace(mine);
   wait_for_all(deadline);

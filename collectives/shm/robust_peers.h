@@ -41,9 +41,9 @@ class Life {
 class RobustPeers final : public Peers {
  public:
   /// Returns when all `size` ranks have joined. Throws Error(communication) naming who has not come
-  /// by the deadline.
+  /// by the deadline. Without `bind` no rank has cores of its own.
   RobustPeers(ControlPage& page, PeerRecord* records, int rank, int size,
-              std::chrono::seconds deadline);
+              std::chrono::seconds deadline, bool bind);
   RobustPeers(const RobustPeers&) = delete;
   RobustPeers& operator=(const RobustPeers&) = delete;
   ~RobustPeers() override;

@@ -25,7 +25,7 @@ std::unique_ptr<LocalGroup> shm_node_group(ControlPage& page, int local_rank, in
           "the control page is too small for the ranks of this machine");
   auto* layout = reinterpret_cast<NodeLayout*>(page.header().node_group.data());
   auto peers = std::make_shared<RobustPeers>(page, layout->records.data(), local_rank, local_size,
-                                             options.join_deadline);
+                                             options.join_deadline, options.bind);
   const bool core_each = peers->has_core_each();
   return std::make_unique<LocalGroup>(
       LocalGroup::Parts{.block = &layout->block,

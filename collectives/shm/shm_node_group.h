@@ -15,6 +15,7 @@ namespace muster {
 struct ShmOptions {
   std::chrono::seconds join_deadline{120};  ///< how long to wait for the other ranks to start
   bool allow_memfd = true;                  ///< false: windows in /dev/shm only
+  bool bind = true;                         ///< each rank on cores of its own, where there are some
 };
 
 /// Collective over the local ranks; publishes the process id in the page's slot. `page` must

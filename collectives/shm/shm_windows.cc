@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "collectives/shm/memory_left.h"
 #include "runtime/base/error.h"
+#include "runtime/base/memory_left.h"
 #include "runtime/base/text.h"
 
 namespace muster {

@@ -29,5 +29,8 @@ if(MusterTorch_FOUND AND NOT TARGET muster_torch)
   add_library(muster::torch ALIAS muster_torch)
   target_include_directories(muster_torch SYSTEM INTERFACE
     ${MusterTorch_INCLUDE_DIR} ${MusterTorch_INCLUDE_DIR}/torch/csrc/api/include)
+  # Its own fmt stands before the system's in what includes it, and no library of that version is there to link. The two meet in
+  # one program, each in an inline namespace of its own.
+  target_compile_definitions(muster_torch INTERFACE FMT_HEADER_ONLY)
   target_link_libraries(muster_torch INTERFACE ${MusterTorch_CPU_LIBRARY} ${MusterTorch_C10_LIBRARY})
 endif()

@@ -24,11 +24,13 @@ add_library(muster_flags INTERFACE)
 target_compile_features(muster_flags INTERFACE cxx_std_20)
 target_include_directories(muster_flags INTERFACE
   $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/muster>)
-target_compile_definitions(muster_flags INTERFACE FMT_HEADER_ONLY)  # two fmt versions meet in programs with libtorch
 add_library(muster_warnings INTERFACE)
 target_compile_options(muster_warnings INTERFACE
   -Wall -Wextra -Wno-missing-field-initializers -Wconversion -Wshadow -Wnon-virtual-dtor -Werror -Wno-error=deprecated-declarations -pthread)
 target_link_options(muster_warnings INTERFACE -pthread)
+if(CMAKE_UNITY_BUILD)  # what is local to a file looks like a header's to the compiler
+  target_compile_options(muster_warnings INTERFACE -Wno-subobject-linkage)
+endif()
 find_program(MUSTER_MOLD mold)
 if(MUSTER_MOLD)
   target_link_options(muster_warnings INTERFACE -fuse-ld=mold)

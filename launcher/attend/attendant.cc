@@ -14,6 +14,7 @@
 #include <memory>
 #include <utility>
 
+#include "launcher/engine/beats.h"
 #include "launcher/engine/end_record.h"
 #include "launcher/engine/keeper.h"
 #include "launcher/engine/line_reader.h"
@@ -36,6 +37,9 @@
 
 namespace muster {
 namespace {
+
+/// To load its libraries and meet the others, before there is a page to watch.
+constexpr std::chrono::milliseconds least_start_time{60'000};
 
 /// The page that the ranks of this host made for themselves, found among the rank's open files.
 std::unique_ptr<ControlPage> find_page(pid_t rank) {
@@ -79,7 +83,8 @@ class Attendant {
       : options_(options),
         context_(launch_context(process_environment())),
         log_(posix_file_system().open(options.logs / fmt::format("rank-{}.log", context_.rank),
-                                      OpenMode::append)) {}
+                                      OpenMode::append)),
+        beats_(options.logs, context_.rank, name_of_host()) {}
 
   int run() {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a launcher that is killed takes its ranks with it
@@ -99,10 +104,10 @@ class Attendant {
       ::poll(waits.data(), waits.size(), page_ || options_.foreign ? 200 : 20);
       std::uint64_t count = 0;
       [[maybe_unused]] const auto got = ::read(wake.get(), &count, sizeof count);
-      for (auto bits = signalled.exchange(0); bits != 0; bits &= bits - 1) {
-        pass_on(std::countr_zero(bits));
-      }
+      held_ |= signalled.exchange(0);
       heed_orders();
+      pass_on_held();
+      beats_.beat(std::chrono::steady_clock::now());
       watch();
       ended_ = process_->poll();
       keep_log();
@@ -139,21 +144,31 @@ class Attendant {
     output_ = std::make_unique<LineReader>(std::move(output.ours));
     error_ = std::make_unique<LineReader>(std::move(error.ours));
     process_ = std::make_unique<Process>(Process::start(spec));
+    started_ = std::chrono::steady_clock::now();
   }
 
   void keep_log() {
     std::vector<std::string> lines;
     output_->read(lines);
     error_->read(lines);
-    for (const auto& line : lines) {
-      log_->append(as_bytes(line + "\n"));
+    try {
+      for (const auto& line : lines) {
+        log_->append(as_bytes(line + "\n"));
+      }
+    } catch (const Error&) {  // a full disk must not end a rank that may save on another one
+    }
+  }
+
+  /// A rank of ours that is still being loaded would die of them: they wait for its page.
+  void pass_on_held() {
+    if (page_ || options_.foreign) {
+      for (auto bits = std::exchange(held_, 0); bits != 0; bits &= bits - 1) {
+        pass_on(std::countr_zero(bits));
+      }
     }
   }
 
   void pass_on(int signal) {
-    if (signal == 0) {
-      return;
-    }
     heed_deadline(read_orders(options_.logs));  // what cannot be saved by then is not begun
     process_->signal(options_.foreign && signal == SIGUSR1 ? SIGTERM : signal);
   }
@@ -178,11 +193,11 @@ class Attendant {
       return;
     }
     if (orders->signal != 0 && !std::exchange(told_, true)) {
-      pass_on(orders->signal);
+      held_ |= std::uint64_t{1} << orders->signal;
     }
     if (orders->hints != hints_ && !options_.foreign) {
       hints_ = orders->hints;
-      process_->signal(SIGCONT);
+      held_ |= std::uint64_t{1} << SIGCONT;
     }
   }
 
@@ -192,6 +207,13 @@ class Attendant {
       page_ = find_page(process_->pid());
     }
     if (options_.foreign || now < next_look_ || !hang_.empty()) {
+      return;
+    }
+    if (!page_ && now - started_ > std::max(least_start_time, 4 * options_.hang_after)) {
+      hang_ =
+          fmt::format("rank {} (pid {}) hangs: it has not met the other ranks {} after its start",
+                      context_.rank, process_->pid(), human_duration(now - started_));
+      end_hanging(true, {process_->pid()});
       return;
     }
     next_look_ = now + std::chrono::milliseconds(250);
@@ -204,19 +226,24 @@ class Attendant {
     if (hang && page_->slot(hang->local_rank).global_rank ==
                     context_.rank) {  // each attendant acts on its own rank only
       hang_ = hang->text;
-      hang_waits_ = hang->waits;
-      write_file_atomically(options_.logs / fmt::format("stacks-rank-{}.txt", context_.rank),
-                            hang_ + "\n\n" + stacks());
-      process_->kill_tree();
+      end_hanging(hang->waits, pids_of_page());
     }
   }
 
-  std::string stacks() {
+  std::vector<pid_t> pids_of_page() {
     std::vector<pid_t> pids;
     for (int slot = 0; slot < page_->slots(); ++slot) {
       pids.push_back(page_->slot(slot).pid);
     }
-    return stack_dumps(pids);
+    return pids;
+  }
+
+  /// `waits`: for somebody, so that it blames nobody itself.
+  void end_hanging(bool waits, const std::vector<pid_t>& pids) {
+    hang_waits_ = waits;
+    write_file_atomically(options_.logs / fmt::format("stacks-rank-{}.txt", context_.rank),
+                          hang_ + "\n\n" + stack_dumps(pids));
+    process_->kill_tree();
   }
 
   RankSlot* slot() {
@@ -257,14 +284,17 @@ class Attendant {
   const AttendantOptions& options_;
   LaunchContext context_;
   std::unique_ptr<File> log_;
+  BeatWriter beats_;
   std::unique_ptr<LineReader> output_;
   std::unique_ptr<LineReader> error_;
   std::unique_ptr<Process> process_;
   std::unique_ptr<ControlPage> page_;
   std::unique_ptr<HangWatch> hangs_;
+  std::chrono::steady_clock::time_point started_{};
   std::chrono::steady_clock::time_point next_look_{};
   std::string hang_;
   bool hang_waits_ = false;
+  std::uint64_t held_ = 0;  ///< signals for the rank, a bit each
   bool told_ = false;
   int hints_ = 0;
   bool is_over_ = false;

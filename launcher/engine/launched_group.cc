@@ -56,6 +56,7 @@ std::vector<std::string> attended(const JobLaunch& launch) {
 LaunchedGroup::LaunchedGroup(const JobLaunch& launch, std::vector<std::string> command,
                              Environment environment, Explain explain)
     : logs_(launch.log_directory),
+      beats_(logs_, launch.ranks),
       explain_(std::move(explain)),
       ranks_(static_cast<std::size_t>(launch.ranks)) {
   auto& files = posix_file_system();
@@ -109,6 +110,7 @@ void LaunchedGroup::poll(std::chrono::milliseconds at_most, int wake,
   for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
     follow(static_cast<int>(rank), events);
   }
+  miss_silent_ranks(events);
   if (const auto ended = process_->poll()) {
     const auto now = std::chrono::steady_clock::now();
     launcher_ended_ = launcher_ended_.value_or(now);
@@ -119,6 +121,33 @@ void LaunchedGroup::poll(std::chrono::milliseconds at_most, int wake,
             (none && !ended->finished() ? std::chrono::seconds(1) : patience)) {
       close(*ended, events);
     }
+  }
+}
+
+/// An attendant that was killed with its rank notes no end, and srun does not tell.
+void LaunchedGroup::miss_silent_ranks(std::vector<RankEvent>& events) {
+  const auto now = std::chrono::steady_clock::now();
+  if (killed_ || !beats_.is_due(now)) {
+    return;
+  }
+  std::vector<int> watched;
+  for (std::size_t rank = 0; rank < ranks_.size(); ++rank) {
+    if (!ranks_[rank].ended) {
+      watched.push_back(static_cast<int>(rank));
+    }
+  }
+  for (auto& [rank, lost] : beats_.look(watched, now)) {
+    ranks_[static_cast<std::size_t>(rank)].ended = true;
+    RankEvent event;
+    event.kind = RankEvent::Kind::ended;
+    event.rank = rank;
+    event.ended.status = SIGKILL;
+    event.host = lost.host;
+    event.cause =
+        fmt::format("nothing is heard of it for {}: {}", human_duration(lost.silent),
+                    lost.host.empty() ? "its launcher has not started it"
+                                      : "its host is lost, or somebody killed its attendant");
+    events.push_back(std::move(event));
   }
 }
 

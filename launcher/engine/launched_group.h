@@ -6,6 +6,7 @@
 
 #include <functional>
 
+#include "launcher/engine/beats.h"
 #include "launcher/engine/engine.h"
 #include "launcher/engine/line_reader.h"
 #include "launcher/engine/orders.h"
@@ -36,10 +37,12 @@ class LaunchedGroup final : public RankGroup {
   };
   void follow(int rank, std::vector<RankEvent>& events);
   void read_launcher(std::vector<RankEvent>& events);
+  void miss_silent_ranks(std::vector<RankEvent>& events);
   void close(const Ended& ended, std::vector<RankEvent>& events);
 
   Path logs_;
   Orders orders_;
+  BeatWatch beats_;
   bool killed_ = false;
   Explain explain_;
   std::unique_ptr<Process> process_;

@@ -65,13 +65,19 @@ class MpirunEngine final : public Engine {
 
   std::string plan(const JobLaunch& launch) const override {
     const auto hosts = usable_hosts(launch);
+    if (hosts.empty()) {
+      const Machine machine = this_machine();
+      return describe(machine, divide(machine, launch.ranks, launch.threads),
+                      "this machine by mpirun");
+    }
     int slots = 0;
     for (const auto& host : hosts) {
       slots += std::max(host.slots, 1);
     }
-    std::string text = fmt::format("{} ranks by mpirun on {}", launch.ranks,
-                                   hosts.empty() ? "this machine" : host_list(hosts));
-    if (!hosts.empty() && slots < launch.ranks) {
+    std::string text =
+        fmt::format("{} by mpirun on {}: each host divides its cores and GPUs",
+                    counted(static_cast<std::size_t>(launch.ranks), "rank"), host_list(hosts));
+    if (slots < launch.ranks) {
       text += fmt::format("; OVERSUBSCRIBED: {} ranks in {} slots", launch.ranks, slots);
     }
     return text;

@@ -66,11 +66,11 @@ std::vector<std::string> visible_gpus() {
   return gpus;
 }
 
+}  // namespace
+
 std::string counted(std::size_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
-
-}  // namespace
 
 Machine this_machine() {
   Machine machine{allowed_cpus(), visible_gpus()};

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace muster {
@@ -30,5 +31,7 @@ std::vector<Share> divide(const Machine& machine, int ranks, int threads = 0);
 /// than cores or share a card.
 std::string describe(const Machine& machine, const std::vector<Share>& shares,
                      const std::string& where);
+/// "1 rank", "2 ranks".
+std::string counted(std::size_t count, std::string_view noun);
 
 }  // namespace muster

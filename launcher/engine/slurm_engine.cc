@@ -18,7 +18,7 @@ bool says(const std::string& text, std::string_view words) {
   return text.find(words) != std::string::npos;
 }
 
-std::optional<std::string> explain(const std::vector<std::string>& words) {
+std::optional<std::string> explain_srun(const std::vector<std::string>& words) {
   const auto text = join(words, " ");
   if (says(text, "Memory required by task is not available") ||
       says(text, "step creation temporarily disabled") || says(text, "Requested nodes are busy") ||
@@ -44,10 +44,22 @@ class SlurmEngine final : public Engine {
   std::string_view name() const override { return "slurm"; }
 
   std::string plan(const JobLaunch& launch) const override {
-    const auto job = slurm_job(launch.environment);
-    return fmt::format("{} ranks by srun on {} node{} of Slurm job {}", launch.ranks,
-                       job ? job->nodes.size() : 0, job && job->nodes.size() == 1 ? "" : "s",
-                       job ? job->id : "?");
+    const auto job = slurm_job(launch.environment).value_or(SlurmJob{});
+    const auto ranks = static_cast<std::size_t>(launch.ranks);
+    std::size_t nodes = 0;
+    std::size_t cores = 0;
+    for (std::size_t i = 0; i < job.nodes.size(); ++i) {
+      if (std::ranges::find(launch.excluded_hosts, job.nodes[i]) == launch.excluded_hosts.end()) {
+        ++nodes;
+        cores += i < job.cpus_per_node.size() ? static_cast<std::size_t>(job.cpus_per_node[i]) : 0;
+      }
+    }
+    return fmt::format("{} by srun on {} of Slurm job {}{}{}", counted(ranks, "rank"),
+                       counted(nodes, "node"), job.id,
+                       cores > 0 ? fmt::format(" with {}", counted(cores, "core")) : "",
+                       cores > 0 && cores < ranks
+                           ? fmt::format("; OVERSUBSCRIBED: {} ranks on {} cores", ranks, cores)
+                           : "");
   }
 
   std::unique_ptr<RankGroup> start(const JobLaunch& launch) override {
@@ -67,7 +79,8 @@ class SlurmEngine final : public Engine {
     command.insert(command.end(), rank.begin(), rank.end());
     JobLaunch asked = launch;
     asked.ask_launcher_first = true;
-    return std::make_unique<LaunchedGroup>(asked, std::move(command), launch.environment, explain);
+    return std::make_unique<LaunchedGroup>(asked, std::move(command), launch.environment,
+                                           explain_srun);
   }
 };
 

@@ -99,10 +99,15 @@ std::optional<SlurmJob> slurm_job(const Environment& environment) {
     return std::nullopt;
   }
   SlurmJob job;
-  job.id = id;
+  const auto array = value_of(environment, "SLURM_ARRAY_JOB_ID");
+  const auto task = value_of(environment, "SLURM_ARRAY_TASK_ID");
+  job.id = array.empty() || task.empty() ? id : array + "_" + task;
   job.nodes = expand_nodes(value_of(environment, "SLURM_JOB_NODELIST"));
   if (const auto counts = value_of(environment, "SLURM_TASKS_PER_NODE"); !counts.empty()) {
     job.tasks_per_node = expand_counts(counts);
+  }
+  if (const auto counts = value_of(environment, "SLURM_JOB_CPUS_PER_NODE"); !counts.empty()) {
+    job.cpus_per_node = expand_counts(counts);
   }
   int tasks = 0;
   for (const int count : job.tasks_per_node) {

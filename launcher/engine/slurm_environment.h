@@ -13,9 +13,10 @@
 namespace muster {
 
 struct SlurmJob {
-  std::string id;
+  std::string id;  ///< "17", or "17_3" for a task of an array
   std::vector<std::string> nodes;
   std::vector<int> tasks_per_node;  ///< empty when not told
+  std::vector<int> cpus_per_node;   ///< likewise
   int tasks = 1;
   int restarts = 0;
   bool is_step = false;  ///< this process was started by srun itself

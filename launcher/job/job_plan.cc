@@ -98,6 +98,7 @@ int free_port() {
 
 RunPlan prepare(const JobSettings& job) {
   check_run_name(job.name);
+  heed_log_level(job);
   const Surroundings world = surroundings();
   RunPlan plan;
   plan.name = job.name;
@@ -289,43 +290,12 @@ void describe_contract(Keys& keys, ProgramSettings& program) {
 }  // namespace
 
 void describe_program(Keys& keys, ProgramSettings& program) {
-  auto& job = program.job;
-  keys.section("", "The job");
-  keys.add("name", job.name, "Identity of the run: its directory is RUNS/NAME [the program's name]")
-      .may_change()
-      .placeholder("NAME");
+  describe_run(keys, program.job, "the program's name");
   keys.add("command", program.command, "The program and its words; usually given behind --")
       .placeholder("WORDS");
-  keys.add("ranks", job.ranks, "Processes; 0 is one a GPU, or one").at_least(0).may_change();
-  keys.add("min_ranks", job.min_ranks, "Go on with fewer ranks, down to this; 0 needs all")
-      .at_least(0)
-      .may_change();
-  keys.add("hosts", job.hosts, "'a:2,b:2' or a host file; empty is this machine, or Slurm's nodes")
-      .may_change()
-      .placeholder("HOSTS");
-  keys.add("engine", job.engine, "What starts the ranks")
-      .one_of({"auto", "local", "mpirun", "slurm"})
-      .may_change();
   keys.add("threads", program.threads, "Threads of a rank; 0 divides the cores")
       .at_least(0)
       .may_change();
-  keys.add("bind", job.bind, "Pin each rank to its cores").may_change();
-  keys.add_seconds("max_runtime", job.max_runtime, "Time over all attempts; then TERM")
-      .above(0)
-      .may_change();
-  keys.add_seconds("grace", job.grace, "From TERM to KILL").above(0).may_change();
-  keys.add("restarts_per_hour", job.restarts_per_hour, "Restarts after failures before giving up")
-      .at_least(0)
-      .may_change();
-  keys.add("notice_file", job.notice_file, "Save and leave when this file appears")
-      .may_change()
-      .placeholder("FILE");
-  keys.add("notice_url", job.notice_url, "aws, gcp or azure: ask it for preemption notices")
-      .may_change()
-      .placeholder("CLOUD");
-  keys.add("runs", job.runs, "Directory of all runs, visible on all nodes")
-      .may_change()
-      .placeholder("DIR");
   describe_contract(keys, program);
 }
 

@@ -33,14 +33,26 @@ Json json_of(const RunRow& row) {
           {"lost_seconds", status.lost_seconds}};
 }
 
+/// What is worth a look first: what was validated, then what was trained, then how.
+int place_of(const std::string& metric) {
+  return metric.starts_with("val_") ? 0 : metric == "lr" || metric == "samples_per_second" ? 2 : 1;
+}
+
 std::string metrics_text(const JobStatus& status, std::size_t most) {
-  std::vector<std::string> parts;
+  std::vector<std::pair<int, std::string>> parts;
   for (const auto& [name, value] : status.metrics) {
-    if (parts.size() < most) {
-      parts.push_back(fmt::format("{} {:.4g}", name, value));
+    if (name != "time") {
+      parts.emplace_back(place_of(name), fmt::format("{} {:.4g}", name, value));
     }
   }
-  return join(parts, ", ");
+  std::ranges::stable_sort(parts, {}, &std::pair<int, std::string>::first);
+  std::vector<std::string> words;
+  for (const auto& part : parts) {
+    if (words.size() < most) {
+      words.push_back(part.second);
+    }
+  }
+  return join(words, ", ");
 }
 
 /// "PENDING", "RUNNING", ... as squeue has it; "" when the job is in no queue; nothing where nobody
@@ -149,9 +161,9 @@ std::string run_text(const RunRow& row, const std::vector<ShownCheckpoint>& chec
     text += "  " + metrics_text(status, 12) + "\n";
   }
   text += fmt::format(
-      "  {} restarts; ran {}, of which {} lost to starts and repeated work: {:.1f} % useful\n",
-      status.restarts, human_seconds(status.run_seconds), human_seconds(status.lost_seconds),
-      100 * status.useful_share());
+      "  {} restart{}; ran {}, of which {} lost to starts and repeated work: {:.1f} % useful\n",
+      status.restarts, status.restarts == 1 ? "" : "s", human_seconds(status.run_seconds),
+      human_seconds(status.lost_seconds), 100 * status.useful_share());
   if (!status.excluded_hosts.empty()) {
     text += "  left out after repeated failures: " + join(status.excluded_hosts, ", ") + "\n";
   }

@@ -18,7 +18,7 @@ constexpr std::uintmax_t largest_script = 1 << 20;
 
 /// A /opt of our own that shows what the machine's has, and the tree. Its place is below the tree's
 /// parent; nobody outside of the namespace sees it filled.
-constexpr const char* script = R"sh(set -e
+constexpr const char* bind_script = R"sh(set -e
 tree=$1; shift
 mkdir -p "$tree/../.opt"
 own=$(cd "$tree/../.opt" && pwd -P)
@@ -76,7 +76,7 @@ std::optional<std::string> opt_ml_problem() {
 
 std::vector<std::string> with_opt_ml(const std::vector<std::string>& command, const Path& tree) {
   auto words = namespace_words();
-  words.insert(words.end(), {"sh", "-c", script, "opt-ml", tree.string()});
+  words.insert(words.end(), {"sh", "-c", bind_script, "opt-ml", tree.string()});
   words.insert(words.end(), command.begin(), command.end());
   return words;
 }

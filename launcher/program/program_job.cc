@@ -13,16 +13,16 @@
 namespace muster {
 namespace {
 
-using Json = nlohmann::json;  // keys sorted, as the toolkit prints them
+using SortedJson = nlohmann::json;  // keys sorted, as the toolkit prints them
 
 /// Each value is JSON on its own; what is not, is text.
-Json decoded(const std::string& word) {
-  Json value = Json::parse(word, nullptr, false);
-  return value.is_discarded() ? Json(word) : value;
+SortedJson decoded(const std::string& word) {
+  SortedJson value = SortedJson::parse(word, nullptr, false);
+  return value.is_discarded() ? SortedJson(word) : value;
 }
 
-Json hyperparameters_of(const ProgramJob& job) {
-  Json result = Json::object();
+SortedJson hyperparameters_of(const ProgramJob& job) {
+  SortedJson result = SortedJson::object();
   for (const auto& [key, word] : job.hyperparameters) {
     if (!is_reserved_parameter(key)) {
       result[key] = decoded(word);
@@ -31,7 +31,7 @@ Json hyperparameters_of(const ProgramJob& job) {
   return result;
 }
 
-std::string variable_text(const Json& value) {
+std::string variable_text(const SortedJson& value) {
   if (value.is_null()) {
     return "";
   }
@@ -44,23 +44,23 @@ std::string upper(std::string text) {
   return text;
 }
 
-Json instance_group(const ProgramJob& job) {
+SortedJson instance_group(const ProgramJob& job) {
   return {{"instance_group_name", job.group},
           {"instance_type", job.instance_type},
           {"hosts", job.hosts}};
 }
 
-Json resource_config(const ProgramJob& job) {
+SortedJson resource_config(const ProgramJob& job) {
   return {{"current_host", job.current_host},
           {"current_instance_type", job.instance_type},
           {"current_group_name", job.group},
           {"hosts", job.hosts},
-          {"instance_groups", Json::array({instance_group(job)})},
+          {"instance_groups", SortedJson::array({instance_group(job)})},
           {"network_interface_name", job.network_interface}};
 }
 
-Json input_data_config(const ProgramJob& job) {
-  Json result = Json::object();
+SortedJson input_data_config(const ProgramJob& job) {
+  SortedJson result = SortedJson::object();
   for (const auto& channel : job.channels) {
     result[channel.name] = {{"TrainingInputMode", "File"},
                             {"S3DistributionType", "FullyReplicated"},
@@ -83,28 +83,28 @@ std::string entry_point(const ProgramJob& job) {
   return job.command.empty() ? "" : Path(job.command.front()).filename().string();
 }
 
-Json base_environment(const ProgramJob& job) {
+SortedJson base_environment(const ProgramJob& job) {
   const Path root = tree_root(job);
   const std::string entry = entry_point(job);
-  Json channels = Json::object();
+  SortedJson channels = SortedJson::object();
   for (const auto& channel : job.channels) {
     channels[channel.name] = (root / "input/data" / channel.name).string();
   }
-  return {{"additional_framework_parameters", Json::object()},
+  return {{"additional_framework_parameters", SortedJson::object()},
           {"channel_input_dirs", channels},
           {"current_host", job.current_host},
           {"current_instance_group", job.group},
           {"current_instance_group_hosts", job.hosts},
           {"current_instance_type", job.instance_type},
           {"distribution_hosts", job.hosts},
-          {"distribution_instance_groups", Json::array()},
+          {"distribution_instance_groups", SortedJson::array()},
           {"framework_module", nullptr},
           {"hosts", job.hosts},
           {"hyperparameters", hyperparameters_of(job)},
           {"input_config_dir", (root / "input/config").string()},
           {"input_data_config", input_data_config(job)},
           {"input_dir", (root / "input").string()},
-          {"instance_groups", Json::array({job.group})},
+          {"instance_groups", SortedJson::array({job.group})},
           {"instance_groups_dict", {{job.group, instance_group(job)}}},
           {"is_hetero", false},
           {"is_master", job.current_host == job.hosts.front()},
@@ -172,12 +172,12 @@ void link_to(const Path& target, const Path& link) {
   }
 }
 
-void write_json(const Path& file, const Json& value) {
+void write_json(const Path& file, const SortedJson& value) {
   write_file_atomically(file, value.dump() + "\n");
 }
 
 void write_config(const ProgramJob& job, const Path& directory) {
-  Json words = Json::object();
+  SortedJson words = SortedJson::object();
   for (const auto& [key, word] : job.hyperparameters) {
     words[key] = word;
   }
@@ -219,12 +219,12 @@ void make_tree(const ProgramJob& job) {
 }
 
 std::map<std::string, std::string> program_environment(const ProgramJob& job) {
-  const Json base = base_environment(job);
+  const SortedJson base = base_environment(job);
   std::map<std::string, std::string> result;
   for (const auto& [variable, key] : variables) {
     result[variable] = variable_text(base[key]);
   }
-  Json channel_names = Json::array();
+  SortedJson channel_names = SortedJson::array();
   for (const auto& [name, path] : base["channel_input_dirs"].items()) {
     channel_names.push_back(name);
     result["SM_CHANNEL_" + upper(name)] = path.get<std::string>();
@@ -237,7 +237,7 @@ std::map<std::string, std::string> program_environment(const ProgramJob& job) {
         name, [](char c) { return c == '-' || c == '.'; }, '_');  // a POSIX shell can read this one
     result[name] = variable_text(value);
   }
-  result["SM_USER_ARGS"] = Json(arguments_for(job.hyperparameters, job.style)).dump();
+  result["SM_USER_ARGS"] = SortedJson(arguments_for(job.hyperparameters, job.style)).dump();
   result["SM_TRAINING_ENV"] = base.dump(-1, ' ', true);
   const auto host = std::ranges::find(job.hosts, job.current_host);
   result["SM_HOST_COUNT"] = std::to_string(job.hosts.size());

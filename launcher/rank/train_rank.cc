@@ -9,6 +9,7 @@
 
 #include "launcher/cli/build_info.h"
 #include "launcher/rank/engine_keeper.h"
+#include "launcher/rank/kept_model.h"
 #include "launcher/rank/rank_files.h"
 #include "launcher/rank/rank_gpu.h"
 #include "launcher/rank/run_observer.h"
@@ -16,7 +17,6 @@
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
 #include "runtime/data/dataset.h"
-#include "runtime/model/export.h"
 #include "runtime/model/model.h"
 #include "runtime/train/trainer.h"
 
@@ -57,8 +57,6 @@ class TrainRank {
   void resume();
   int leave();
   int stop();
-  void export_best();
-  void keep_best();
   int finish();
 
   JobSettings job_;
@@ -75,8 +73,7 @@ class TrainRank {
   std::unique_ptr<EngineKeeper> keeper_;
   std::unique_ptr<RunObserver> observer_;
   std::unique_ptr<Trainer> trainer_;
-  std::vector<std::string> left_out_;  // of the model's forms, and why
-  std::string lost_best_;              // why the best model so far is not in model/
+  std::unique_ptr<KeptModel> kept_;
 };
 
 void TrainRank::enter(Phase phase) {
@@ -142,7 +139,7 @@ void TrainRank::build() {
   observer_ = std::make_unique<RunObserver>(
       RunObserver::Options{.writes = is_first(),
                            .shows_progress = job_.train.progress,
-                           .keep_best = [this] { keep_best(); },
+                           .keep_best = [this] { kept_->keep_best(); },
                            .on_epoch =
                                [this](const TrainReport& report) {
                                  files_.write_state("training", report.step, report.epoch);
@@ -165,6 +162,7 @@ void TrainRank::build() {
                                                     .directory = files_.root(),
                                                     .gpu = gpu_.parts()},
                                        *observer_);
+  kept_ = std::make_unique<KeptModel>(*trainer_, *model_, files_.model(), job_.train.save);
   engine_.set_mover(trainer_->mover());
   if (is_first()) {
     log::info(fmt::format("{}: {}; {}: {} parameters; {} steps", data_.train->name(),
@@ -246,27 +244,6 @@ int TrainRank::stop() {
   return exit_stopped;
 }
 
-void TrainRank::export_best() {
-  trainer_->with_final_parameters(
-      [&] { left_out_ = export_model(*model_, files_.model(), job_.train.save); });
-}
-
-// A disk that is full now ends no training; that the best model is missing is said again, as an
-// error, at the end.
-void TrainRank::keep_best() {
-  lost_best_.clear();
-  try {
-    export_best();
-  } catch (const Error& error) {
-    if (error.fault() != Fault::io) {
-      throw;
-    }
-    lost_best_ = fmt::format("the best model so far, of step {}, was not written to {}: {}",
-                             trainer_->step(), files_.model().string(), report(error));
-    log::warning(lost_best_ + "; training goes on");
-  }
-}
-
 int TrainRank::finish() {
   enter(Phase::finishing);
   engine_.wait();  // the last step may be on its way to the disk already
@@ -274,13 +251,9 @@ int TrainRank::finish() {
       engine_.last_committed() != static_cast<std::int64_t>(trainer_->step())) {
     keeper_->save_now(trainer_->state());
   }
-  if (!lost_best_.empty()) {
-    throw Error(Fault::io,
-                lost_best_ + "; a checkpoint has the last one: muster checkpoint export");
-  }
-  if (is_first() && !observer_->kept_best() &&
-      !posix_file_system().exists(files_.model() / "model.h5")) {
-    export_best();
+  kept_->require_best();
+  if (is_first() && !observer_->kept_best()) {
+    kept_->keep_last();
   }
   if (is_first() && !job_.checkpoint.on_exit) {
     files_.write_finished(job_.train);
@@ -288,7 +261,7 @@ int TrainRank::finish() {
   ranks_.world.barrier();
   files_.write_state("finished", trainer_->step(), job_.train.epochs);
   if (is_first()) {
-    for (const std::string& sentence : left_out_) {
+    for (const std::string& sentence : kept_->left_out()) {
       log::info(sentence);
     }
     log::info(fmt::format("finished after {} steps; the model is in {}", trainer_->step(),

@@ -69,20 +69,24 @@ std::string batch_script(const ScriptSpec& spec) {
   text += spec.array.empty()
               ? " &\n"
               : fmt::format(" --name {}-$SLURM_ARRAY_TASK_ID &\n", shell_quoted(spec.name));
+  // A task of an array has a number of its own, but that of the last one means them all.
+  const std::string job =
+      spec.array.empty() ? "$SLURM_JOB_ID" : "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID";
   text += R"sh(muster=$!
 # Time is nearly up, or the job is asked to leave: muster saves and exits 75.
 trap 'again=1; told=1; kill -USR1 $muster' USR1 TERM
 again=1
 while [ $again ]; do again=; wait $muster; code=$?; done
 # Saved and to be continued. A job that was cancelled says COMPLETING here and must not come back.
-if [ $code -eq 75 ] && [ "$(squeue -h -j $SLURM_JOB_ID -o %T)" = RUNNING ]; then
-  scontrol requeue $SLURM_JOB_ID || exit 75   # a site may requeue on 75 itself (RequeueExit)
 )sh";
   const std::string excluded =
       spec.array.empty() ? shell_quoted((spec.run / "exclude").string())
                          : shell_quoted(spec.run.string()) + "-$SLURM_ARRAY_TASK_ID/exclude";
   text += fmt::format(
-      "  [ -s {0} ] && scontrol update JobId=$SLURM_JOB_ID ExcNodeList=$(cat {0})\n", excluded);
+      "if [ $code -eq 75 ] && [ \"$(squeue -h -j {0} -o %T)\" = RUNNING ]; then\n"
+      "  scontrol requeue {0} || exit 75   # a site may requeue on 75 itself (RequeueExit)\n"
+      "  [ -s {1} ] && scontrol update JobId={0} ExcNodeList=$(cat {1})\n",
+      job, excluded);
   text +=
       "fi\n# Told to leave and not saved: Slurm itself requeues a job that it preempts, if it is "
       "the one to end it.\n";

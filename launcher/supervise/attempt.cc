@@ -84,10 +84,13 @@ const char* Attempt::state() const {
   if (phase == Phase::finishing || phase == Phase::finished) {
     return state::uploading;
   }
+  if (!options_.speaks_page) {
+    return state::training;  // what any program is at, nobody knows
+  }
   if (first_step_) {
     return state::training;
   }
-  return phase == Phase::loading ? state::downloading : state::starting;
+  return phase == Phase::starting ? state::starting : state::downloading;
 }
 
 bool Attempt::turn(std::chrono::milliseconds at_most, int wake) {
@@ -292,6 +295,7 @@ AttemptOutcome Attempt::outcome() {
   });
   if (all_fine && (options_.speaks_page || !notified_)) {
     outcome.kind = AttemptOutcome::Kind::finished;
+    outcome.step = std::max(outcome.step, outcome.checkpoint);
     return outcome;
   }
   outcome.fault = first_fault(faults_);
@@ -306,6 +310,9 @@ AttemptOutcome Attempt::outcome() {
         });
     outcome.saved = says && (options_.speaks_page ||
                              !posix_file_system().list(options_.files.checkpoints()).empty());
+    if (outcome.saved) {  // across hosts the last steps were on nobody's page that we see
+      outcome.step = std::max(outcome.step, outcome.checkpoint);
+    }
     return outcome;
   }
   if (!outcome.fault) {

@@ -54,8 +54,8 @@ class Attempt {
   AttemptOutcome outcome();
   std::uint64_t step() const;
   std::uint64_t checkpoint() const;
-  /// What the ranks are at, as status.json calls it; where there is no page of ours, Starting until
-  /// the first step.
+  /// What the ranks are at, as status.json calls it; ranks on other hosts are Starting until the
+  /// first step, programs are Training at once.
   const char* state() const;
 
  private:

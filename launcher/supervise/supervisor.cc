@@ -90,7 +90,8 @@ int Supervisor::run_attempts() {
       case AttemptOutcome::Kind::finished:
         record_->forget_failure();  // what was overcome is in the log and in the restarts
         return finish(exit_finished, state::completed,
-                      fmt::format("finished at step {}", outcome.step));
+                      outcome.step > 0 ? fmt::format("finished at step {}", outcome.step)
+                                       : std::string("finished"));
       case AttemptOutcome::Kind::drained:
         if (leaving_ == Leaving::no && outcome.on_purpose) {
           leaving_ = Leaving::on_purpose;  // a rule of theirs (debug.action = stop) ended the run
@@ -251,10 +252,14 @@ std::optional<int> Supervisor::end_failed(AttemptOutcome outcome) {
   auto& report = *outcome.fault;
   log::error(report.sentence());
   report.first.text = readable_back_trace(report.first.text);
+  FaultReport told = report;  // a file is read elsewhere too: there it says which machine this is
+  if (told.first.host.empty()) {
+    told.first.host = this_host();
+  }
   record_->write_failure(
       report.sentence(),
-      report.file_text(logs_->tail(report.first.rank),
-                       remedy_for(report, plan_.files.rank_log(report.first.rank).string())));
+      told.file_text(logs_->tail(report.first.rank),
+                     remedy_for(report, plan_.files.rank_log(report.first.rank).string())));
   if (leaving_ != Leaving::no) {
     return finish(exit_unsaved, left_state(), "failed while leaving; " + report.sentence());
   }
@@ -291,8 +296,10 @@ std::optional<int> Supervisor::start_again(const FaultReport& report,
 
 int Supervisor::give_up(const FaultReport& report, bool users_fault) {
   const int code = finish(users_fault ? exit_usage : exit_failed, state::failed, report.sentence());
-  std::string ending = fmt::format("\nThe last lines of rank {}:\n", report.first.rank);
-  for (const auto& line : logs_->tail(report.first.rank)) {
+  const auto last_lines = logs_->tail(report.first.rank);
+  std::string ending =
+      last_lines.empty() ? "\n" : fmt::format("\nThe last lines of rank {}:\n", report.first.rank);
+  for (const auto& line : last_lines) {
     ending += "  " + line + "\n";
   }
   ending += fmt::format("{} failed: {}\n{}\n", plan_.name, report.sentence(),

@@ -120,9 +120,10 @@ std::vector<std::string> LiveTable::lines(const hpo::SweepState& state, double n
       "  {}{} trials: {}", state.asked(),
       limits.max_trials ? fmt::format(" of {:.0f}", *limits.max_trials) : "", counts_text(state)));
   const std::size_t busy = state.running().size();  // workers may have joined, or take more by now
-  result.push_back(fmt::format("  {} of {} slots busy, {:.3f} slot hours{}", busy,
-                               std::max(busy, options.slots), state.spent(now).slot_hours,
-                               time_left(state, now)));
+  const std::size_t slots = std::max(busy, options.slots);
+  result.push_back(fmt::format("  {}{:.3f} slot hours{}",
+                               slots > 0 ? fmt::format("{} of {} slots busy, ", busy, slots) : "",
+                               state.spent(now).slot_hours, time_left(state, now)));
   constexpr std::size_t most = 16;
   std::size_t shown = 0;
   for (const auto id : state.running()) {

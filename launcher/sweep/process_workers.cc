@@ -5,12 +5,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <utility>
 
 #include "launcher/engine/line_reader.h"
 #include "launcher/engine/process.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
+#include "runtime/base/memory_left.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -50,9 +52,12 @@ class ProcessWorkers::Link final : public WorkerLink {
       return std::nullopt;
     }
     read_errors();
-    return WorkerEnd{.text = ended->text() + (last_words_.empty() ? "" : ": " + last_words_),
+    const bool had_no_memory = ended->signal() == SIGKILL && out_of_memory_kills() > kills_before_;
+    return WorkerEnd{.text = ended->text() + (had_no_memory ? " for want of memory" : "") +
+                             (last_words_.empty() ? "" : ": " + last_words_),
                      .is_misuse = ended->code() == exit_usage,
-                     .is_leaving = ended->finished()};
+                     .is_leaving = ended->finished(),
+                     .had_no_memory = had_no_memory};
   }
 
   void receive(std::vector<std::string>& lines) override {
@@ -96,6 +101,7 @@ class ProcessWorkers::Link final : public WorkerLink {
   std::size_t slots_;
   std::shared_ptr<File> log_;
   std::shared_ptr<int> token_;
+  std::uint64_t kills_before_ = out_of_memory_kills();
   std::unique_ptr<Process> process_;
   Descriptor input_;  // what we say to it
   LineReader output_{Descriptor()};

@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/sweep/program_trial.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 #include <csignal>
-#include <fstream>
 
-#include "launcher/program/opt_ml.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
+#include "runtime/base/memory_left.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -24,143 +19,7 @@ namespace {
 constexpr std::size_t kept_words = 20;
 constexpr auto look_interval = std::chrono::milliseconds(200);
 
-Monotonic after(Monotonic now, double seconds) {
-  return now +
-         std::chrono::duration_cast<Monotonic::duration>(std::chrono::duration<double>(seconds));
-}
-
-/// A port that is free now, for the rendezvous of a trial with several ranks.
-int free_port() {
-  const Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof address;
-  if (!socket || ::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), length) != 0 ||
-      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0) {
-    throw_errno("find a free port for the ranks of a trial", errno);
-  }
-  return ntohs(address.sin_port);
-}
-
-ProgramJob job_of(const ProgramTrialPlan& plan, const ProgramTrialSeat& seat) {
-  ProgramJob job;
-  job.name = fmt::format("{}-{:04}", plan.sweep, seat.trial);
-  job.directory = trial_directory(plan.trials, seat.trial);
-  job.command = plan.command;
-  job.hyperparameters = seat.parameters;
-  job.style = plan.style;
-  job.channels = plan.channels;
-  job.cpus = std::max(1, static_cast<int>(seat.cpus.size()));
-  job.gpus = static_cast<int>(seat.gpus.size());
-  if (!plan.resource_argument.empty()) {
-    std::erase_if(job.hyperparameters,
-                  [&](const auto& entry) { return entry.first == plan.resource_argument; });
-    if (std::isfinite(seat.to)) {
-      job.hyperparameters.emplace_back(plan.resource_argument, exact(seat.to));
-    }
-  }
-  if (plan.is_job) {
-    job.command.push_back("--runs=" + plan.trials.string());
-    job.command.push_back("--name=" + job.directory.filename().string());
-  }
-  return job;
-}
-
-std::string config_text(const Parameters& parameters) {
-  std::string text = "[hyperparameters]\n";
-  for (const auto& [key, value] : parameters) {
-    text += fmt::format("{} = {}\n", key, value);
-  }
-  return text;
-}
-
-/// Resident bytes of a process and of everything below it.
-std::uint64_t resident_below(pid_t pid) {
-  std::uint64_t pages = 0;
-  std::uint64_t size = 0;
-  std::ifstream(fmt::format("/proc/{}/statm", pid)) >> size >> pages;
-  std::uint64_t bytes = pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid));
-  for (pid_t child = 0; children >> child;) {
-    bytes += resident_below(child);
-  }
-  return bytes;
-}
-
 }  // namespace
-
-Path trial_directory(const Path& trials, std::uint32_t trial) {
-  return trials / fmt::format("{:04}", trial);
-}
-
-ProgramTrial::ProgramTrial(const ProgramTrialPlan& plan, const ProgramTrialSeat& seat,
-                           Monotonic now)
-    : plan_(plan),
-      job_(job_of(plan, seat)),
-      line_metrics_(plan.metrics),
-      file_metrics_(job_.directory / "metrics.jsonl",
-                    plan.resource_metric.empty() ? plan.resource_argument : plan.resource_metric),
-      from_(seat.from),
-      counted_(seat.from) {
-  auto& files = posix_file_system();
-  if (!plan.is_job) {
-    make_tree(job_);
-    write_file_atomically(job_.directory / "config.ini", config_text(job_.hyperparameters));
-  }
-  files.make_directory(job_.directory / "log");
-  files.remove(job_.directory / "failure");
-  if (plan.resource_argument.empty() &&
-      !plan.is_job) {  // else a line says where it belongs, and may be unheard
-    files.remove(job_.directory / "metrics.jsonl");
-  }
-  log_ = files.open(job_.directory / "log" / (plan.is_job ? "muster.log" : "rank-0.log"),
-                    OpenMode::append);
-  if (plan.timeout) {
-    deadline_ = after(now, *plan.timeout);
-  }
-  const int processes = plan.is_job ? 1 : plan.ranks;
-  const int port = processes > 1 ? free_port() : 0;
-  for (int rank = 0; rank < processes; ++rank) {
-    start_rank(plan, seat, rank, port);
-  }
-}
-
-void ProgramTrial::start_rank(const ProgramTrialPlan& plan, const ProgramTrialSeat& seat, int rank,
-                              int port) {
-  ProcessSpec spec;
-  spec.command = bind_opt_ml_if_named(command_line(job_), plan.directory, tree_root(job_));
-  spec.directory = plan.directory;
-  spec.environment = {plan.environment.begin(), plan.environment.end()};
-  if (!plan.is_job) {
-    for (auto& [name, value] : program_environment(job_)) {
-      spec.environment[name] = value;
-    }
-  }
-  if (plan.ranks > 1 && !plan.is_job) {
-    for (auto& [name, value] :
-         rendezvous_environment(rank, plan.ranks, rank, plan.ranks, "127.0.0.1", port)) {
-      spec.environment[name] = value;
-    }
-  }
-  if (!seat.cpus.empty()) {
-    spec.cpus = seat.cpus;
-    const auto threads =
-        std::max<std::size_t>(1, seat.cpus.size() / static_cast<std::size_t>(plan.ranks));
-    spec.environment.try_emplace("OMP_NUM_THREADS", std::to_string(threads));
-  }
-  if (!seat.gpus.empty()) {
-    spec.environment["CUDA_VISIBLE_DEVICES"] = join(seat.gpus, ",");
-  }
-  Pipe output = output_pipe();
-  Pipe error = output_pipe();
-  spec.output = output.theirs.get();
-  spec.error = error.theirs.get();
-  ranks_.push_back({Process::start(spec),
-                    LineReader(std::move(output.ours)),
-                    LineReader(std::move(error.ours)),
-                    {}});
-}
 
 void ProgramTrial::add_descriptors(std::vector<pollfd>& waits) const {
   for (const auto& rank : ranks_) {
@@ -253,27 +112,30 @@ void ProgramTrial::enforce_limits(Monotonic now) {
                                std::chrono::duration<double>(*plan_.timeout))));
     stop(now);
   }
-  if (plan_.memory && !too_large_ && used_memory() > *plan_.memory) {
-    too_large_ = true;
-    for (auto& rank : ranks_) {  // no grace: it would take the machine with it
-      rank.process.kill_tree();
-    }
-  }
+  watch_memory();
 }
 
-std::uint64_t ProgramTrial::used_memory() const {
+void ProgramTrial::watch_memory() {
   std::uint64_t bytes = 0;
   for (const auto& rank : ranks_) {
     bytes += rank.ended ? 0 : resident_below(rank.process.pid());
   }
-  return bytes;
+  peak_memory_ = std::max(peak_memory_, bytes);
+  if (!plan_.memory || (bytes <= *plan_.memory && !cap_->is_breached())) {
+    return;
+  }
+  verdict_ = fmt::format("used more than trial.memory = {}",
+                         human_bytes(static_cast<double>(*plan_.memory)));
+  for (auto& rank : ranks_) {  // no grace: it would take the machine with it
+    rank.process.kill_tree();
+  }
 }
 
 void ProgramTrial::stop(Monotonic now) {
   if (stopping()) {
     return;
   }
-  kill_at_ = after(now, plan_.grace);
+  kill_at_ = now + seconds_long(plan_.grace);
   for (auto& rank : ranks_) {
     rank.process.signal(SIGTERM);
   }
@@ -299,13 +161,25 @@ std::string ProgramTrial::failure_of(const Rank& rank) const {
   return text;
 }
 
+/// Killed by the kernel for it, or its own last words say so.
+bool ProgramTrial::has_run_out_of_memory(const Rank& rank) const {
+  const bool was_killed = rank.ended->signal() == SIGKILL || rank.ended->code() == 128 + SIGKILL;
+  if (was_killed && !stopping() && out_of_memory_kills() > kills_before_) {
+    return true;
+  }
+  if (cap_) {
+    return false;  // its own limit: it will not fit another time either
+  }
+  constexpr std::array words{"out of memory", "OutOfMemoryError", "MemoryError", "std::bad_alloc",
+                             "Cannot allocate memory"};
+  return std::ranges::any_of(last_words_, [&](const std::string& line) {
+    return std::ranges::any_of(
+        words, [&](const char* word) { return line.find(word) != std::string::npos; });
+  });
+}
+
 TrialEnding ProgramTrial::ending() const {
   using enum TrialEnding::Kind;
-  if (too_large_) {
-    return {.kind = too_large,
-            .reason = fmt::format("used more than trial.memory = {}",
-                                  human_bytes(static_cast<double>(*plan_.memory)))};
-  }
   if (!verdict_.empty()) {
     return {.kind = failed, .reason = verdict_};
   }
@@ -316,7 +190,8 @@ TrialEnding ProgramTrial::ending() const {
   }
   for (const auto& rank : ranks_) {
     if (!rank.ended->finished()) {
-      return {.kind = failed, .reason = failure_of(rank)};
+      return {.kind = has_run_out_of_memory(rank) ? did_not_fit : failed,
+              .reason = failure_of(rank)};
     }
   }
   return {.kind = finished, .reason = ""};

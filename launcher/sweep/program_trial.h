@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "launcher/engine/process.h"
 #include "launcher/program/metric_reader.h"
 #include "launcher/program/program_job.h"
+#include "launcher/sweep/memory_cap.h"
 #include "runtime/base/clock.h"
 
 namespace muster {
@@ -40,6 +42,7 @@ struct ProgramTrialPlan {
                                   ///< directory is the trial's
   int ranks = 1;
   std::optional<std::uint64_t> memory;  ///< bytes that a trial's processes may use together
+  bool uses_groups = true;              ///< of the kernel, for that, where they can be made
   std::optional<double> timeout;        ///< seconds a launch may take
   double grace = 30;                    ///< seconds from TERM to KILL
   Environment environment;
@@ -65,10 +68,10 @@ struct TrialReading {
 /// How a launch ended.
 struct TrialEnding {
   enum class Kind {
-    finished,  ///< exit 0
-    saved,     ///< exit 75: state kept, run me again
-    failed,
-    too_large,  ///< used more memory than it may
+    finished,     ///< exit 0
+    saved,        ///< exit 75: state kept, run me again
+    failed,       ///< also: used more memory than it may
+    did_not_fit,  ///< the machine had no memory left: another time, beside fewer, it may
   };
   Kind kind = Kind::finished;
   std::string reason;  ///< one line; empty when finished
@@ -90,6 +93,7 @@ class ProgramTrial {
   std::vector<std::string> complaints() const;
   const Path& directory() const { return job_.directory; }
   std::optional<double> last_value() const { return last_value_; }
+  std::uint64_t peak_memory() const { return peak_memory_; }  ///< bytes resident, as was seen
 
  private:
   struct Rank {
@@ -103,12 +107,14 @@ class ProgramTrial {
   void take(const std::vector<MetricPoint>& points, std::vector<TrialReading>& readings);
   void write_log(const std::vector<std::string>& lines);
   void enforce_limits(Monotonic now);
-  std::uint64_t used_memory() const;
+  void watch_memory();
+  bool has_run_out_of_memory(const Rank& rank) const;
   std::string failure_of(const Rank& rank) const;
   TrialEnding ending() const;
 
   ProgramTrialPlan plan_;
   ProgramJob job_;
+  std::unique_ptr<MemoryCap> cap_;  // outlives the processes
   std::vector<Rank> ranks_;
   LineMetrics line_metrics_;
   FileMetrics file_metrics_;
@@ -121,9 +127,14 @@ class ProgramTrial {
   std::optional<Monotonic> kill_at_;
   Monotonic deadline_ = Monotonic::max();
   Monotonic next_look_{};
-  std::string verdict_;  // why we ended it: too long
-  bool too_large_ = false;
+  std::string verdict_;  // why we ended it: too long, too large
+  std::uint64_t peak_memory_ = 0;
+  std::uint64_t kills_before_;  // of the kernel, for want of memory
 };
+
+inline Monotonic::duration seconds_long(double seconds) {
+  return std::chrono::duration_cast<Monotonic::duration>(std::chrono::duration<double>(seconds));
+}
 
 /// sweeps/NAME/trials/0017
 Path trial_directory(const Path& trials, std::uint32_t trial);

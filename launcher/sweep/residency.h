@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -15,8 +16,9 @@ namespace muster {
 
 class Residency {
  public:
-  /// `start`: at once from the beginning; the search for more starts there.
-  explicit Residency(std::size_t start) : wanted_(start) {}
+  /// `start`: at once from the beginning; the search for more starts there. Never more than `most`.
+  explicit Residency(std::size_t start, std::size_t most = std::numeric_limits<std::size_t>::max())
+      : wanted_(std::min(start, most)), most_(most), is_settled_(start >= most) {}
 
   /// A trial has done `amount` of work (samples, epochs) while `residents` ran.
   void measure(std::size_t residents, double amount, Monotonic now);
@@ -32,9 +34,9 @@ class Residency {
   void judge(double rate);
   void begin(Monotonic now);
   std::size_t wanted_;
-  std::size_t most_ = std::numeric_limits<std::size_t>::max();
+  std::size_t most_;
   double rate_before_ = 0;  // of one resident fewer; 0: not measured
-  bool is_settled_ = false;
+  bool is_settled_;
   bool has_begun_ = false;
   Monotonic begun_{};
   double amount_ = 0;

@@ -50,9 +50,10 @@ void AppendedLines::read(std::vector<std::string>& lines) {
 
 class SpoolWorkers::Link final : public WorkerLink {
  public:
-  Link(Path place, std::size_t slots, const Clock& clock, std::shared_ptr<int> token)
+  Link(Path place, std::size_t slots, bool is_fixed, const Clock& clock, std::shared_ptr<int> token)
       : place_(std::move(place)),
         slots_(slots),
+        is_fixed_(is_fixed),
         clock_(clock),
         token_(std::move(token)),
         events_(place_ / "events"),
@@ -67,6 +68,7 @@ class SpoolWorkers::Link final : public WorkerLink {
 
   std::string name() const override { return "worker " + place_.filename().string(); }
   std::size_t slots() const override { return slots_; }
+  bool is_fixed() const override { return is_fixed_; }
 
   void send(std::string_view lines) override {
     try {
@@ -79,12 +81,10 @@ class SpoolWorkers::Link final : public WorkerLink {
   std::optional<WorkerEnd> ended() override {
     look();
     if (has_left_) {
-      return WorkerEnd{.text = "has left", .is_misuse = false, .is_leaving = true};
+      return WorkerEnd{.text = "has left", .is_leaving = true};
     }
     if (clock_.now() - heard_ > spool_patience) {
-      return WorkerEnd{.text = fmt::format("has been silent for {} s", spool_patience.count()),
-                       .is_misuse = false,
-                       .is_leaving = false};
+      return WorkerEnd{.text = fmt::format("has been silent for {} s", spool_patience.count())};
     }
     return std::nullopt;
   }
@@ -111,6 +111,7 @@ class SpoolWorkers::Link final : public WorkerLink {
 
   Path place_;
   std::size_t slots_;
+  bool is_fixed_;
   const Clock& clock_;
   std::shared_ptr<int> token_;
   AppendedLines events_;
@@ -177,15 +178,15 @@ std::vector<std::unique_ptr<WorkerLink>> SpoolWorkers::joined() {
     }
     const auto hello = read_file_if_there(spool_ / name / "hello");
     const auto said = hello ? words(*hello) : std::vector<std::string>();
-    if (said.size() != 2 || said[0] != session_) {
+    if (said.size() != 3 || said[0] != session_) {
       continue;
     }
     auto token = std::make_shared<int>(0);
     known_[name] = token;
     const auto slots = parse_int(said[1]).value_or(1);
     log::info(fmt::format("worker {} has joined with {} slots", name, slots));
-    links.push_back(std::make_unique<Link>(spool_ / name, static_cast<std::size_t>(slots), clock_,
-                                           std::move(token)));
+    links.push_back(std::make_unique<Link>(spool_ / name, static_cast<std::size_t>(slots),
+                                           said[2] == "fixed", clock_, std::move(token)));
   }
   return links;
 }
@@ -204,7 +205,7 @@ std::optional<SpoolSession> read_spool_session(const Path& spool) {
 }
 
 SpoolSeat::SpoolSeat(const Path& spool, const SpoolSession& session, const std::string& name,
-                     std::size_t slots, const Clock& clock)
+                     const SpoolSlots& slots, const Clock& clock)
     : spool_(spool),
       session_(session.id),
       clock_(clock),
@@ -214,10 +215,13 @@ SpoolSeat::SpoolSeat(const Path& spool, const SpoolSession& session, const std::
   auto& files = posix_file_system();
   files.make_directory(spool_ / name_);
   events_ = files.open(spool_ / name_ / "events", OpenMode::append);
-  write_file_atomically(spool_ / name_ / "hello", fmt::format("{} {}\n", session_, slots));
+  write_file_atomically(
+      spool_ / name_ / "hello",
+      fmt::format("{} {} {}\n", session_, slots.count, slots.are_fixed ? "fixed" : "measured"));
 }
 
 void SpoolSeat::say(std::string_view lines) {
+  const std::lock_guard lock(saying_);
   events_->append(as_bytes(lines));
 }
 

@@ -1,10 +1,11 @@
 /// Spool: how workers of other allocations join a running sweep and leave it, through files on a
 /// file system that both see; no socket. In sweeps/NAME/spool:
-///   session       who coordinates now, and the words of a worker; "over" when there is no more
-///   work beat          changes every two seconds while the coordinator lives WORKER/hello  how
-///   many trials it takes at once WORKER/orders appended by the coordinator alone WORKER/events
-///   appended by the worker alone; "alive" lines among them WORKER/gone   the coordinator has given
-///   it up: it starts anew under another name
+///   `session`: who coordinates now, and the words of a worker; "over" when there is no more work.
+///   `beat`: changes every two seconds while the coordinator lives.
+///   `WORKER/hello`: how many trials it takes at once.
+///   `WORKER/orders`: appended by the coordinator alone.
+///   `WORKER/events`: appended by the worker alone; "alive" lines among them.
+///   `WORKER/gone`: the coordinator has given it up: it starts anew under another name.
 /// Whose side is silent for 30 s is taken for dead by the other.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
@@ -12,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -68,13 +70,19 @@ struct SpoolSession {
 };
 std::optional<SpoolSession> read_spool_session(const Path& spool);
 
+/// Trials at once in one worker.
+struct SpoolSlots {
+  std::size_t count = 1;
+  bool are_fixed = false;  ///< somebody has said how many
+};
+
 /// The worker's side, for one session.
 class SpoolSeat {
  public:
   /// `name`: a word to be known by; others of that name are told apart.
   SpoolSeat(const Path& spool, const SpoolSession& session, const std::string& name,
-            std::size_t slots, const Clock& clock);
-  /// Events, from any one thread at a time.
+            const SpoolSlots& slots, const Clock& clock);
+  /// Events, from any thread.
   void say(std::string_view lines);
   void orders(std::vector<std::string>& lines) { orders_.read(lines); }
   /// Says that it lives, now and then. False when the coordinator is gone, has another session, or
@@ -89,6 +97,7 @@ class SpoolSeat {
   std::string session_;
   const Clock& clock_;
   std::string name_;
+  std::mutex saying_;
   std::unique_ptr<File> events_;
   AppendedLines orders_;
   std::string beat_;

@@ -13,6 +13,7 @@
 #include "hpo/control.h"
 #include "hpo/journal.h"
 #include "hpo/records.h"
+#include "hpo/sweep_report.h"
 #include "launcher/sweep/live_table.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/error.h"
@@ -49,7 +50,7 @@ std::unique_ptr<StoredSweep> read_sweep(const Path& root) {
                 fmt::format("{} holds no sweep: there is no sweep.ini in it", root.string()));
   }
   Keys keys;
-  describe(keys, sweep->settings);
+  describe_begun(keys, sweep->settings);
   load_text(keys, *text, (root / "sweep.ini").string());
   if (sweep->settings.name.empty()) {
     sweep->settings.name = root.filename().string();
@@ -94,6 +95,9 @@ std::string sweep_text(const StoredSweep& sweep) {
     text +=
         fmt::format("  {:>6} {:<10} {:>12.5g} {:>9.4g}  {}\n", trial.id, hpo::name_of(trial.state),
                     *trial.value, trial.resource, join(params, ", "));
+  }
+  if (const double lost = hpo::lost_seconds(state); lost >= 1) {
+    text += fmt::format("\n  trial time lost to failures and preemption: {:.0f} s\n", lost);
   }
   return text + fmt::format("\n  {}{}\n  report: {}\n",
                             state.over() ? "over: " : "not over: the same command goes on",

@@ -7,6 +7,7 @@
 #include "launcher/report/report_page.h"
 #include "launcher/sweep/program_trial.h"
 #include "launcher/sweep/sweep_run.h"
+#include "launcher/sweep/trial_plans.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
 #include "runtime/config/job.h"

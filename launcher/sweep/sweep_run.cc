@@ -7,35 +7,30 @@
 #include <csignal>
 #include <mutex>
 
+#include "hpo/sweep_report.h"
 #include "launcher/engine/owner_lock.h"
 #include "launcher/engine/resources.h"
 #include "launcher/engine/slurm_environment.h"
 #include "launcher/sweep/group_store.h"
 #include "launcher/sweep/live_table.h"
+#include "launcher/sweep/local_programs.h"
 #include "launcher/sweep/mps_server.h"
-#include "launcher/sweep/process_runner.h"
 #include "launcher/sweep/process_workers.h"
 #include "launcher/sweep/spool.h"
 #include "launcher/sweep/step_workers.h"
+#include "launcher/sweep/trial_plans.h"
 #include "launcher/sweep/warm_parents.h"
 #include "launcher/sweep/worker_runner.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
+#include "runtime/base/memory_left.h"
 #include "runtime/base/text.h"
 #include "runtime/comm/launch_context.h"
 #include "runtime/config/job.h"
 
 namespace muster {
 namespace {
-
-bool is_job(const SweepSettings& settings) {
-  return settings.trial.job.has_value();
-}
-
-bool resumes(const SweepSettings& settings) {
-  return settings.trial.resumes.value_or(is_job(settings));
-}
 
 /// What the job is with these words: a key that it does not have is found here, before any trial.
 Resolved job_with(const std::string& file, const hpo::Space::Params& params) {
@@ -73,68 +68,9 @@ void settle(const Path& root, const Keys& keys, const Resolved& resolved) {
   write_file_durably(root / "sweep.ini", resolved.file_text);
 }
 
-/// Bytes that programs may still take here; 0 when the machine does not tell.
-std::uint64_t available_memory() {
-  for (const auto& line : split(read_file_if_there("/proc/meminfo").value_or(""), '\n')) {
-    const auto parts = words(line);
-    if (parts.size() > 1 && parts[0] == "MemAvailable:") {
-      return static_cast<std::uint64_t>(parse_int(parts[1]).value_or(0)) * 1024;
-    }
-  }
-  return 0;
-}
-
-std::size_t slots_of(const SweepSettings& settings, const Machine& machine) {
-  const auto cpus = static_cast<std::size_t>(std::max(1, settings.trial.cpus.value_or(1)));
-  const std::size_t by_cores = std::max<std::size_t>(1, machine.cpus.size() / cpus);
-  const auto per_gpu = parse_int(settings.trial.per_gpu);
-  const std::size_t by_cards =
-      machine.gpus.size() *
-      static_cast<std::size_t>(std::max<std::int64_t>(1, per_gpu.value_or(1)));
-  const std::size_t natural =
-      machine.gpus.empty() || settings.trial.gpus == 0 ? by_cores : by_cards;
-  const auto wanted = static_cast<std::size_t>(std::max(0, settings.tune.parallel));
-  return std::max({wanted, wanted == 0 ? natural : std::size_t{1},
-                   static_cast<std::size_t>(settings.trial.ranks)});
-}
-
-ProgramTrialPlan program_plan(const SweepSettings& settings, const hpo::StudySetup& setup,
-                              const Path& root, const Environment& environment) {
-  ProgramTrialPlan plan;
-  plan.sweep = settings.name;
-  plan.trials = root / "trials";
-  if (is_job(settings)) {
-    plan.is_job = true;
-    plan.command = {std::filesystem::read_symlink("/proc/self/exe").string(), "train",
-                    std::filesystem::absolute(*settings.trial.job).string(),
-                    fmt::format("--ranks={}", settings.trial.ranks)};
-    plan.resource_argument = setup.max_resource() ? "train.epochs" : "";
-    plan.resource_metric = "epoch";
-  } else {
-    plan.command = shell_words(*settings.trial.command);
-    plan.resource_argument = settings.tune.resource.value_or("");
-  }
-  plan.directory = std::filesystem::absolute(settings.trial.directory);
-  plan.style = argument_style(settings.trial.arguments);
-  for (const auto& entry : settings.trial.metrics) {
-    plan.metrics.emplace_back(entry.key, entry.value);
-  }
-  for (const auto& entry : settings.trial.channels) {
-    plan.channels.push_back({.name = entry.key, .path = entry.value, .content_type = ""});
-  }
-  plan.objective = setup.metric;
-  plan.ranks = settings.trial.ranks;
-  plan.memory = settings.trial.memory;
-  plan.timeout = settings.trial.timeout;
-  plan.grace = settings.trial.grace;
-  plan.environment = without_places(environment);
-  LineMetrics check(plan.metrics);  // a bad expression is found before the first trial
-  return plan;
-}
-
 ProcessWorkersPlan process_plan(const SweepSettings& settings, const Path& root,
                                 const SweepRunOptions& options, const Machine& machine) {
-  const std::size_t slots = slots_of(settings, machine);
+  const std::size_t slots = trials_at_once(settings, machine);
   ProcessWorkersPlan plan;
   plan.command = {options.rank_program, "--worker"};
   const auto words = worker_words(settings);
@@ -143,6 +79,9 @@ ProcessWorkersPlan process_plan(const SweepSettings& settings, const Path& root,
   plan.environment["OMP_NUM_THREADS"] = "1";
   const auto workers = static_cast<std::size_t>(std::max(1, settings.ranks));
   plan.slots_each = std::max<std::size_t>(1, slots / workers);
+  if (const auto left = memory_left()) {
+    plan.command.push_back(fmt::format("--memory={}", left->bytes / workers));
+  }
   for (const auto& share : divide(machine, static_cast<int>(workers))) {
     plan.cpus.push_back(share.cpus);
   }
@@ -154,8 +93,11 @@ StepWorkersPlan step_plan(const SweepSettings& settings, const Path& root,
                           const SweepRunOptions& options, int tasks) {
   StepWorkersPlan plan;
   const int each = std::max(1, settings.tune.parallel / tasks);
-  plan.command = {options.rank_program, "--worker", "--spool", root.string(),
-                  fmt::format("--slots={}", each)};
+  plan.command =
+      needs_processes(settings)
+          ? std::vector<std::string>{options.muster, "worker", root.string()}
+          : std::vector<std::string>{options.rank_program, "--worker", "--spool", root.string()};
+  plan.command.push_back(fmt::format("--slots={}", each));
   for (const auto& entry : settings.slurm.entries) {
     if (entry.key == "srun") {
       const auto words = shell_words(entry.value);
@@ -171,28 +113,12 @@ StepWorkersPlan step_plan(const SweepSettings& settings, const Path& root,
 
 }  // namespace
 
-Path sweep_directory(const SweepSettings& settings) {
-  return std::filesystem::absolute(Path(settings.sweeps) / settings.name);
-}
-
-std::vector<std::string> worker_words(const SweepSettings& settings) {
-  const auto setup =
-      hpo::study_setup(settings.name, settings.tune, settings.search, resumes(settings));
-  std::vector<std::string> words{"--job",       std::filesystem::absolute(*settings.trial.job),
-                                 "--sweep",     sweep_directory(settings).string(),
-                                 "--objective", setup.metric};
-  if (const auto most = setup.max_resource()) {
-    words.insert(words.end(), {"--max-resource", exact(*most)});
-  }
-  return words;
-}
-
 struct SweepRun::Impl {
   Impl(const SweepSettings& given, const Keys& keys, const Resolved& resolved, SweepRunOptions how)
       : settings(given),
         options(std::move(how)),
         root(sweep_directory(settings)),
-        setup(hpo::study_setup(settings.name, settings.tune, settings.search, resumes(settings))),
+        setup(setup_of(settings)),
         lock(root, clock, [](const std::string& text) { log::warning(text); }) {
     if (is_job(settings)) {
       check_job(settings, setup.space);
@@ -201,36 +127,8 @@ struct SweepRun::Impl {
     study = std::make_unique<hpo::Study>(setup, root / "journal", clock);
   }
 
-  std::unique_ptr<hpo::TrialRunner> make_runner() {
-    if (!is_job(settings) || settings.trial.ranks > 1) {
-      const std::size_t slots = slots_of(settings, machine);
-      ProgramTrialPlan plan = program_plan(settings, setup, root, options.environment);
-      mps = share_cards(machine, slots, plan.environment);
-      return std::make_unique<ProcessRunner>(std::move(plan), setup.space, machine, slots, clock);
-    }
-    if (options.workers == nullptr) {
-      const auto slurm = slurm_job(options.environment);
-      if (slurm && !slurm->is_step && slurm->tasks > 1) {
-        local =
-            std::make_unique<StepWorkers>(step_plan(settings, root, options, slurm->tasks), clock);
-      } else {
-        local = std::make_unique<ProcessWorkers>(process_plan(settings, root, options, machine));
-      }
-      spool = std::make_unique<SpoolWorkers>(root / "spool", worker_words(settings), clock);
-    }
-    std::vector<WorkerSource*> sources;
-    for (WorkerSource* source : {options.workers, static_cast<WorkerSource*>(local.get()),
-                                 static_cast<WorkerSource*>(spool.get())}) {
-      if (source != nullptr) {
-        sources.push_back(source);
-      }
-    }
-    WorkerRunnerPlan plan;
-    plan.finds_residency = settings.tune.parallel == 0 && settings.trial.per_gpu == "auto";
-    plan.memory_each = available_memory() / static_cast<std::uint64_t>(std::max(1, settings.ranks));
-    return std::make_unique<WorkerRunner>(plan, std::move(sources), setup.space, clock);
-  }
-
+  std::unique_ptr<WorkerSource> local_workers();
+  std::unique_ptr<hpo::TrialRunner> make_runner();
   int run();
   void tidy_groups() const;
   int leave(hpo::Coordinator::Outcome outcome);
@@ -253,6 +151,37 @@ struct SweepRun::Impl {
   int asked = 0;  // 1: suspend, 2: stop, before anybody listened
 };
 
+/// One worker a task of a Slurm job, by srun; else those of this machine.
+std::unique_ptr<WorkerSource> SweepRun::Impl::local_workers() {
+  const auto slurm = slurm_job(options.environment);
+  if (slurm && !slurm->is_step && slurm->tasks > 1) {
+    return std::make_unique<StepWorkers>(step_plan(settings, root, options, slurm->tasks), clock);
+  }
+  if (!needs_processes(settings)) {
+    return std::make_unique<ProcessWorkers>(process_plan(settings, root, options, machine));
+  }
+  const std::size_t slots = trials_at_once(settings, machine);
+  auto plan = program_plan(settings, root, options.environment, options.muster);
+  mps = share_cards(machine, slots * static_cast<std::size_t>(settings.trial.ranks),
+                    plan.environment);
+  return std::make_unique<LocalPrograms>(std::move(plan), machine, slots, clock);
+}
+
+std::unique_ptr<hpo::TrialRunner> SweepRun::Impl::make_runner() {
+  std::vector<WorkerSource*> sources{options.workers};
+  if (options.workers == nullptr) {
+    local = local_workers();
+    spool = std::make_unique<SpoolWorkers>(root / "spool", worker_words(settings), clock);
+    sources = {local.get(), spool.get()};
+  }
+  WorkerRunnerPlan plan;
+  const bool is_free = settings.tune.parallel == 0 && settings.trial.per_gpu == "auto";
+  // On one core there is nothing to find, and a sweep is a function of its seed.
+  const bool has_room = !machine.gpus.empty() || trials_at_once(settings, machine) > 1;
+  plan.finds_residency = is_free && has_room;
+  return std::make_unique<WorkerRunner>(plan, std::move(sources), setup.space, clock);
+}
+
 int SweepRun::Impl::run() {
   std::signal(SIGPIPE, SIG_IGN);  // a worker that dies is found by its end
   if (const auto next = study->next(); next.kind == hpo::Next::Kind::done) {
@@ -261,7 +190,7 @@ int SweepRun::Impl::run() {
         settings.name, settings.name));
     return leave(hpo::Coordinator::Outcome::finished);
   }
-  if (study->state().asked() == 0 && !settings.tune.warm_start.empty()) {
+  if (!study->state().has_begun()) {
     learn_from_parents(*study, settings);
   } else if (study->state().asked() > 0) {
     log::info(
@@ -277,7 +206,6 @@ int SweepRun::Impl::run() {
       clock);
   hpo::CoordinatorOptions how;
   how.parallel = static_cast<std::size_t>(std::max(0, settings.tune.parallel));
-  how.shares = static_cast<std::size_t>(settings.trial.ranks);
   if (settings.tune.ahead) {
     how.ahead = static_cast<std::size_t>(*settings.tune.ahead);
   }
@@ -334,6 +262,9 @@ void SweepRun::Impl::tell_outcome() const {
   const auto& state = study->state();
   fmt::print("{}: {} trials, {}\n", setup.name, state.trials().size(),
              state.over() ? "over: " + *state.over() : "not over: the same command goes on");
+  if (const double lost = hpo::lost_seconds(state); lost >= 1) {
+    fmt::print("trial time lost to failures and preemption: {:.0f} s\n", lost);
+  }
   if (const auto* best = state.best()) {
     fmt::print("best: trial {}, {} = {}\n", best->id, setup.metric, exact(*best->value));
     for (const auto& [key, word] : setup.space.params(best->config)) {

@@ -21,6 +21,7 @@ namespace muster {
 struct SweepRunOptions {
   bool redraws = false;  ///< stderr is a terminal
   std::size_t width = 100;
+  std::string muster;               ///< this program, for workers and trials of several ranks
   std::string rank_program;         ///< muster-rank, for trials that are Muster jobs
   WorkerSource* workers = nullptr;  ///< instead of processes on this machine; outlives the run
   Environment environment;
@@ -48,10 +49,6 @@ class SweepRun {
   std::unique_ptr<Impl> impl_;
 };
 
-/// sweeps/NAME as an absolute path.
-Path sweep_directory(const SweepSettings& settings);
-/// What a worker of this sweep is told: a command line for `muster-rank --worker`.
-std::vector<std::string> worker_words(const SweepSettings& settings);
 /// Writes report.html and best/ from the journal as it stands.
 void write_sweep_results(const SweepSettings& settings, const hpo::SweepState& state, double now);
 

@@ -44,7 +44,7 @@ Parent parent_of(const std::string& name, const hpo::Study& study, const SweepSe
   }
   SweepSettings earlier;
   Keys keys;
-  describe(keys, earlier);
+  describe_begun(keys, earlier);
   load_text(keys, *text, (root / "sweep.ini").string());
   const auto setup =
       hpo::study_setup(name, earlier.tune, earlier.search,
@@ -68,11 +68,14 @@ void learn_from_parents(hpo::Study& study, const SweepSettings& settings) {
                             hpo::add_all(study, parent.results), name, unusable));
     } else {
       similar.push_back(std::move(parent.results));
-      log::info(fmt::format("{} is similar: its best configurations come first{}", name, unusable));
+      log::info(fmt::format(
+          "{} is similar: its best configurations come first, its rows inform the model{}", name,
+          unusable));
     }
   }
   if (!similar.empty()) {
     hpo::enqueue_best(study, similar);
+    hpo::lend_rows(study, similar);
   }
   study.commit();
 }

@@ -1,6 +1,6 @@
 /// learn_from_parents: the sweeps and tables that tune.warm_start names, brought into a new sweep
 /// before its first trial. A parent with the same [trial] counts as identical: its rows are
-/// results; any other lends its best configurations as starts.
+/// results; any other lends its best configurations as starts and its rows to the model.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

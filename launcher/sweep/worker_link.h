@@ -18,9 +18,10 @@ namespace muster {
 
 /// How a worker ended.
 struct WorkerEnd {
-  std::string text;         ///< "was killed by SIGKILL"
-  bool is_misuse = false;   ///< it cannot work at all: another one could not either
-  bool is_leaving = false;  ///< it went as it was asked to: nothing is wrong
+  std::string text;            ///< "was killed by SIGKILL"
+  bool is_misuse = false;      ///< it cannot work at all: another one could not either
+  bool is_leaving = false;     ///< it went as it was asked to: nothing is wrong
+  bool had_no_memory = false;  ///< the kernel killed it for that
 };
 
 class WorkerLink {
@@ -28,6 +29,8 @@ class WorkerLink {
   virtual ~WorkerLink() = default;
   virtual std::string name() const = 0;   ///< "worker 0", "worker node7-4711"
   virtual std::size_t slots() const = 0;  ///< trials at once
+  /// Somebody has said how many: measuring does not change it.
+  virtual bool is_fixed() const { return false; }
   /// Queues whole lines. Never blocks, never throws for a worker that is gone.
   virtual void send(std::string_view lines) = 0;
   /// How it ended, once it has; what it said last is still to be received.

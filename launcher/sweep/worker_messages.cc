@@ -112,7 +112,6 @@ std::string line_of(const WorkerEvent& event) {
   if (event.kind == WorkerEvent::Kind::report) {
     object["resource"] = number(event.resource);
     object["value"] = number(event.value);
-    object["memory"] = event.memory;
     object["metrics"] = Json::object();
     for (const auto& [name, value] : event.metrics) {
       object["metrics"][name] = number(value);
@@ -123,6 +122,9 @@ std::string line_of(const WorkerEvent& event) {
     if (event.final_value) {
       object["final"] = number(*event.final_value);
     }
+  }
+  if (event.memory > 0) {
+    object["memory"] = event.memory;
   }
   if (!event.reason.empty()) {
     object["reason"] = event.reason;

@@ -45,7 +45,8 @@ struct WorkerEvent {
   double value = 0;  ///< NaN travels as null
   std::vector<std::pair<std::string, double>> metrics;
   double seconds = 0;
-  std::uint64_t memory = 0;  ///< report: bytes that the trial has taken at most
+  std::uint64_t memory = 0;  ///< report, ended: bytes that the trial has taken at most; ready: that
+                             ///< there are for all
   std::string state;
   std::string reason;  ///< of ended and remark
   std::optional<double> final_value;

@@ -49,65 +49,6 @@ WorkerRunner::WorkerRunner(WorkerRunnerPlan plan, std::vector<WorkerSource*> sou
 
 WorkerRunner::~WorkerRunner() = default;
 
-void WorkerRunner::take_in() {
-  if (suspending_) {
-    return;
-  }
-  for (WorkerSource* source : sources_) {
-    for (auto& link : source->joined()) {
-      const WorkerId id = next_worker_++;
-      const std::size_t count = link->slots();
-      workers_[id].link = std::move(link);
-      workers_[id].residency = Residency(count);
-      for (std::size_t i = 0; i < count; ++i) {
-        add_slot(id);
-      }
-    }
-  }
-}
-
-/// The lowest number that no slot has, so that a worker that comes again fills its own row.
-void WorkerRunner::add_slot(WorkerId id) {
-  std::size_t number = 0;
-  while (owner_.contains(number)) {
-    ++number;
-  }
-  owner_[number] = id;
-  workers_[id].slots.insert(number);
-  slots_.add(number);
-}
-
-/// Nobody is thrown out: the slot is gone when its trial is.
-void WorkerRunner::drop_slot(WorkerId id) {
-  auto& slots = workers_.at(id).slots;
-  const std::size_t last = *slots.rbegin();
-  slots.erase(last);
-  owner_.erase(last);
-  slots_.remove(last);
-}
-
-std::size_t WorkerRunner::residents_of(WorkerId id) const {
-  return static_cast<std::size_t>(std::ranges::count_if(running_, [id](const auto& entry) {
-    return entry.second.worker == id && !entry.second.is_answered;
-  }));
-}
-
-void WorkerRunner::measure(const WorkerEvent& said, Running& running) {
-  auto& worker = workers_.at(running.worker);
-  const double done = said.resource - std::exchange(running.reached, said.resource);
-  worker.residency.measure(residents_of(running.worker), done, clock_.now());
-  if (said.memory > worker.largest && plan_.memory_each > 0) {
-    worker.largest = said.memory;
-    worker.residency.set_memory(worker.largest, plan_.memory_each);
-  }
-  while (worker.slots.size() < worker.residency.wanted()) {
-    add_slot(running.worker);
-  }
-  while (worker.slots.size() > worker.residency.wanted()) {
-    drop_slot(running.worker);
-  }
-}
-
 void WorkerRunner::send(WorkerId id, const WorkerOrder& order) {
   workers_.at(id).link->send(line_of(order));
 }
@@ -158,7 +99,7 @@ std::vector<TrialEvent> WorkerRunner::poll(Monotonic deadline) {
       std::vector<std::string> lines;
       worker.link->receive(lines);  // after asking: last words come before the end
       for (const auto& line : lines) {
-        take(line, events);
+        take(id, line, events);
       }
       if (over) {
         dead.emplace_back(id, *over);
@@ -169,7 +110,8 @@ std::vector<TrialEvent> WorkerRunner::poll(Monotonic deadline) {
     }
     std::uint64_t woken = 0;
     const bool was_woken = ::read(wake_.get(), &woken, sizeof woken) > 0;
-    if (!events.empty() || was_woken || clock_.now() >= deadline) {
+    if (!events.empty() || std::exchange(has_freed_, false) || was_woken ||
+        clock_.now() >= deadline) {
       return events;
     }
     if (dead.empty()) {
@@ -197,12 +139,16 @@ void WorkerRunner::wake() {
   [[maybe_unused]] const auto written = ::write(wake_.get(), &one, sizeof one);
 }
 
-void WorkerRunner::take(const std::string& line, std::vector<TrialEvent>& events) {
+void WorkerRunner::take(WorkerId id, const std::string& line, std::vector<TrialEvent>& events) {
   if (line.empty() || line.front() != '{') {
     return;
   }
   const WorkerEvent said = event_from(line);
   using enum WorkerEvent::Kind;
+  if (said.kind == ready) {
+    workers_.at(id).memory = said.memory;
+    return;
+  }
   if (said.kind == remark) {
     log::warning(said.trial == 0 ? said.reason
                                  : fmt::format("trial {}: {}", said.trial, said.reason));
@@ -212,9 +158,12 @@ void WorkerRunner::take(const std::string& line, std::vector<TrialEvent>& events
   if (found == running_.end()) {
     return;
   }
+  auto& memory = memory_[said.trial];
+  memory = std::max(memory, said.memory);
   switch (said.kind) {
     case idle:
       running_.erase(found);  // and the lease goes back
+      has_freed_ = true;
       return;
     case report:
       take_report(said, found->second, events);
@@ -251,8 +200,9 @@ void WorkerRunner::take_end(const WorkerEvent& said, std::vector<TrialEvent>& ev
   const bool was_answered = found->second.is_answered;
   auto state = hpo::trial_state(said.state).value_or(TrialState::failed);
   std::string reason = said.reason;
-  if (state == TrialState::evicted && !make_room(id)) {
-    state = TrialState::failed;  // it had the worker to itself
+  // What others have left behind may be in its way once or twice.
+  if (state == TrialState::evicted && !make_room(id) && ++blame_[said.trial] >= blamed_after) {
+    state = TrialState::failed;
     reason = "does not fit into memory, even alone: " + reason;
   }
   running_.erase(said.trial);
@@ -264,22 +214,14 @@ void WorkerRunner::take_end(const WorkerEvent& said, std::vector<TrialEvent>& ev
   events.back().value = said.final_value;
 }
 
-/// One trial fewer at once in this worker. False when there is only one.
-bool WorkerRunner::make_room(WorkerId id) {
-  auto& worker = workers_.at(id);
-  if (worker.slots.size() < 2) {
-    return residents_of(id) > 1;
-  }
-  worker.residency.did_not_fit();
-  drop_slot(id);
-  log::info(fmt::format("a trial did not fit beside the others: {} takes {} at once from here on",
-                        worker.link->name(), worker.slots.size()));
-  return true;
-}
-
 void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEvent>& events) {
   auto& worker = workers_.at(id);
   const std::string what = fmt::format("{} {}", worker.link->name(), how.text);
+  const std::size_t residents = residents_of(id);
+  if (how.had_no_memory && residents > 1) {  // when it is back, one fewer
+    most_[worker.link->name()] = residents - 1;
+    log::info(fmt::format("{} takes {} at once from here on", worker.link->name(), residents - 1));
+  }
   for (auto entry = running_.begin(); entry != running_.end();) {
     auto& [trial, running] = *entry;
     if (running.worker != id) {
@@ -287,9 +229,14 @@ void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEven
       continue;
     }
     if (!running.is_answered) {
-      const bool is_blamed = !suspending_ && !how.is_leaving && ++blame_[trial] >= blamed_after;
+      const bool is_alone = !how.had_no_memory || residents < 2;
+      const bool is_blamed =
+          !suspending_ && !how.is_leaving && is_alone && ++blame_[trial] >= blamed_after;
       events.push_back(muster::ended(
-          trial, is_blamed ? TrialState::failed : TrialState::preempted,
+          trial,
+          is_blamed           ? TrialState::failed
+          : how.had_no_memory ? TrialState::evicted
+                              : TrialState::preempted,
           is_blamed ? fmt::format("its worker died {} times while it ran; the last time {}",
                                   blamed_after, what)
                     : what));
@@ -309,6 +256,7 @@ void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEven
     return;
   }
   log::warning(what + "; its trials go on elsewhere, or when it is back");
+  deaths_ -= how.had_no_memory && residents > 1 ? 1 : 0;  // something has been done about it
   if (how.is_misuse || ++deaths_ >= plan_.most_deaths) {
     throw Error(how.is_misuse ? Fault::bad_input : Fault::io,
                 fmt::format("the sweep cannot go on: {}", what));

@@ -1,8 +1,10 @@
-/// WorkerRunner: the TrialRunner whose trials are threads in workers (tier A), wherever those are
-/// and however they are reached. Workers join and leave while it runs. One that dies costs its
-/// trials the time since their last commit: they come again, and a trial that was there at three
-/// deaths is blamed. How many a worker takes at once is measured (Residency) and lowered when one
-/// did not fit. One thread, the coordinator's; only wake() may come from another.
+/// WorkerRunner: the TrialRunner whose trials are in workers, as threads or as processes, wherever
+/// those are and however they are reached. Workers join and leave while it runs. One that dies
+/// costs its trials the time since their last commit: they come again, and a trial that was there
+/// at three deaths is blamed, and so is one that did not fit alone as often. How many a worker
+/// takes at once is measured (Residency) and lowered when one did not fit. A trial goes to the
+/// worker whose memory it fills best. One thread, the coordinator's; only wake() may come from
+/// another.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -22,9 +24,8 @@
 namespace muster {
 
 struct WorkerRunnerPlan {
-  int most_deaths = 10;           ///< without a report in between: then the sweep cannot go on
-  bool finds_residency = false;   ///< by measuring; else a worker's own number of slots stands
-  std::uint64_t memory_each = 0;  ///< bytes for the trials of one worker; 0: not known
+  int most_deaths = 10;          ///< without a report in between: then the sweep cannot go on
+  bool finds_residency = false;  ///< by measuring; else a worker's own number of slots stands
 };
 
 class WorkerRunner final : public hpo::TrialRunner {
@@ -37,6 +38,7 @@ class WorkerRunner final : public hpo::TrialRunner {
   WorkerRunner& operator=(const WorkerRunner&) = delete;
 
   hpo::Slots& slots() override { return slots_; }
+  std::optional<hpo::SlotLease> seat(hpo::TrialId trial, std::size_t shares) override;
   void start(const hpo::Launch& launch, hpo::SlotLease lease) override;
   void answer(hpo::TrialId trial, const hpo::Verdict& verdict) override;
   void suspend() override;
@@ -51,6 +53,7 @@ class WorkerRunner final : public hpo::TrialRunner {
     std::unique_ptr<WorkerLink> link;
     std::set<std::size_t> slots;  ///< numbers of its slots
     Residency residency{1};
+    std::uint64_t memory = 0;   ///< bytes for its trials; 0: not known
     std::uint64_t largest = 0;  ///< bytes of its largest trial so far
   };
   struct Running {
@@ -66,7 +69,9 @@ class WorkerRunner final : public hpo::TrialRunner {
   void measure(const WorkerEvent& said, Running& running);
   std::size_t residents_of(WorkerId id) const;
   void send(WorkerId id, const WorkerOrder& order);
-  void take(const std::string& line, std::vector<hpo::TrialEvent>& events);
+  std::uint64_t need_of(hpo::TrialId trial) const;
+  std::int64_t room_in(WorkerId id, hpo::TrialId without) const;
+  void take(WorkerId id, const std::string& line, std::vector<hpo::TrialEvent>& events);
   void take_report(const WorkerEvent& said, Running& running, std::vector<hpo::TrialEvent>& events);
   void take_end(const WorkerEvent& said, std::vector<hpo::TrialEvent>& events);
   bool make_room(WorkerId id);
@@ -82,9 +87,12 @@ class WorkerRunner final : public hpo::TrialRunner {
   std::map<std::size_t, WorkerId> owner_;  // of each slot
   std::map<hpo::TrialId, Running> running_;
   std::map<hpo::TrialId, int> blame_;
+  std::map<hpo::TrialId, std::uint64_t> memory_;  // bytes that a trial has taken at most
+  std::map<std::string, std::size_t> most_;       // trials at once, by the worker's name
   WorkerId next_worker_ = 0;
   int deaths_ = 0;
   bool suspending_ = false;
+  bool has_freed_ = false;  // a slot, without an event: somebody may fill it
   Descriptor wake_;
 };
 

@@ -4,20 +4,13 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
 #include <new>
 
-#include "launcher/sweep/group_store.h"
 #include "launcher/sweep/program_trial.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
-#include "runtime/base/text.h"
-#include "runtime/checkpoint/checkpoint_engine.h"
-#include "runtime/comm/communicator.h"
 #include "runtime/comm/node_group.h"
 #include "runtime/model/model.h"
-#include "runtime/train/save_model.h"
 
 namespace muster {
 namespace {
@@ -39,9 +32,11 @@ std::string data_key_of(const std::vector<std::pair<std::string, std::string>>& 
 
 /// libtorch's own words for no memory left; everything else is the trial's failure.
 bool is_out_of_memory(const std::exception& error) {
-  const std::string text = error.what();
+  const std::string text = report(error);
   return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
          text.find("out of memory") != std::string::npos ||
+         text.find("bad_alloc") != std::string::npos ||
+         text.find("Cannot allocate memory") != std::string::npos ||
          text.find("can't allocate memory") != std::string::npos;
 }
 
@@ -55,11 +50,8 @@ TrialLane::TrialLane(const LaneHost& host, TrialJob job, const WorkerOrder& star
       parameters_(start.parameters),
       trial_(start.trial),
       from_(start.from),
-      data_key_(data_key_of(start.parameters)),
-      control_(std::make_unique<ControlHeader>()),
-      snapshot_(std::move(kept)),
+      kept_(std::move(kept)),
       spoke_(wall_clock().now()),
-      saved_(spoke_),
       to_(start.to),
       thread_([this] { run(); }) {}
 
@@ -80,26 +72,38 @@ bool TrialLane::is_over() const {
 }
 
 std::unique_ptr<Snapshot> TrialLane::take_snapshot() {
-  return std::move(snapshot_);
+  return kept_ ? std::move(kept_) : keeper_ ? keeper_->take_snapshot() : nullptr;
+}
+
+/// Under the mutex.
+void TrialLane::notify(Notice notice) {
+  early_ = notice;
+  if (control_ != nullptr) {
+    control_->notice.store(notice);
+  }
+  changed_.notify_all();
+  if (host_.admission != nullptr) {
+    host_.admission->look_again();
+  }
 }
 
 void TrialLane::answer(const WorkerOrder& order) {
   const std::lock_guard lock(mutex_);
   if (order.decision == "continue") {
     to_ = order.to;
-    answered_ = order.to;
-  } else {
-    decision_ = order.decision;
-    control_->notice.store(Notice::stopped);  // between reports too
+    changed_.notify_all();
+    return;
   }
-  changed_.notify_all();
+  order_ = order.decision == "pause"  ? Order::pause
+           : order.decision == "stop" ? Order::stop
+                                      : Order::complete;
+  notify(Notice::stopped);  // between reports too
 }
 
 void TrialLane::suspend() {
   const std::lock_guard lock(mutex_);
   wants_suspend_ = true;
-  control_->notice.store(Notice::preempted);
-  changed_.notify_all();
+  notify(Notice::preempted);
 }
 
 WorkerEvent TrialLane::event(WorkerEvent::Kind kind) {
@@ -111,6 +115,12 @@ WorkerEvent TrialLane::event(WorkerEvent::Kind kind) {
   return said;
 }
 
+void TrialLane::say(const WorkerEvent& event) {
+  if (!team_ || is_first()) {
+    host_.say(event);
+  }
+}
+
 Path TrialLane::directory() const {
   return trial_directory(host_.trials, trial_);
 }
@@ -118,78 +128,129 @@ Path TrialLane::directory() const {
 void TrialLane::run() {
   log::set_thread_label({.rank = -1, .trial = std::to_string(trial_)});
   at::set_num_threads(1);
-  WorkerEvent failure;
   try {
     train();
-    const std::lock_guard lock(mutex_);
-    over_ = true;
-    return;
   } catch (const std::exception& error) {
-    failure = event(WorkerEvent::Kind::ended);
-    failure.state = is_out_of_memory(error) ? "evicted" : "failed";
-    if (is_out_of_memory(error) && lease_) {
-      lease_->ran_out();
-    }
-    failure.reason = report(error);
+    fail(error);
   }
-  snapshot_.reset();
-  trainer_.reset();
-  gpu_.reset();
-  lease_.reset();
-  try {
-    write_file_atomically(directory() / "failure", failure.reason + "\n");
-  } catch (const std::exception& error) {
-    log::warning(report(error));
-  }
-  host_.say(failure);
+  end();
+}
+
+void TrialLane::end() {
   const std::lock_guard lock(mutex_);
+  control_ = nullptr;
+  team_.reset();
   over_ = true;
 }
 
+void TrialLane::fail(const std::exception& error) {
+  WorkerEvent failure = event(WorkerEvent::Kind::ended);
+  const bool did_not_fit = is_out_of_memory(error);
+  failure.state = did_not_fit ? "evicted" : "failed";
+  failure.reason = report(error);
+  if (did_not_fit && lease_) {
+    lease_->ran_out();
+  }
+  if (team_) {
+    team_->groups().node.abort(failure.reason);
+    team_->groups().world.abort(failure.reason);
+  }
+  const bool speaks = !team_ || is_first();
+  keeper_.reset();  // before the trainer whose state it may be writing
+  kept_.reset();
+  trainer_.reset();
+  gpu_.reset();
+  lease_.reset();
+  if (!speaks) {
+    return;
+  }
+  try {
+    write_file_atomically(directory() / "failure", failure.reason + "\n");
+  } catch (const std::exception& again) {
+    log::warning(report(again));
+  }
+  host_.say(failure);
+}
+
 void TrialLane::train() {
+  double to = 0;
   posix_file_system().make_directory(directory());
-  data_ = host_.data(job_, data_key_);
-  model_ = make_model(job_.model, data_->train->shape(), job_.train.seed);
-  const auto node = solo_node_group();
-  const auto across = solo_communicator();
-  const auto world = solo_communicator();
-  trainer_ = std::make_unique<Trainer>(job_,
-                                       TrainerParts{.model = *model_,
-                                                    .train = *data_->train,
-                                                    .validation = data_->validation.get(),
-                                                    .ranks = {*node, *across, *world},
-                                                    .control = control_.get(),
-                                                    .slot = nullptr,
-                                                    .keeper = this,
-                                                    .directory = {},
-                                                    .gpu = enter_gpu()},
-                                       *this);
-  whole_steps_ = trainer_->steps();
+  team_ = host_.open_team();
+  {
+    const std::lock_guard lock(mutex_);
+    control_ = &team_->control();
+    control_->notice.store(early_);
+  }
+  build(team_->groups());
+  if (!trainer_) {
+    return leave_early();
+  }
   bring_state();
   open_records();
   {
     const std::lock_guard lock(mutex_);
-    if (std::isfinite(to_)) {
-      trainer_->extend_to_epochs(static_cast<std::uint64_t>(to_));
-    }
+    to = to_;
   }
+  extend(agreed(to));
   leave(trainer_->run());
+  if (host_.is_team) {
+    keeper_.reset();
+  }
   trainer_.reset();  // before the groups that it uses
   gpu_.reset();
   lease_.reset();
+  team_->finish();
 }
 
-/// Waits until the GPU has room for one trial more. What its kind took before is known; of a new
-/// kind only that parameters, gradients, state and as much again for the work are there.
-GpuParts TrialLane::enter_gpu() {
-  if (host_.gpus == nullptr) {
-    return {};
+void TrialLane::build(const RankGroups& groups) {
+  data_ = host_.data(job_, data_key_of(parameters_));
+  model_ = make_model(job_.model, data_->train->shape(), job_.train.seed);
+  if (!enter_memory()) {
+    return;
+  }
+  const KeeperPlaces places{.trial = trial_,
+                            .directory = directory(),
+                            .group = host_.group,
+                            .commit_seconds = host_.commit_seconds};
+  keeper_ =
+      host_.is_team ? team_keeper(places, groups.world) : solo_keeper(places, std::move(kept_));
+  trainer_ = std::make_unique<Trainer>(job_,
+                                       TrainerParts{.model = *model_,
+                                                    .train = *data_->train,
+                                                    .validation = data_->validation.get(),
+                                                    .ranks = groups,
+                                                    .control = &team_->control(),
+                                                    .slot = team_->slot(),
+                                                    .keeper = this,
+                                                    .directory = {},
+                                                    .gpu = gpu_parts()},
+                                       *this);
+  whole_steps_ = trainer_->steps();
+}
+
+/// Waits until there is room for one trial more. What its kind took before is known; of a new kind
+/// only that parameters, gradients, state and as much again for the work are there. False when it
+/// was called off.
+bool TrialLane::enter_memory() {
+  if (host_.admission == nullptr) {
+    return true;
   }
   constexpr std::uint64_t copies = 8;  // parameters, gradients, two of state, and the work's
   const auto guess = static_cast<std::uint64_t>(parameter_count(*model_)) * sizeof(float) * copies;
   const std::string kind =
       fmt::format("{} {} {}", model_->fingerprint(), job_.train.batch_size, job_.train.amp);
-  lease_ = host_.gpus->admission.enter(kind, guess);
+  lease_ = host_.admission->enter(
+      kind, guess, [this] { return team_->control().notice.load() != Notice::none; });
+  return lease_.has_value();
+}
+
+GpuParts TrialLane::gpu_parts() {
+  if (host_.is_team) {
+    return team_->gpu(job_.train);
+  }
+  if (host_.gpus == nullptr) {
+    return {};
+  }
   gpu_ = host_.gpus->gpus->lane(0);
   return {.gpu = gpu_.get(), .residents = &host_.gpus->sets};
 }
@@ -204,170 +265,18 @@ void TrialLane::note_memory(std::uint64_t step) {
 
 /// The trial's directory reads as a run's.
 void TrialLane::open_records() {
+  if (!is_first()) {
+    return;
+  }
   write_file_atomically(directory() / "config.ini", file_text_);
   records_ = std::make_unique<MetricsWriter>(
       directory(), trainer_->step(), MetricsWriter::Options{.tensorboard = job_.train.tensorboard});
   records_->write_hyperparameters(directory().filename().string(), parameters_);
 }
 
-/// From this process's memory, unless the trial has gone further in another worker since; else from
-/// the newest commit that holds it; else from the start.
 void TrialLane::bring_state() {
-  std::int64_t step = -1;
-  if (snapshot_) {
-    step = snapshot_->info().step;
-  }
-  const double epochs_done = static_cast<double>(step) * job_.train.epochs /
-                             static_cast<double>(std::max<std::uint64_t>(1, trainer_->steps()));
-  if (snapshot_ && epochs_done >= from_ - 1e-9) {
-    snapshot_->restore(trainer_->state(), trainer_->mover());
-    trainer_->restored();
-  } else if (restore_newest(step)) {
-    trainer_->restored();
-    log::info(fmt::format("resumed at step {}", trainer_->step()));
-  } else if (snapshot_) {
-    snapshot_->restore(trainer_->state(), trainer_->mover());
-    trainer_->restored();
-  }
-  snapshot_.reset();
-}
-
-/// The furthest commit of this trial that is past `than`: its own, or one of all trials together.
-bool TrialLane::restore_newest(std::int64_t than) {
-  const std::string name = group_member_name(trial_);
-  const auto restore = [&](const CheckpointStore& store) {
-    const auto found = restore_member(store, name, trainer_->state(), trainer_->checkpoint_info(),
-                                      trainer_->mover());
-    return found ? found->info.step : -1;
-  };
-  const CheckpointStore own(directory() / "checkpoints");
-  const std::int64_t mine = restore(own);
-  const auto group = GroupStore(host_.group).furthest_of(trial_);
-  std::int64_t reached = mine;
-  if (group && group->step > mine) {
-    reached = restore(group->store);
-    if (reached < mine) {  // damaged
-      reached = restore(own);
-    }
-  }
-  return reached > than;
-}
-
-Verdict TrialLane::on_report(const TrainReport& report) {
-  records_->write({.step = report.step, .epoch = report.epoch, .values = report.values});
-  if (!report.ends_epoch) {
-    return Verdict::go_on;
-  }
-  WorkerEvent said = event(WorkerEvent::Kind::report);
-  said.resource = std::round(report.epoch);
-  said.memory = trainer_->memory_bytes();
-  std::optional<double> value;
-  std::vector<std::string> names;
-  for (const auto& [name, number] : report.values) {
-    names.push_back(name);
-    if (name == host_.objective) {
-      value = number;
-    } else {
-      said.metrics.emplace_back(name, number);
-    }
-  }
-  if (!value) {
-    throw Error(Fault::bad_input, fmt::format("the job reports no {}: its metrics are {}",
-                                              host_.objective, muster::join(names, ", ")));
-  }
-  said.value = *value;
-  last_value_ = *value;
-  if (said.resource > from_) {
-    host_.say(said);
-  }
-  return next_verdict(said.resource);
-}
-
-Verdict TrialLane::next_verdict(double reached) {
-  std::unique_lock lock(mutex_);
-  const auto is_decided = [&] { return decision_ || wants_suspend_ || to_ > reached; };
-  changed_.wait(lock, is_decided);
-  if (decision_ || wants_suspend_) {
-    return Verdict::pause;
-  }
-  if (std::isfinite(to_)) {  // else the job's own length holds
-    trainer_->extend_to_epochs(static_cast<std::uint64_t>(to_));
-  }
-  return Verdict::go_on;
-}
-
-void TrialLane::on_remark(const std::string& text) {
-  WorkerEvent said;
-  said.kind = WorkerEvent::Kind::remark;
-  said.trial = trial_;
-  said.reason = text;
-  host_.say(said);
-}
-
-void TrialLane::on_progress(const TrainReport& /*report*/) {}
-
-bool TrialLane::due(std::uint64_t step) {
-  note_memory(step);
-  return wall_clock().now() - saved_ > std::chrono::duration<double>(host_.commit_seconds);
-}
-
-void TrialLane::save(const StateTree& /*tree*/, std::uint64_t /*step*/,
-                     std::optional<double> /*score*/) {
-  saved_ = wall_clock().now();
-  keep_snapshot();
-  commit_own();
-}
-
-void TrialLane::commit_own() {
-  const CheckpointStore store(directory() / "checkpoints");
-  const GroupMember member{.name = group_member_name(trial_), .snapshot = snapshot_.get()};
-  commit_group(store, std::span(&member, 1), wall_clock());
-  store.retain(1, 0);
-}
-
-void TrialLane::keep_snapshot() {
-  StateTree& tree = trainer_->state();
-  if (!snapshot_) {
-    snapshot_ = std::make_unique<Snapshot>(Plan::make(tree));
-  }
-  snapshot_->take(tree, trainer_->checkpoint_info(), trainer_->mover());
-}
-
-void TrialLane::leave(TrainEnd end) {
-  std::optional<std::string> decision;
-  {
-    const std::lock_guard lock(mutex_);
-    decision = decision_;
-    was_suspended_ = !decision && wants_suspend_ && end != TrainEnd::finished;
-  }
-  if (was_suspended_) {
-    keep_snapshot();  // committed with the others
-    if (trainer_->step() >= whole_steps_) {
-      export_model();  // its last report may be answered by `complete` when we have gone
-    }
-    return;
-  }
-  if (decision == "pause") {
-    keep_snapshot();
-    host_.say(event(WorkerEvent::Kind::idle));
-    commit_own();
-    return;
-  }
-  snapshot_.reset();
-  if (decision == "stop") {
-    host_.say(event(WorkerEvent::Kind::idle));
-    return;
-  }
-  export_model();
-  WorkerEvent said = event(decision ? WorkerEvent::Kind::idle : WorkerEvent::Kind::ended);
-  said.state = "complete";
-  said.final_value = last_value_;
-  host_.say(said);
-}
-
-void TrialLane::export_model() {
-  trainer_->with_final_parameters(
-      [&] { save_model(*model_, directory() / "model", job_.train.save); });
+  const auto steps = static_cast<double>(whole_steps_);
+  keeper_->bring(*trainer_, from_ * steps / static_cast<double>(job_.train.epochs));
 }
 
 }  // namespace muster

@@ -1,9 +1,10 @@
 /// TrialLane: one launch of one trial, as a thread. It trains to its target, reports each epoch,
-/// waits there for the answer, and leaves its state as a snapshot when it is told to pause or to
-/// make room.
+/// waits there for the answer, and leaves its state with its keeper when it is told to pause or to
+/// make room. A trial of several ranks has a lane in each: the first speaks and decides for all.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -13,10 +14,9 @@
 #include <thread>
 
 #include "launcher/sweep/worker_messages.h"
+#include "launcher/worker/lane_team.h"
+#include "launcher/worker/trial_keeper.h"
 #include "runtime/base/clock.h"
-#include "runtime/base/file_system.h"
-#include "runtime/checkpoint/snapshot.h"
-#include "runtime/comm/control_page.h"
 #include "runtime/config/job.h"
 #include "runtime/data/dataset.h"
 #include "runtime/gpu/admission.h"
@@ -36,7 +36,6 @@ struct TrialJob {
 struct LaneGpus {
   Gpus* gpus = nullptr;
   ResidentSets sets;
-  Admission admission;
 };
 
 /// What a lane needs of the worker around it.
@@ -44,11 +43,14 @@ struct LaneHost {
   std::function<void(const WorkerEvent&)> say;
   /// `key`: what tells the data sets of two trials apart.
   std::function<std::shared_ptr<DataSets>(const JobSettings&, const std::string& key)> data;
-  Path trials;  ///< sweeps/NAME/trials
-  Path group;   ///< sweeps/NAME/checkpoints: commits of all trials together
+  OpenTeam open_team = team_of_one;
+  bool is_team = false;  ///< trials are of several ranks
+  Path trials;           ///< sweeps/NAME/trials
+  Path group;            ///< sweeps/NAME/checkpoints: commits of all trials together
   std::string objective;
   double commit_seconds = 30;
-  LaneGpus* gpus = nullptr;  ///< null: on the CPU
+  Admission* admission = nullptr;  ///< to the memory that the lanes share; null: all enter
+  LaneGpus* gpus = nullptr;        ///< null: on the CPU
 };
 
 class TrialLane final : public TrainObserver, private StateKeeper {
@@ -59,12 +61,13 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   ~TrialLane() override;
 
   void answer(const WorkerOrder& order);
-  /// Ends at the next step boundary with the state in a snapshot; says nothing.
+  /// Ends at the next step boundary with the state kept; says nothing.
   void suspend();
   /// The thread has ended; nothing more is said.
   bool is_over() const;
   void join();
-  /// What was left: after a pause or suspend. Null when the trial is over or had not begun.
+  /// What was left: after a pause or suspend. Null when the trial is over, had not begun, or is
+  /// durable already.
   std::unique_ptr<Snapshot> take_snapshot();
   std::uint32_t trial() const { return trial_; }
   bool was_suspended() const { return was_suspended_; }
@@ -74,21 +77,33 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   void on_progress(const TrainReport& report) override;
 
  private:
+  /// How a launch goes on, or ends.
+  enum class Order : std::int32_t { none, pause, stop, complete, suspend };
   bool due(std::uint64_t step) override;
   void save(const StateTree& tree, std::uint64_t step, std::optional<double> score) override;
   void run();
+  void fail(const std::exception& error);
+  void end();
   void train();
-  GpuParts enter_gpu();
+  void build(const RankGroups& groups);
+  bool enter_memory();
+  GpuParts gpu_parts();
   void note_memory(std::uint64_t step);
   void bring_state();
-  bool restore_newest(std::int64_t than);
+  void leave_early();
   void leave(TrainEnd end);
-  void keep_snapshot();
-  void commit_own();
+  Order agreed_order(TrainEnd end);
+  void complete(bool is_answered);
   void open_records();
   void export_model();
+  void tell(const TrainReport& report);
   Verdict next_verdict(double reached);
+  double agreed(double own);
+  void extend(double epochs);
+  void say(const WorkerEvent& event);
   WorkerEvent event(WorkerEvent::Kind kind);
+  bool is_first() { return team_->groups().world.rank() == 0; }
+  void notify(Notice notice);
   Path directory() const;
 
   const LaneHost& host_;
@@ -97,9 +112,9 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   std::vector<std::pair<std::string, std::string>> parameters_;
   std::uint32_t trial_;
   double from_;  // reported before: what is trained again after a crash is not told twice
-  std::string data_key_;
-  std::unique_ptr<ControlHeader> control_;  // how the trainer learns of a stop between reports
-  std::unique_ptr<Snapshot> snapshot_;
+  std::unique_ptr<Snapshot> kept_;
+  std::unique_ptr<LaneTeam> team_;
+  std::unique_ptr<TrialKeeper> keeper_;
   std::shared_ptr<DataSets> data_;
   std::optional<Admission::Lease> lease_;
   std::unique_ptr<Gpu> gpu_;
@@ -110,16 +125,16 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   std::uint64_t whole_steps_ = 0;  // of the job, whatever the rung
   std::optional<double> last_value_;
   Monotonic spoke_;
-  Monotonic saved_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  double to_;                            // from here on: under the mutex
-  std::optional<std::string> decision_;  // pause, stop, complete
-  double answered_ = -1;                 // the target of the last `continue`
+  double to_;                         // from here on: under the mutex
+  Order order_ = Order::none;         // pause, stop, complete
+  ControlHeader* control_ = nullptr;  // once there is a team
+  Notice early_ = Notice::none;       // what came before that
   bool wants_suspend_ = false;
   bool over_ = false;
-  bool was_suspended_ = false;
+  std::atomic<bool> was_suspended_{false};
   std::thread thread_;
 };
 

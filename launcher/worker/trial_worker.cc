@@ -11,6 +11,7 @@
 #include "launcher/worker/trial_lane.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/base/memory_left.h"
 #include "runtime/checkpoint/checkpoint_engine.h"
 #include "runtime/comm/node_group.h"
 #include "runtime/config/load.h"
@@ -19,8 +20,7 @@
 namespace muster {
 
 struct TrialWorker::Impl {
-  Impl(TrialWorkerPlan given, std::function<void(const WorkerEvent&)> tell)
-      : plan(std::move(given)) {
+  Impl(TrialWorkerPlan given, Say tell) : plan(std::move(given)) {
     host.say = [this, tell = std::move(tell)](const WorkerEvent& event) {
       const std::lock_guard lock(saying);
       tell(event);
@@ -32,9 +32,13 @@ struct TrialWorker::Impl {
     host.group = plan.sweep / "checkpoints";
     host.objective = plan.objective;
     host.commit_seconds = plan.commit_seconds;
+    if (plan.open_team) {
+      host.open_team = plan.open_team;
+      host.is_team = true;
+    }
   }
 
-  void open_gpu(const std::string& wanted);
+  void open_memory(const std::string& device);
 
   TrialJob job_of(const std::vector<std::pair<std::string, std::string>>& parameters) const;
   std::shared_ptr<DataSets> data_for(const JobSettings& job, const std::string& key);
@@ -45,6 +49,8 @@ struct TrialWorker::Impl {
   TrialWorkerPlan plan;
   LaneHost host;
   std::unique_ptr<LaneGpus> gpu;
+  std::unique_ptr<Admission> admission;
+  std::uint64_t memory = 0;  // bytes for its trials
   std::mutex saying;
   std::mutex loading;
   std::unique_ptr<NodeGroup> node = solo_node_group();
@@ -53,20 +59,34 @@ struct TrialWorker::Impl {
   std::map<std::uint32_t, std::unique_ptr<Snapshot>> paused;  // promoted without a look at the disk
 };
 
-TrialWorker::TrialWorker(TrialWorkerPlan plan, std::function<void(const WorkerEvent&)> say)
+TrialWorker::TrialWorker(TrialWorkerPlan plan, Say say)
     : impl_(std::make_unique<Impl>(std::move(plan), std::move(say))) {
   // What is wrong with the job is found before the first trial.
-  impl_->open_gpu(impl_->job_of({}).settings.train.device);
+  const auto job = impl_->job_of({});
+  if (!impl_->host.is_team) {  // a team has the machine to itself, and opens its GPUs together
+    impl_->open_memory(job.settings.train.device);
+  }
+  WorkerEvent ready;
+  ready.memory = impl_->memory;
+  impl_->host.say(ready);
 }
 
-/// One GPU a worker: the engine that started it shows it no other.
-void TrialWorker::Impl::open_gpu(const std::string& wanted) {
+/// What its lanes share: one GPU, since the engine that started it shows it no other, or the
+/// machine's memory. A guess for the CPU may well be four times too low: activations are not in it.
+void TrialWorker::Impl::open_memory(const std::string& device) {
+  constexpr double doubt = 8;
   std::string why;
-  if (Gpus* gpus = open_gpus(wanted, why)) {
-    gpu.reset(new LaneGpus{.gpus = gpus, .admission = Admission(gpus->lane(0)->memory().free)});
+  if (Gpus* gpus = open_gpus(device, why)) {
+    gpu.reset(new LaneGpus{.gpus = gpus, .sets = {}});
     host.gpus = gpu.get();
+    memory = gpus->lane(0)->memory().free;
+    admission = std::make_unique<Admission>(memory);
     log::info(fmt::format("trials share one {}", gpus->lane(0)->name()));
+  } else if (const auto left = memory_left()) {  // of what it is given, libtorch has some by now
+    memory = plan.memory > 0 ? std::min(plan.memory, left->bytes) : left->bytes;
+    admission = std::make_unique<Admission>(memory, doubt);
   }
+  host.admission = admission.get();
 }
 
 TrialWorker::~TrialWorker() = default;
@@ -119,6 +139,11 @@ void TrialWorker::Impl::start(const WorkerOrder& order) {
   if (const auto old = lanes.find(order.trial); old != lanes.end()) {
     old->second->join();  // its slot was free before its commit was on the disk
   }
+  for (auto& [trial, lane] : lanes) {
+    if (host.is_team) {
+      lane->join();  // no rank may be in two teams at once
+    }
+  }
   sweep_out();
   std::unique_ptr<Snapshot> kept;
   if (const auto found = paused.find(order.trial); found != paused.end()) {
@@ -150,8 +175,10 @@ void TrialWorker::Impl::suspend() {
     lane->join();
     if (lane->was_suspended()) {
       suspended.push_back(trial);
-      snapshots.push_back(lane->take_snapshot());
-      members.push_back({.name = group_member_name(trial), .snapshot = snapshots.back().get()});
+      if (auto left = lane->take_snapshot()) {  // else it had not begun, or has saved itself
+        snapshots.push_back(std::move(left));
+        members.push_back({.name = group_member_name(trial), .snapshot = snapshots.back().get()});
+      }
     }
   }
   std::string reason = "saved its state";

@@ -1,7 +1,7 @@
 /// TrialWorker: many trials of one Muster job in one process, each a thread with an arena, a
-/// generator and a group of its own; the data set is read once and serves all (tier A). Orders come
-/// in, events go out; the process around it decides how they travel. obey() and finish() belong to
-/// one thread; events are said from any thread, one at a time.
+/// generator and a group of its own; the data set is read once and serves all (tier A). Or, where
+/// trials are of several ranks, one of these: it then runs one trial at a time. Events are said
+/// from any thread, one at a time.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -10,7 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "launcher/sweep/worker_messages.h"
+#include "launcher/sweep/sweep_worker.h"
+#include "launcher/worker/lane_team.h"
 #include "runtime/base/file_system.h"
 
 namespace muster {
@@ -23,19 +24,20 @@ struct TrialWorkerPlan {
   double max_resource =
       0;  ///< epochs of a whole trial: what schedules are made for; 0: the job's own
   double commit_seconds = 30;  ///< a running trial is saved this often
+  std::uint64_t memory = 0;    ///< bytes for its trials; 0: what is left when it starts
+  OpenTeam open_team;          ///< trials are of several ranks, and this is one of them
 };
 
-class TrialWorker {
+class TrialWorker final : public SweepWorker {
  public:
   /// Reads the job. Throws bad_input as `muster train` would.
-  TrialWorker(TrialWorkerPlan plan, std::function<void(const WorkerEvent&)> say);
-  ~TrialWorker();
+  TrialWorker(TrialWorkerPlan plan, Say say);
+  ~TrialWorker() override;
   TrialWorker(const TrialWorker&) = delete;
   TrialWorker& operator=(const TrialWorker&) = delete;
 
-  /// Starts, answers. `suspend` saves all that runs as one commit and says so; returns when it is
-  /// done.
-  void obey(const WorkerOrder& order);
+  /// `suspend` saves all that runs as one commit; returns when it is done.
+  void obey(const WorkerOrder& order) override;
 
  private:
   struct Impl;

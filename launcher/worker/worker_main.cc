@@ -8,11 +8,10 @@
 #include <cerrno>
 #include <csignal>
 #include <iostream>
-#include <thread>
 
 #include "launcher/cli/command.h"
 #include "launcher/engine/resources.h"
-#include "launcher/sweep/spool.h"
+#include "launcher/sweep/spool_service.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/handle.h"
@@ -35,6 +34,7 @@ void describe_worker(Keys& keys, WorkerOptions& options) {
   keys.add("sweep", options.sweep, "The sweep's directory").only_on_command_line();
   keys.add("objective", plan.objective, "The metric to report").only_on_command_line();
   keys.add("max-resource", plan.max_resource, "Epochs of a whole trial").only_on_command_line();
+  keys.add("memory", plan.memory, "Bytes for its trials; 0 is what is left").only_on_command_line();
   keys.add("commit-seconds", plan.commit_seconds, "How often a running trial is saved")
       .only_on_command_line();
   keys.add("spool", options.spool, "A sweep's directory: join it through its spool")
@@ -83,18 +83,11 @@ void write_all(int descriptor, std::string_view text) {
   }
 }
 
-void save_all(TrialWorker& worker) {
-  WorkerOrder end;
-  end.kind = WorkerOrder::Kind::suspend;
-  worker.obey(end);
-}
-
 int serve_pipes(const TrialWorkerPlan& plan) {
   std::signal(SIGPIPE, SIG_IGN);  // a coordinator that dies ends stdin, and that ends us, saved
   const Descriptor events = take_stdout();
   TrialWorker worker(
       plan, [&events](const WorkerEvent& event) { write_all(events.get(), line_of(event)); });
-  write_all(events.get(), line_of(WorkerEvent{}));
   for (std::string words; std::getline(std::cin, words);) {
     worker.obey(order_from(words));
   }
@@ -102,57 +95,18 @@ int serve_pipes(const TrialWorkerPlan& plan) {
   return exit_finished;
 }
 
-/// Waits for a coordinator. Nothing when somebody asked us to leave.
-std::optional<SpoolSession> await_session(const Path& spool,
-                                          const std::function<bool()>& wants_out) {
-  for (bool is_told = false; !wants_out(); is_told = true) {
-    if (auto session = read_spool_session(spool)) {
-      return session;
-    }
-    if (!is_told) {
-      log::info(fmt::format("nobody coordinates {} yet: waiting ('muster tune' starts it)",
-                            spool.parent_path().string()));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+/// Trials of one rank as threads, or, where the sweep has them as processes, as such.
+SpoolCrew crew_of(const SpoolService& service, const SpoolSession& session) {
+  if (is_for_programs(session)) {
+    const auto self = std::filesystem::read_symlink("/proc/self/exe");
+    return program_crew(service, session, (self.parent_path() / "muster").string());
   }
-  return std::nullopt;
-}
-
-/// One session, to its end or until we are to leave.
-void serve_session(const Path& spool, const SpoolSession& session, const WorkerOptions& options,
-                   const std::function<bool()>& wants_out) {
-  const auto cores = std::max<std::size_t>(1, this_machine().cpus.size());
-  const auto slots = options.slots > 0 ? static_cast<std::size_t>(options.slots) : cores;
-  SystemClock clock;
   TrialWorkerPlan plan = worker_plan_from(session.words);
-  plan.sweep = spool.parent_path();  // as it is called on this machine
-  SpoolSeat seat(spool, session, options.name, slots, clock);
-  TrialWorker worker(std::move(plan),
-                     [&seat](const WorkerEvent& event) { seat.say(line_of(event)); });
-  log::info(fmt::format("joined {} as {}", spool.parent_path().string(), seat.name()));
-  while (!wants_out() && seat.holds()) {
-    std::vector<std::string> lines;
-    seat.orders(lines);
-    for (const auto& line : lines) {
-      worker.obey(order_from(line));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  save_all(worker);
-  seat.leave();
-}
-
-int serve_spool(const WorkerOptions& options, const std::function<bool()>& wants_out) {
-  const Path spool = std::filesystem::absolute(options.spool) / "spool";
-  while (const auto session = await_session(spool, wants_out)) {
-    if (session->is_over) {
-      log::info("the sweep is over");
-      return exit_finished;
-    }
-    serve_session(spool, *session, options, wants_out);
-  }
-  log::info("left, with all running trials saved");
-  return exit_saved;
+  plan.sweep = service.sweep;  // as it is called on this machine
+  return {.slots = std::max<std::size_t>(1, this_machine().cpus.size()),
+          .make = [plan](SweepWorker::Say say) {
+            return std::make_unique<TrialWorker>(plan, std::move(say));
+          }};
 }
 
 }  // namespace
@@ -172,7 +126,13 @@ int worker_main(const std::vector<std::string>& arguments, const std::function<b
   if (options->spool.empty()) {
     return serve_pipes(options->plan);
   }
-  return serve_spool(*options, wants_out);
+  SpoolService service;
+  service.sweep = std::filesystem::absolute(options->spool);
+  service.name = options->name;
+  service.slots = options->slots;
+  service.wants_out = wants_out;
+  service.crew = [&](const SpoolSession& session) { return crew_of(service, session); };
+  return serve_spool(service);
 }
 
 }  // namespace muster

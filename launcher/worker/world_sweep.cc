@@ -3,189 +3,30 @@
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
-#include <mpi.h>
 
-#include <deque>
 #include <mutex>
+#include <optional>
 #include <thread>
 
+#include "collectives/mpi/ranks_of_group.h"
 #include "launcher/cli/command.h"
 #include "launcher/engine/resources.h"
+#include "launcher/rank/rank_gpu.h"
+#include "launcher/sweep/program_worker.h"
 #include "launcher/sweep/sweep_run.h"
-#include "launcher/sweep/worker_link.h"
+#include "launcher/sweep/trial_plans.h"
 #include "launcher/worker/trial_worker.h"
 #include "launcher/worker/worker_main.h"
+#include "launcher/worker/world_links.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
+#include "runtime/base/memory_left.h"
 #include "runtime/base/text.h"
 #include "runtime/config/sweep.h"
 
 namespace muster {
 namespace {
-
-constexpr int order_tag = 1;
-constexpr int event_tag = 2;
-constexpr int end_tag = 3;  // to a worker: no more orders
-
-class World {
- public:
-  World() {
-    int provided = 0;
-    MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
-    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_ARE_FATAL);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-  }
-  ~World() { MPI_Finalize(); }
-  World(const World&) = delete;
-  World& operator=(const World&) = delete;
-  int rank = 0;
-  int size = 1;
-};
-
-/// Lines to one rank, in order. Messages are small, so a send ends as soon as it is copied.
-class Outbox {
- public:
-  explicit Outbox(int to) : to_(to) {}
-  void send(std::string text, int tag) {
-    pending_.push_back({std::move(text), MPI_REQUEST_NULL});
-    auto& last = pending_.back();
-    MPI_Isend(last.text.data(), static_cast<int>(last.text.size()), MPI_CHAR, to_, tag,
-              MPI_COMM_WORLD, &last.request);
-    collect(false);
-  }
-  void collect(bool waits) {
-    while (!pending_.empty()) {
-      int is_done = 1;
-      if (waits) {
-        MPI_Wait(&pending_.front().request, MPI_STATUS_IGNORE);
-      } else {
-        MPI_Test(&pending_.front().request, &is_done, MPI_STATUS_IGNORE);
-      }
-      if (is_done == 0) {
-        return;
-      }
-      pending_.pop_front();
-    }
-  }
-
- private:
-  struct Message {
-    std::string text;
-    MPI_Request request;
-  };
-  int to_;
-  std::deque<Message> pending_;  // a deque: messages stay where they are
-};
-
-/// The next message of this rank, if one is there.
-struct Received {
-  int tag = 0;
-  std::string text;
-};
-std::optional<Received> receive_from(int rank) {
-  int is_there = 0;
-  MPI_Status status;
-  MPI_Iprobe(rank, MPI_ANY_TAG, MPI_COMM_WORLD, &is_there, &status);
-  if (is_there == 0) {
-    return std::nullopt;
-  }
-  int length = 0;
-  MPI_Get_count(&status, MPI_CHAR, &length);
-  Received received{.tag = status.MPI_TAG,
-                    .text = std::string(static_cast<std::size_t>(length), '\0')};
-  MPI_Recv(received.text.data(), length, MPI_CHAR, rank, status.MPI_TAG, MPI_COMM_WORLD,
-           MPI_STATUS_IGNORE);
-  return received;
-}
-
-class RankLink final : public WorkerLink {
- public:
-  RankLink(int rank, std::size_t slots) : rank_(rank), slots_(slots), outbox_(rank) {}
-  ~RankLink() override {
-    outbox_.send("", end_tag);
-    outbox_.collect(true);
-  }
-  std::string name() const override { return fmt::format("rank {}", rank_); }
-  std::size_t slots() const override { return slots_; }
-  void send(std::string_view lines) override { outbox_.send(std::string(lines), order_tag); }
-  std::optional<WorkerEnd> ended() override { return std::nullopt; }  // MPI ends all with one
-  void receive(std::vector<std::string>& lines) override {
-    outbox_.collect(false);
-    while (const auto message = receive_from(rank_)) {
-      for (auto& line : split(message->text, '\n')) {
-        if (!line.empty()) {
-          lines.push_back(std::move(line));
-        }
-      }
-    }
-  }
-
- private:
-  int rank_;
-  std::size_t slots_;
-  Outbox outbox_;
-};
-
-class RankWorkers final : public WorkerSource {
- public:
-  RankWorkers(int size, std::size_t slots_each, std::function<void()> on_look)
-      : size_(size), slots_each_(slots_each), on_look_(std::move(on_look)) {}
-  std::vector<std::unique_ptr<WorkerLink>> joined() override {
-    on_look_();
-    std::vector<std::unique_ptr<WorkerLink>> links;
-    for (; next_ < size_; ++next_) {
-      links.push_back(std::make_unique<RankLink>(next_, slots_each_));
-    }
-    return links;
-  }
-  std::chrono::milliseconds look_every() const override { return std::chrono::milliseconds(1); }
-
- private:
-  int size_;
-  int next_ = 1;
-  std::size_t slots_each_;
-  std::function<void()> on_look_;
-};
-
-/// Lanes speak from their threads; the main thread sends.
-class EventQueue {
- public:
-  void put(std::string line) {
-    const std::lock_guard lock(mutex_);
-    lines_ += line;
-  }
-  std::string take() {
-    const std::lock_guard lock(mutex_);
-    return std::exchange(lines_, {});
-  }
-
- private:
-  std::mutex mutex_;
-  std::string lines_;
-};
-
-void work(const TrialWorkerPlan& plan) {
-  at::set_num_threads(1);
-  EventQueue events;
-  TrialWorker worker(plan, [&events](const WorkerEvent& event) { events.put(line_of(event)); });
-  Outbox outbox(0);
-  for (bool is_over = false; !is_over;) {
-    const auto order = receive_from(0);
-    if (order && order->tag == order_tag) {
-      worker.obey(order_from(trim(order->text)));
-    }
-    is_over = order && order->tag == end_tag;
-    if (auto said = events.take(); !said.empty()) {
-      outbox.send(std::move(said), event_tag);
-    } else if (!order) {
-      std::this_thread::sleep_for(std::chrono::microseconds(200));
-    }
-    outbox.collect(false);
-  }
-  outbox.collect(true);
-}
 
 struct WorldSweep {
   SweepSettings settings;
@@ -200,8 +41,9 @@ std::unique_ptr<WorldSweep> read_settings(const std::vector<std::string>& argume
   const auto line = take_command_line(
       sweep->keys, arguments,
       {.usage = "mpirun -np N muster-rank --tune SWEEP.ini [--section.key value ...]",
-       .about = "A sweep as one MPI world: rank 0 coordinates, the others work. 'muster tune' "
-                "needs no mpirun on one machine."});
+       .about = "A sweep as one MPI world: rank 0 coordinates, the others work, together where a "
+                "trial is of several ranks (trial.ranks). 'muster tune' needs no mpirun on one "
+                "machine."});
   if (!line) {
     return nullptr;
   }
@@ -212,58 +54,258 @@ std::unique_ptr<WorldSweep> read_settings(const std::vector<std::string>& argume
   if (sweep->settings.name.empty()) {
     sweep->settings.name = stem_of(line->words[0]);
   }
-  if (!sweep->settings.trial.job) {
-    throw Error(Fault::bad_input,
-                "a sweep as an MPI world tunes a Muster job (trial.job): programs as trials are "
-                "started by 'muster tune'");
-  }
   return sweep;
 }
 
-int coordinate(WorldSweep& sweep, int size, const std::function<bool()>& wants_out) {
-  const auto workers = static_cast<std::size_t>(size - 1);
-  const auto parallel = static_cast<std::size_t>(std::max(0, sweep.settings.tune.parallel));
-  const std::size_t slots_each = std::max<std::size_t>(1, parallel / workers);
+/// Which ranks work together: 1 to k, k + 1 to 2 k, and so on. Rank 0 coordinates; what is left
+/// over at the end has nothing to do.
+class Teams {
+ public:
+  Teams(const SweepSettings& settings, int world)
+      : size_(is_job(settings) ? settings.trial.ranks : 1), count_((world - 1) / size_) {}
+  int size() const { return size_; }
+  int count() const { return count_; }
+  std::optional<int> team_of(int rank) const {
+    const int team = (rank - 1) / size_;
+    return rank > 0 && team < count_ ? std::optional(team) : std::nullopt;
+  }
+  int leader_of(int team) const { return 1 + team * size_; }
+  std::vector<int> leaders() const {
+    std::vector<int> ranks;
+    for (int team = 0; team < count_; ++team) {
+      ranks.push_back(leader_of(team));
+    }
+    return ranks;
+  }
+
+ private:
+  int size_;
+  int count_;
+};
+
+void check_size(const Teams& teams, int world) {
+  if (teams.count() > 0) {
+    return;
+  }
+  throw Error(
+      Fault::bad_input,
+      fmt::format("a sweep as an MPI world needs {} ranks or more, one to coordinate and {} "
+                  "for a trial, not {}: mpirun -np {} muster-rank --tune SWEEP.ini; 'muster "
+                  "tune' starts workers by itself",
+                  teams.size() + 1, teams.size(), world, 2 * teams.size() + 1));
+}
+
+class TeamOfRanks final : public LaneTeam {
+ public:
+  explicit TeamOfRanks(std::unique_ptr<Ranks> ranks) : ranks_(std::move(ranks)) {}
+  RankGroups groups() override {
+    return {ranks_->node(), ranks_->lane() != nullptr ? *ranks_->lane() : *alone_, ranks_->world()};
+  }
+  ControlHeader& control() override { return ranks_->page().header(); }
+  RankSlot* slot() override { return &ranks_->slot(); }
+  GpuParts gpu(const TrainSettings& train) override {
+    gpu_ = std::make_unique<RankGpu>(train, ranks_->world(), &ranks_->slot());
+    return gpu_->parts();
+  }
+  void finish() override {
+    gpu_.reset();
+    ranks_->finish();
+  }
+
+ private:
+  std::unique_ptr<Communicator> alone_ = solo_communicator();
+  std::unique_ptr<Ranks> ranks_;
+  std::unique_ptr<RankGpu> gpu_;
+};
+
+/// Lanes speak from their threads; the main thread sends.
+class EventQueue {
+ public:
+  void put(const WorkerEvent& event) {
+    const std::lock_guard lock(mutex_);
+    lines_ += line_of(event);
+  }
+  std::string take() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(lines_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::string lines_;
+};
+
+/// What one rank of the machine may use of it.
+Machine own_share(const LaunchContext& place) {
+  const auto shares = divide(this_machine(), std::max(1, place.local_size));
+  const auto& share = shares.at(static_cast<std::size_t>(place.local_rank) % shares.size());
+  return {share.cpus, share.gpus};
+}
+
+std::unique_ptr<SweepWorker> make_worker(const WorldSweep& sweep, std::size_t slots,
+                                         OpenTeam open_team, Clock& clock, SweepWorker::Say say) {
+  const auto& settings = sweep.settings;
+  const auto place = launch_context(process_environment());
+  if (!is_job(settings)) {
+    return std::make_unique<ProgramWorker>(
+        program_plan(settings, sweep_directory(settings), process_environment(), ""),
+        own_share(place), slots, clock, std::move(say));
+  }
+  TrialWorkerPlan plan = worker_plan_from(job_worker_words(settings));
+  plan.open_team = std::move(open_team);
+  if (const auto left = memory_left()) {
+    plan.memory = left->bytes / static_cast<std::uint64_t>(std::max(1, place.local_size));
+  }
+  return std::make_unique<TrialWorker>(std::move(plan), std::move(say));
+}
+
+/// One rank that works, to the last order. A team's first rank hands its orders to start and to
+/// end on: the others begin and end with it.
+class WorldWorker {
+ public:
+  WorldWorker(const WorldSweep& sweep, WorldPost& post, const Teams& teams, std::size_t slots,
+              const OpenTeam& open_team)
+      : post_(post),
+        leader_(teams.leader_of(*teams.team_of(post.rank()))),
+        size_(teams.size()),
+        worker_(make_worker(sweep, slots, open_team, clock_,
+                            [this](const WorkerEvent& event) { events_.put(event); })) {}
+
+  void run() {
+    while (!is_over_) {
+      post_.poll();
+      const auto letters = post_.from(is_leader() ? 0 : leader_);
+      for (const auto& letter : letters) {
+        obey(letter);
+      }
+      worker_->advance();
+      if (auto said = events_.take(); !said.empty()) {
+        post_.send(0, PostTag::event, std::move(said));
+      } else if (letters.empty()) {
+        std::this_thread::sleep_for(std::chrono::microseconds(200));
+      }
+    }
+    post_.drain();
+  }
+
+ private:
+  bool is_leader() const { return post_.rank() == leader_; }
+  void obey(const Letter& letter) {
+    is_over_ = is_over_ || letter.tag == PostTag::end;
+    for (const auto& line : split(trim(letter.text), '\n')) {
+      if (line.empty()) {
+        continue;
+      }
+      const WorkerOrder order = order_from(line);
+      if (order.kind == WorkerOrder::Kind::start) {
+        hand_on({.tag = PostTag::order, .text = line});
+      }
+      worker_->obey(order);
+    }
+    if (is_over_) {
+      hand_on(letter);
+    }
+  }
+  void hand_on(const Letter& letter) {
+    for (int rank = leader_ + 1; is_leader() && rank < leader_ + size_; ++rank) {
+      post_.send(rank, letter.tag, letter.text);
+    }
+  }
+
+  WorldPost& post_;
+  int leader_;
+  int size_;
+  SystemClock clock_;
+  EventQueue events_;
+  bool is_over_ = false;
+  std::unique_ptr<SweepWorker> worker_;  // dies first: its lanes speak
+};
+
+/// A rank that is left over.
+void wait_for_the_end(WorldPost& post, const Teams& teams) {
+  log::info(fmt::format("rank {} is one too many for trials of {} ranks: it does nothing",
+                        post.rank(), teams.size()));
+  do {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    post.poll();
+  } while (post.from(0).empty());
+}
+
+int coordinate(WorldSweep& sweep, WorldPost& post, const Teams& teams, std::size_t slots_each,
+               const std::function<bool()>& wants_out) {
   SweepRun* to_suspend = nullptr;
-  RankWorkers ranks(size, slots_each, [&] {
+  const auto workers = rank_workers(post, teams.leaders(), slots_each, [&] {
     if (to_suspend != nullptr && wants_out()) {
       to_suspend->suspend();
     }
   });
   SweepRunOptions options;
   options.environment = process_environment();
-  options.workers = &ranks;
-  SweepRun run(sweep.settings, sweep.keys, sweep.resolved, std::move(options));
-  to_suspend = &run;
-  return run.run();
+  options.workers = workers.get();
+  int code = exit_finished;
+  {
+    SweepRun run(sweep.settings, sweep.keys, sweep.resolved, std::move(options));
+    to_suspend = &run;
+    code = run.run();
+  }
+  for (int rank = 1 + teams.count() * teams.size(); rank < post.size(); ++rank) {
+    post.send(rank, PostTag::end, "");
+  }
+  post.drain();  // the last orders
+  return code;
+}
+
+/// Trials at once in one worker.
+std::size_t slots_each(const SweepSettings& settings, const Teams& teams) {
+  const auto parallel = static_cast<std::size_t>(std::max(0, settings.tune.parallel));
+  return teams.size() > 1
+             ? 1
+             : std::max<std::size_t>(1, parallel / static_cast<std::size_t>(teams.count()));
+}
+
+/// The ranks of each team as a communicator of theirs. Collective.
+MPI_Comm split_world(MpiWorld& world, const Teams& teams, int rank) {
+  MPI_Comm own = MPI_COMM_NULL;
+  world.run([&] {
+    const int colour = teams.team_of(rank).value_or(MPI_UNDEFINED);
+    check_mpi(MPI_Comm_split(MPI_COMM_WORLD, colour, rank, &own), "MPI_Comm_split");
+  });
+  return own;
 }
 
 }  // namespace
 
 int tune_world(const std::vector<std::string>& arguments, const std::function<bool()>& wants_out) {
-  const World world;
-  log::set_label({.rank = world.rank, .trial = {}});
   const auto sweep = read_settings(arguments);
   if (!sweep) {
     return exit_finished;
   }
-  if (world.size < 2) {
-    throw Error(Fault::bad_input,
-                "a sweep as an MPI world needs two ranks or more: mpirun -np 3 muster-rank --tune "
-                "SWEEP.ini; 'muster tune' starts workers by itself");
-  }
+  MpiWorld world;
+  WorldPost post(world);
+  log::set_label({.rank = post.rank(), .trial = {}});
+  const Teams teams(sweep->settings, post.size());
+  check_size(teams, post.size());
+  at::set_num_threads(1);
+  const MPI_Comm own = split_world(world, teams, post.rank());
+  const std::size_t slots = slots_each(sweep->settings, teams);
+  const OpenTeam open_team = [&]() -> std::unique_ptr<LaneTeam> {
+    return std::make_unique<TeamOfRanks>(ranks_of_group(world, own));
+  };
   int code = exit_finished;
-  if (world.rank > 0) {
-    work(worker_plan_from(worker_words(sweep->settings)));
-  } else {
-    try {
-      code = coordinate(*sweep, world.size, wants_out);
-    } catch (const std::exception& error) {
-      log::error(report(error));
-      MPI_Abort(MPI_COMM_WORLD, exit_code_of(error));
+  try {
+    if (post.rank() == 0) {
+      code = coordinate(*sweep, post, teams, slots, wants_out);
+    } else if (teams.team_of(post.rank())) {
+      WorldWorker(*sweep, post, teams, slots, teams.size() > 1 ? open_team : nullptr).run();
+    } else {
+      wait_for_the_end(post, teams);
     }
+  } catch (const std::exception& error) {
+    log::error(report(error));
+    world.run([&] { MPI_Abort(MPI_COMM_WORLD, exit_code_of(error)); });
   }
-  MPI_Bcast(&code, 1, MPI_INT, 0, MPI_COMM_WORLD);
+  world.run([&] { MPI_Bcast(&code, 1, MPI_INT, 0, MPI_COMM_WORLD); });
+  world.finish();
   return code;
 }
 

@@ -16,7 +16,6 @@
 namespace muster {
 namespace {
 
-constexpr std::uint64_t page = 4096;
 constexpr std::uint64_t cell = 8 << 20;
 constexpr std::uint64_t worth_a_thread = 16 << 20;
 

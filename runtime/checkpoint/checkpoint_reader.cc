@@ -15,8 +15,6 @@
 namespace muster {
 namespace {
 
-constexpr std::uint64_t page = 4096;
-
 std::string describe(DType dtype, const std::vector<std::uint64_t>& shape,
                      const std::vector<std::uint8_t>& axes) {
   return fmt::format("{} [{}]{}", name_of(dtype), fmt::join(shape, ", "),

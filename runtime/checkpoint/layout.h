@@ -13,6 +13,9 @@
 
 namespace muster {
 
+inline constexpr std::uint64_t page =
+    4096;  ///< direct reads and writes begin and end at whole pages
+
 struct TensorPlace {
   std::string name;
   DType dtype = DType::float32;

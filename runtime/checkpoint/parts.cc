@@ -15,7 +15,6 @@
 namespace muster {
 namespace {
 
-constexpr std::uint64_t page = 4096;
 constexpr std::size_t problem_bytes = 1024;
 
 /// What stands before a rank's sums.

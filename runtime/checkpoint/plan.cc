@@ -11,8 +11,6 @@
 namespace muster {
 namespace {
 
-constexpr std::uint64_t page = 4096;
-
 struct Extent {
   std::uint64_t offset = 0;
   std::uint64_t end = 0;  ///< of the data

@@ -28,6 +28,7 @@ struct LaunchContext {
   std::string control;  ///< path of the control page, where there is one already (Starter::muster)
   std::string
       meeting;  ///< what local ranks without a page agree on to find each other (Starter::torchrun)
+  bool bind = true;  ///< false: ranks never move onto cores of their own
   bool uses_mpi() const { return starter == Starter::open_mpi || starter == Starter::pmix; }
 };
 

@@ -12,49 +12,6 @@ namespace {
 
 using Complaint = std::optional<std::string>;
 
-void describe_job(Keys& keys, JobSettings& job) {
-  keys.section("", "The job");
-  keys.add("name", job.name, "Identity of the run: its directory is RUNS/NAME [the file's stem]")
-      .may_change()
-      .placeholder("NAME");
-  keys.add("ranks", job.ranks, "Processes that train together; 0 is one a GPU, or one")
-      .at_least(0)
-      .may_change();
-  keys.add("min_ranks", job.min_ranks, "Go on with fewer ranks, down to this; 0 needs all")
-      .at_least(0)
-      .may_change();
-  keys.add("hosts", job.hosts, "'a:2,b:2' or a host file; empty is this machine, or Slurm's nodes")
-      .may_change()
-      .placeholder("HOSTS");
-  keys.add("engine", job.engine, "What starts the ranks")
-      .one_of({"auto", "local", "mpirun", "slurm"})
-      .may_change();
-  keys.add_seconds("max_runtime", job.max_runtime, "Time over all attempts; then save and stop")
-      .above(0)
-      .may_change();
-  keys.add_seconds("grace", job.grace, "From a stop signal to the kill").above(0).may_change();
-  keys.add("restarts_per_hour", job.restarts_per_hour, "Restarts after faults before giving up")
-      .at_least(0)
-      .may_change();
-  keys.add_seconds("hang_after", job.hang_after, "No progress for so long is a hang").may_change();
-  keys.add("bind", job.bind, "Divide the cores among the ranks").may_change();
-  keys.add("notice_file", job.notice_file, "Save and leave when this file appears")
-      .may_change()
-      .placeholder("FILE");
-  keys.add("notice_url", job.notice_url, "Cloud metadata address to ask for a preemption notice")
-      .may_change()
-      .placeholder("URL");
-  keys.add("runs", job.runs, "Directory of all runs, visible on all nodes")
-      .may_change()
-      .placeholder("DIR");
-  keys.add("log_level", job.log_level, "Least level that is logged")
-      .one_of({"debug", "info", "warning", "error"})
-      .may_change();
-  keys.check("name", [&job]() -> Complaint {
-    return job.name.empty() ? std::nullopt : bad_name(job.name);
-  });
-}
-
 void describe_optimizer(Keys& keys, OptimizerSettings& optimizer) {
   keys.section("optimizer", "How parameters move");
   keys.add("optimizer.kind", optimizer.kind, "The rule").one_of({"sgd", "adam", "adamw"});
@@ -241,8 +198,33 @@ void describe_debug(Keys& keys, DebugSettings& debug) {
 
 }  // namespace
 
+void describe_run(Keys& keys, JobSettings& job, const std::string& default_name) {
+  describe_launch(keys, job,
+                  {.heading = "The job",
+                   .name = "Identity of the run: its directory is RUNS/NAME [" + default_name + "]",
+                   .ranks = "Processes; 0 is one a GPU, or one"});
+  keys.add("min_ranks", job.min_ranks, "Go on with fewer ranks, down to this; 0 needs all")
+      .at_least(0)
+      .may_change();
+  keys.add_seconds("grace", job.grace, "From a stop signal to the kill").above(0).may_change();
+  keys.add("restarts_per_hour", job.restarts_per_hour, "Restarts after faults before giving up")
+      .at_least(0)
+      .may_change();
+  keys.add("bind", job.bind, "Divide the cores among the ranks").may_change();
+  keys.add("notice_file", job.notice_file, "Save and leave when this file appears")
+      .may_change()
+      .placeholder("FILE");
+  keys.add("notice_url", job.notice_url, "aws, gcp or azure: ask it for preemption notices")
+      .may_change()
+      .placeholder("CLOUD");
+  keys.add("runs", job.runs, "Directory of all runs, visible on all nodes")
+      .may_change()
+      .placeholder("DIR");
+}
+
 void describe(Keys& keys, JobSettings& job) {
-  describe_job(keys, job);
+  describe_run(keys, job, "the file's stem");
+  keys.add_seconds("hang_after", job.hang_after, "No progress for so long is a hang").may_change();
   add_model_keys(keys, job.model);
   add_data_keys(keys, job.data);
   describe_optimizer(keys, job.optimizer);
@@ -257,18 +239,6 @@ void describe(Keys& keys, JobSettings& job) {
 
 std::string stem_of(const std::string& file) {
   return std::filesystem::path(file).stem().string();
-}
-
-std::optional<std::string> bad_name(const std::string& name) {
-  const auto is_plain = [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == '+' || c == '=';
-  };
-  if (name.empty() || name.front() == '.' || name.front() == '-' || name.size() > 200 ||
-      !std::ranges::all_of(name, is_plain)) {
-    return "the name '" + name +
-           "' cannot be a directory: use letters, digits and - _ . + =, not starting with - or .";
-  }
-  return std::nullopt;
 }
 
 }  // namespace muster

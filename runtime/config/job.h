@@ -10,6 +10,7 @@
 
 #include "runtime/config/data_settings.h"
 #include "runtime/config/keys.h"
+#include "runtime/config/launch_settings.h"
 #include "runtime/config/model_settings.h"
 
 namespace muster {
@@ -110,21 +111,15 @@ struct SlurmSettings {
   std::vector<Keys::Entry> entries;
 };
 
-struct JobSettings {
-  std::string name;                   ///< default: the file's stem
-  int ranks = 0;                      ///< 0: as many as there are slots (GPUs), else 1
-  int min_ranks = 0;                  ///< go on with fewer when a host is lost; 0: all are needed
-  std::string hosts;                  ///< "a:2,b:2", or a host file
-  std::string engine = "auto";        ///< auto, local, mpirun, slurm
-  std::optional<double> max_runtime;  ///< seconds over all attempts
-  double grace = 30;                  ///< seconds from a stop signal to the kill
+struct JobSettings : LaunchSettings {
+  int min_ranks = 0;  ///< go on with fewer when a host is lost; 0: all are needed
+  double grace = 30;  ///< seconds from a stop signal to the kill
   int restarts_per_hour = 6;
   std::optional<double> hang_after;  ///< seconds without progress; default max(30, 20 medians)
   bool bind = true;                  ///< divide the cores among ranks
   std::string notice_file;           ///< its appearance asks the run to save and leave
-  std::string notice_url;            ///< metadata address of the cloud; "" is none
+  std::string notice_url;            ///< "aws", "gcp", "azure", or with an address; "" is none
   std::string runs = "runs";         ///< visible on all nodes
-  std::string log_level = "info";
 
   ModelSettings model;
   DataSettings data;
@@ -138,10 +133,11 @@ struct JobSettings {
 
 /// Binds every key of a training job to `job`, which must outlive `keys` and not move.
 void describe(Keys& keys, JobSettings& job);
+/// Of these, the keys without a section that hold for any program. `default_name` says what names a
+/// run that has no name.
+void describe_run(Keys& keys, JobSettings& job, const std::string& default_name);
 
 /// The run's name when the file says none: its stem, "configs/mnist.ini" -> "mnist".
 std::string stem_of(const std::string& file);
-/// Why a word cannot name a run (it becomes a directory), or nothing.
-std::optional<std::string> bad_name(const std::string& name);
 
 }  // namespace muster

@@ -8,8 +8,10 @@ namespace muster {
 void add_model_keys(Keys& keys, ModelSettings& model) {
   keys.section("model", "What is trained");
   keys.add("model.kind", model.kind,
-           "linear, mlp, cnn, resnet18, resnet50, gpt, torchscript or plugin:LIB.so");
-  keys.add("model.file", model.file, "torchscript: the file").placeholder("FILE");
+           "linear, mlp, cnn, resnet18, resnet50, gpt, torchscript, compiled (experimental) or "
+           "plugin:LIB.so");
+  keys.add("model.file", model.file, "torchscript, compiled: the file (.pt, .pt2)")
+      .placeholder("FILE");
   keys.add("model.options", model.options, "plugin: NAME=VALUE").placeholder("NAME=VALUE");
   keys.add("model.hidden", model.hidden,
            "mlp: widths of the hidden layers, or one width used model.depth times")
@@ -39,8 +41,8 @@ void add_model_keys(Keys& keys, ModelSettings& model) {
     return std::nullopt;
   });
   keys.check("model.kind", [&model]() -> std::optional<std::string> {
-    if (model.kind == "torchscript" && model.file.empty()) {
-      return "model.kind = torchscript needs model.file, the file to load";
+    if ((model.kind == "torchscript" || model.kind == "compiled") && model.file.empty()) {
+      return "model.kind = " + model.kind + " needs model.file, the file to load";
     }
     return std::nullopt;
   });

@@ -14,8 +14,8 @@ class Keys;
 
 struct ModelSettings {
   std::string kind =
-      "mlp";  ///< linear, mlp, cnn, resnet18, resnet50, gpt, torchscript, or plugin:libmine.so
-  std::string file;                  ///< of a TorchScript model
+      "mlp";  ///< linear, mlp, cnn, resnet18, resnet50, gpt, torchscript, compiled, plugin:mine.so
+  std::string file;                  ///< of a TorchScript model, or of a compiled step
   std::vector<std::string> options;  ///< "name=value", read by a plug-in
   std::string hidden =
       "128";                 ///< mlp: widths of the hidden layers, or one width used `depth` times

@@ -17,6 +17,10 @@ Complaint bad_part(const std::string& key, const std::optional<std::string>& val
   if (!value || value->starts_with("plugin:") || std::ranges::count(known, *value) != 0) {
     return std::nullopt;
   }
+  if (*value == "pbt" || *value == "pb2") {
+    return key + " = " + *value +
+           ": population-based training is not built; asha promotes and resumes trials";
+  }
   const auto near = nearest(*value, known);
   return key + " must be one of " + join(known, ", ") + " or plugin:LIB.so, not '" + *value + "'" +
          (near ? " (did you mean '" + *near + "'?)" : "");
@@ -142,31 +146,13 @@ void check_trial(Keys& keys, const TrialSettings& trial) {
 }
 
 void describe_sweep(Keys& keys, SweepSettings& sweep) {
-  keys.section("", "The sweep");
-  keys.add("name", sweep.name,
-           "Identity of the sweep: its directory is SWEEPS/NAME [the file's "
-           "stem]")
-      .may_change()
-      .placeholder("NAME");
-  keys.add("ranks", sweep.ranks, "Workers; 0 is one a GPU, or one a set of cores")
-      .at_least(0)
-      .may_change();
-  keys.add("hosts", sweep.hosts, "'a:2,b:2' or a host file").may_change().placeholder("HOSTS");
-  keys.add("engine", sweep.engine, "What starts the workers")
-      .one_of({"auto", "local", "mpirun", "slurm"})
-      .may_change();
-  keys.add_seconds("max_runtime", sweep.max_runtime, "Time over all attempts; then save and stop")
-      .above(0)
-      .may_change();
+  describe_launch(keys, sweep,
+                  {.heading = "The sweep",
+                   .name = "Identity of the sweep: its directory is SWEEPS/NAME [the file's stem]",
+                   .ranks = "Workers; 0 is one a GPU, or one a set of cores"});
   keys.add("sweeps", sweep.sweeps, "Directory of all sweeps, visible on all nodes")
       .may_change()
       .placeholder("DIR");
-  keys.add("log_level", sweep.log_level, "Least level that is logged")
-      .one_of({"debug", "info", "warning", "error"})
-      .may_change();
-  keys.check("name", [&sweep]() -> Complaint {
-    return sweep.name.empty() ? std::nullopt : bad_name(sweep.name);
-  });
 }
 
 }  // namespace
@@ -188,10 +174,14 @@ void describe_tuning(Keys& keys, TuneSettings& tune, std::vector<Keys::Entry>& s
 }
 
 void describe(Keys& keys, SweepSettings& sweep) {
+  describe_begun(keys, sweep);
+  check_trial(keys, sweep.trial);
+}
+
+void describe_begun(Keys& keys, SweepSettings& sweep) {
   describe_sweep(keys, sweep);
   describe_tuning(keys, sweep.tune, sweep.search);
   describe_trial(keys, sweep.trial);
-  check_trial(keys, sweep.trial);
   keys.section("slurm", "For 'muster submit'");
   keys.open_section("slurm", sweep.slurm.entries, "An #SBATCH --KEY=TEXT; 'setup', 'srun' repeat")
       .may_change();

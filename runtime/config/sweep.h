@@ -59,14 +59,8 @@ struct TrialSettings {
   std::vector<Keys::Entry> channels;  ///< data.CHANNEL: path
 };
 
-struct SweepSettings {
-  std::string name;
-  int ranks = 0;  ///< workers; 0: one a GPU or set of cores
-  std::string hosts;
-  std::string engine = "auto";
-  std::optional<double> max_runtime;
+struct SweepSettings : LaunchSettings {
   std::string sweeps = "sweeps";  ///< directory of all sweeps, visible on all nodes
-  std::string log_level = "info";
 
   TuneSettings tune;
   std::vector<Keys::Entry> search;  ///< raw, in file order
@@ -76,6 +70,8 @@ struct SweepSettings {
 
 /// Binds every key of a sweep to `sweep`, which must outlive `keys` and not move.
 void describe(Keys& keys, SweepSettings& sweep);
+/// The same for the file of a sweep that was begun: `muster ask-tell` knows no way to run a trial.
+void describe_begun(Keys& keys, SweepSettings& sweep);
 /// The part of it that a searcher and a scheduler need, without any way to run a trial.
 void describe_tuning(Keys& keys, TuneSettings& tune, std::vector<Keys::Entry>& search);
 

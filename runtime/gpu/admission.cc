@@ -2,13 +2,13 @@
 #include "runtime/gpu/admission.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 namespace muster {
 
-Admission::Admission(std::uint64_t free_bytes)
-    : budget_(static_cast<std::uint64_t>(static_cast<double>(free_bytes) * (1 - kept_free))) {}
+Admission::Admission(std::uint64_t free_bytes, double doubt)
+    : budget_(static_cast<std::uint64_t>(static_cast<double>(free_bytes) * (1 - kept_free))),
+      doubt_(doubt) {}
 
 Admission::Lease::Lease(Admission& admission, std::string kind, std::uint64_t bytes,
                         bool is_dry_run)
@@ -35,7 +35,7 @@ Admission::Lease::~Lease() {
   const std::lock_guard lock(admission_->mutex_);
   admission_->used_ -= bytes_;
   --admission_->inside_;
-  admission_->is_measuring_ = admission_->is_measuring_ && !is_dry_run_;
+  admission_->measuring_ -= is_dry_run_ ? 1 : 0;
   admission_->changed_.notify_all();
 }
 
@@ -46,7 +46,7 @@ void Admission::Lease::measured(std::uint64_t bytes) {
   const auto wanted = static_cast<std::uint64_t>(static_cast<double>(known) * margin);
   admission_->used_ = admission_->used_ - bytes_ + wanted;
   bytes_ = wanted;
-  admission_->is_measuring_ = admission_->is_measuring_ && !is_dry_run_;
+  admission_->measuring_ -= is_dry_run_ ? 1 : 0;
   is_dry_run_ = false;
   admission_->changed_.notify_all();
 }
@@ -58,72 +58,81 @@ void Admission::Lease::ran_out() {
   admission_->most_ = std::max(1, admission_->inside_ - 1);
 }
 
-std::uint64_t Admission::need_of(const std::string& kind, std::uint64_t guess) const {
-  const auto found = known_.find(kind);
+std::uint64_t Admission::need_of(const Waiter& waiter) const {
+  const auto found = known_.find(waiter.kind);
   return found == known_.end()
-             ? guess
+             ? waiter.guess
              : static_cast<std::uint64_t>(static_cast<double>(found->second) * margin);
 }
 
-bool Admission::may_enter(std::uint64_t bytes, bool is_dry_run) const {
+bool Admission::fits(const Waiter& waiter) const {
   if (inside_ == 0) {
     return true;
   }
-  const bool fits = used_ + bytes <= budget_;
-  return fits && inside_ < residency_locked() && !(is_dry_run && is_measuring_);
+  const std::uint64_t bytes = need_of(waiter);
+  const bool is_known = known_.contains(waiter.kind);
+  const auto careful = static_cast<std::uint64_t>(doubt_ * static_cast<double>(bytes));
+  const bool may_be_measured = measuring_ == 0 || (doubt_ > 0 && used_ + careful <= budget_);
+  return used_ + bytes <= budget_ && (most_ == 0 || inside_ < most_) &&
+         (is_known || may_be_measured);
+}
+
+/// Best fit: the largest that fits, unless somebody has been passed too often.
+bool Admission::is_next(const Waiter& waiter) const {
+  if (!fits(waiter)) {
+    return false;
+  }
+  return std::ranges::none_of(waiting_, [&](const Waiter& other) {
+    const bool has_waited = other.passed >= most_passed && waiter.passed < most_passed;
+    const bool is_better = need_of(other) > need_of(waiter) && waiter.passed < most_passed;
+    return &other != &waiter && (has_waited || (is_better && fits(other)));
+  });
+}
+
+Admission::Lease Admission::take(const Waiter& waiter) {
+  const bool is_dry_run = !known_.contains(waiter.kind);
+  const std::uint64_t bytes = need_of(waiter);
+  used_ += bytes;
+  ++inside_;
+  measuring_ += is_dry_run ? 1 : 0;
+  for (Waiter& other : waiting_) {
+    other.passed += &other == &waiter ? 0 : 1;
+  }
+  return {*this, waiter.kind, bytes, is_dry_run};
 }
 
 std::optional<Admission::Lease> Admission::try_enter(const std::string& kind, std::uint64_t guess) {
   const std::lock_guard lock(mutex_);
-  return take(kind, guess);
+  const Waiter waiter{.kind = kind, .guess = guess};
+  return is_next(waiter) ? std::optional(take(waiter)) : std::nullopt;
 }
 
-std::optional<Admission::Lease> Admission::take(const std::string& kind, std::uint64_t guess) {
-  const bool is_dry_run = !known_.contains(kind);
-  const std::uint64_t bytes = need_of(kind, guess);
-  if (!may_enter(bytes, is_dry_run)) {
-    return std::nullopt;
-  }
-  used_ += bytes;
-  ++inside_;
-  is_measuring_ = is_measuring_ || is_dry_run;
-  return Lease(*this, kind, bytes, is_dry_run);
-}
-
-Admission::Lease Admission::enter(const std::string& kind, std::uint64_t guess) {
+std::optional<Admission::Lease> Admission::enter(const std::string& kind, std::uint64_t guess,
+                                                 const std::function<bool()>& is_called_off) {
   std::unique_lock lock(mutex_);
-  std::optional<Lease> lease;
+  const auto own = waiting_.insert(waiting_.end(), Waiter{.kind = kind, .guess = guess});
+  bool is_over = false;
   changed_.wait(lock, [&] {
-    lease = take(kind, guess);
-    return lease.has_value();
+    is_over = is_called_off && is_called_off();
+    return is_over || is_next(*own);
   });
-  return std::move(*lease);
+  std::optional<Lease> lease;
+  if (!is_over) {
+    lease = take(*own);
+  }
+  waiting_.erase(own);
+  changed_.notify_all();  // who stood behind it may be next
+  return lease;
 }
 
-void Admission::note_speed(int trials, double samples_per_second) {
+void Admission::look_again() {
   const std::lock_guard lock(mutex_);
-  double& known = speed_[trials];
-  known = std::max(known, samples_per_second);
   changed_.notify_all();
 }
 
-int Admission::residency() const {
+int Admission::waiting() const {
   const std::lock_guard lock(mutex_);
-  return residency_locked();
-}
-
-int Admission::residency_locked() const {
-  int best = 0;
-  double speed = 0;
-  for (const auto& [trials, measured] : speed_) {
-    if (measured > speed * (1 + least_gain)) {
-      best = trials;
-      speed = measured;
-    }
-  }
-  const bool is_last = speed_.empty() || best == speed_.rbegin()->first;
-  const int wanted = speed_.empty() ? std::numeric_limits<int>::max() : is_last ? best + 1 : best;
-  return most_ > 0 ? std::min(most_, wanted) : wanted;
+  return static_cast<int>(waiting_.size());
 }
 
 int Admission::inside() const {

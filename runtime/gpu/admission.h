@@ -1,13 +1,15 @@
-/// Admission: how many trials share a GPU. Memory is hard: a trial enters when what its like took
-/// before, with a margin, fits in what the driver said was free at the start. A kind that was never
-/// seen enters while no other unseen one is being measured; its first steps are the dry run. Speed
-/// is soft: trials are added while all of them together still gain, and the last one is taken back
-/// when they do not. Thread-safe.
+/// Admission: which trials share a memory: a GPU's, or that of a process whose trials are threads.
+/// A trial enters when what its like took before, with a margin, fits in what was free at the
+/// start. A kind that was never seen enters on a guess while no other unseen one is being measured,
+/// or while there is room even if guesses are far too low; its first steps are the dry run. Of
+/// those that wait, the largest that fits enters, but nobody is passed for ever. Thread-safe.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
+#include <list>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -20,11 +22,13 @@ inline constexpr std::uint64_t dry_run_steps = 4;
 
 class Admission {
  public:
-  static constexpr double margin = 1.1;       ///< of what was measured
-  static constexpr double kept_free = 0.05;   ///< of what was free
-  static constexpr double least_gain = 0.05;  ///< for one trial more
+  static constexpr double margin = 1.1;      ///< of what was measured
+  static constexpr double kept_free = 0.05;  ///< of what was free
+  static constexpr int most_passed = 8;      ///< then nobody enters before it
 
-  explicit Admission(std::uint64_t free_bytes);
+  /// `doubt`: unseen kinds enter together while there is room for so many times their guesses; 0:
+  /// always one at a time.
+  explicit Admission(std::uint64_t free_bytes, double doubt = 0);
 
   class Lease {
    public:
@@ -46,33 +50,38 @@ class Admission {
   };
 
   /// Waits until the trial may enter. `guess`: bytes of a kind never seen. One alone always may.
-  Lease enter(const std::string& kind, std::uint64_t guess);
+  /// Nothing when `is_called_off` says so; look_again() has it asked.
+  std::optional<Lease> enter(const std::string& kind, std::uint64_t guess,
+                             const std::function<bool()>& is_called_off = nullptr);
   /// The same without waiting.
   std::optional<Lease> try_enter(const std::string& kind, std::uint64_t guess);
+  void look_again();
 
-  /// Samples a second of all trials together, with so many inside. What residency() goes by.
-  void note_speed(int trials, double samples_per_second);
-  /// The most trials that should be inside: one more than were tried while that gains, else the
-  /// fewest that reach the best speed.
-  int residency() const;
   int inside() const;
+  int waiting() const;
   std::optional<std::uint64_t> bytes_of(const std::string& kind) const;
 
  private:
-  std::optional<Lease> take(const std::string& kind, std::uint64_t guess);
-  bool may_enter(std::uint64_t bytes, bool is_dry_run) const;
-  std::uint64_t need_of(const std::string& kind, std::uint64_t guess) const;
-  int residency_locked() const;
+  struct Waiter {
+    std::string kind;
+    std::uint64_t guess = 0;
+    int passed = 0;  // by others that entered
+  };
+  Lease take(const Waiter& waiter);
+  bool fits(const Waiter& waiter) const;
+  bool is_next(const Waiter& waiter) const;
+  std::uint64_t need_of(const Waiter& waiter) const;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::uint64_t budget_;
+  double doubt_;
   std::uint64_t used_ = 0;
   int inside_ = 0;
-  int most_ = 0;  // after a trial ran out; 0: no limit
-  bool is_measuring_ = false;
+  int most_ = 0;       // after a trial ran out; 0: no limit
+  int measuring_ = 0;  // dry runs
+  std::list<Waiter> waiting_;
   std::map<std::string, std::uint64_t> known_;
-  std::map<int, double> speed_;
 };
 
 }  // namespace muster

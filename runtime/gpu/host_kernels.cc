@@ -2,7 +2,8 @@
 #include "runtime/gpu/host_kernels.h"
 
 #include "runtime/gpu/by_type.h"
-#include "runtime/gpu/kernel_bodies.h"
+#include "runtime/gpu/layer_bodies.h"
+#include "runtime/gpu/update_bodies.h"
 
 namespace muster::host_kernels {
 namespace {

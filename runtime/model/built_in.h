@@ -12,6 +12,8 @@ namespace muster {
 
 /// Outputs of a model for such labels: classes, or the values of a label.
 std::int64_t outputs_of(const DataShape& data);
+/// The same as the shape of one sample's outputs: a row of them for each position of tokens.
+std::vector<std::int64_t> output_shape_of(const DataShape& data);
 
 /// linear: one matrix. mlp: hidden layers "layers.K", an activation and dropout after each.
 std::unique_ptr<Network> make_linear(const ModelSettings& settings, const DataShape& data,

@@ -4,6 +4,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/text.h"
 #include "runtime/model/built_in.h"
+#include "runtime/model/compiled.h"
 #include "runtime/model/plugin.h"
 #include "runtime/model/torchscript.h"
 #include "runtime/model/weights.h"
@@ -12,8 +13,8 @@ namespace muster {
 namespace {
 
 const std::vector<std::string>& kinds() {
-  static const std::vector<std::string> words{"linear",   "mlp", "cnn",        "resnet18",
-                                              "resnet50", "gpt", "torchscript"};
+  static const std::vector<std::string> words{"linear",   "mlp", "cnn",         "resnet18",
+                                              "resnet50", "gpt", "torchscript", "compiled"};
   return words;
 }
 
@@ -52,6 +53,9 @@ std::unique_ptr<Model> make_fresh(const ModelSettings& settings, const DataShape
   }
   if (kind == "torchscript") {
     return open_torchscript(settings.file, data);
+  }
+  if (kind == "compiled") {
+    return open_compiled(settings.file, data);
   }
   if (kind.starts_with("plugin:")) {
     return open_plugin(kind.substr(7), data, options_of(settings), seed);

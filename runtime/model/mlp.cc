@@ -103,6 +103,13 @@ std::int64_t outputs_of(const DataShape& data) {
   return data.labels == DataShape::Labels::values ? product(data.label_shape) : data.classes;
 }
 
+std::vector<std::int64_t> output_shape_of(const DataShape& data) {
+  if (data.labels == DataShape::Labels::tokens) {
+    return {data.features[0], data.classes};
+  }
+  return {outputs_of(data)};
+}
+
 std::unique_ptr<Network> make_linear(const ModelSettings& settings, const DataShape& data,
                                      NetworkOptions options) {
   refuse_tokens(data, "linear");

@@ -18,6 +18,7 @@ namespace muster {
 
 struct ModelSettings;  // runtime/config/model_settings.h
 struct GpuPass;        // runtime/model/gpu_ops.h
+struct Loss;           // runtime/model/loss.h
 
 /// A parameter (a leaf that requires grad) or a buffer. All copies of `tensor` are one tensor:
 /// tensor.set_data(view) moves the model's own, too. The trainer calls set_data for all of them
@@ -58,6 +59,20 @@ struct Pass {
   const GpuPass* gpu = nullptr;           ///< on a GPU: our own kernels, and where the step lies
 };
 
+/// A training step that came whole, loss and backward pass included, instead of a forward pass for
+/// autograd.
+class WholeStep {
+ public:
+  virtual ~WholeStep() = default;
+  /// Adds the gradients of `scale` times the sum of the samples' losses to those in the parameters
+  /// (an undefined one becomes a fresh tensor), and returns that product.
+  virtual double run(const at::Tensor& features, const at::Tensor& labels, double scale) = 0;
+  /// Throws bad_input when it computes another loss.
+  virtual void check(const Loss& loss) const = 0;
+  /// How many samples it computes at a time, whether there are as many or not.
+  virtual std::int64_t batch() const = 0;
+};
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -67,6 +82,8 @@ class Model {
   /// Features as DataShape says with the batch in front; logits or values out. With labels [B, T],
   /// outputs are [B, T, classes].
   virtual at::Tensor forward(const at::Tensor& features, const Pass& pass) = 0;
+  /// Where a model brings its own training step; its forward() is for evaluation alone then.
+  virtual WholeStep* whole_step() { return nullptr; }
 
   virtual std::string_view kind() const = 0;
   /// Changes when the shape of the model changes; part of the checkpoint's fingerprint.
@@ -99,5 +116,7 @@ std::unique_ptr<Model> make_model(const ModelSettings& settings, const DataShape
                                   std::uint64_t seed);
 
 std::int64_t parameter_count(const Model& model);
+/// Kind, number of parameters, and a sum over their names and shapes: for fingerprints.
+std::string shapes_fingerprint(const Model& model);
 
 }  // namespace muster

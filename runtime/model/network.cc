@@ -31,15 +31,7 @@ at::Tensor empty_float(at::IntArrayRef sizes, bool channels_last) {
 }  // namespace
 
 std::string Network::fingerprint() const {
-  std::uint32_t sum = 0;
-  for (const auto* tensors : {&parameters_, &buffers_}) {
-    for (const NamedTensor& each : *tensors) {
-      const std::string text = fmt::format("{} {}{};", each.name,
-                                           fmt::join(each.tensor.sizes(), "x"), each.channels_last);
-      sum = crc32c(sum, text.data(), text.size());
-    }
-  }
-  return fmt::format("{} {} parameters {:08x}", kind(), parameter_count(*this), sum);
+  return shapes_fingerprint(*this);
 }
 
 at::Tensor Network::parameter(const std::string& name, at::IntArrayRef sizes, Start start) {
@@ -227,6 +219,18 @@ std::int64_t parameter_count(const Model& model) {
     count += each.tensor.numel();
   }
   return count;
+}
+
+std::string shapes_fingerprint(const Model& model) {
+  std::uint32_t sum = 0;
+  for (const auto* tensors : {&model.parameters(), &model.buffers()}) {
+    for (const NamedTensor& each : *tensors) {
+      const std::string text = fmt::format("{} {}{};", each.name,
+                                           fmt::join(each.tensor.sizes(), "x"), each.channels_last);
+      sum = crc32c(sum, text.data(), text.size());
+    }
+  }
+  return fmt::format("{} {} parameters {:08x}", model.kind(), parameter_count(model), sum);
 }
 
 }  // namespace muster

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::int64_t largest_small_image = 64;
 
-struct Block {
+struct ResidualBlock {
   std::string name;  // "layer1.0"
   int stride = 1;
   bool projects = false;
@@ -52,7 +52,7 @@ class ResNet final : public Network {
     if (!has_small_stem_) {
       x = at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
     }
-    for (const Block& block : blocks_) {
+    for (const ResidualBlock& block : blocks_) {
       x = run(block, x, pass);
     }
     return linear("fc", x.mean(at::IntArrayRef{2, 3}));
@@ -64,7 +64,7 @@ class ResNet final : public Network {
         convolution_script("conv1", "x", has_small_stem_ ? 1 : 2, has_small_stem_ ? 1 : 3);
     text += fmt::format("    x = torch.relu({})\n", batch_norm_script("bn1", stem));
     text += has_small_stem_ ? "" : "    x = torch.max_pool2d(x, [3, 3], [2, 2], [1, 1])\n";
-    for (const Block& block : blocks_) {
+    for (const ResidualBlock& block : blocks_) {
       text += script_of(block);
     }
     return text + fmt::format("    return {}\n", linear_script("fc", "torch.mean(x, [2, 3])"));
@@ -78,7 +78,7 @@ class ResNet final : public Network {
         convolution_script(fmt::format("{}.conv{}", block, number), x, stride, padding));
   }
 
-  std::string script_of(const Block& block) const {
+  std::string script_of(const ResidualBlock& block) const {
     const std::string& name = block.name;
     std::string text;
     if (is_deep_) {
@@ -139,7 +139,7 @@ class ResNet final : public Network {
                       pass);
   }
 
-  at::Tensor run(const Block& block, const at::Tensor& x, const Pass& pass) {
+  at::Tensor run(const ResidualBlock& block, const at::Tensor& x, const Pass& pass) {
     const std::string& name = block.name;
     at::Tensor y;
     if (is_deep_) {
@@ -161,7 +161,7 @@ class ResNet final : public Network {
   std::string kind_;
   bool is_deep_;
   bool has_small_stem_;
-  std::vector<Block> blocks_;
+  std::vector<ResidualBlock> blocks_;
 };
 
 }  // namespace

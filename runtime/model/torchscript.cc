@@ -13,7 +13,6 @@
 #include <array>
 #include <optional>
 
-#include "runtime/base/crc32c.h"
 #include "runtime/base/error.h"
 #include "runtime/model/built_in.h"
 
@@ -94,15 +93,7 @@ class ScriptModel final : public Model {
                            : std::string();
   }
 
-  std::string fingerprint() const override {
-    std::uint32_t sum = 0;
-    for (const NamedTensor& each : parameters_) {
-      const std::string text =
-          fmt::format("{} {};", each.name, fmt::join(each.tensor.sizes(), "x"));
-      sum = crc32c(sum, text.data(), text.size());
-    }
-    return fmt::format("torchscript {} parameters {:08x}", parameter_count(*this), sum);
-  }
+  std::string fingerprint() const override { return shapes_fingerprint(*this); }
 
   at::Tensor forward(const at::Tensor& features, const Pass& pass) override {
     if (!is_training_ || *is_training_ != pass.training) {
@@ -154,13 +145,6 @@ torch::jit::Module read(const std::string& file) {
                     "torch.jit.script(model).save(...)",
                     file, why.substr(0, why.find('\n'))));
   }
-}
-
-std::vector<std::int64_t> expected_outputs(const DataShape& data) {
-  if (data.labels == DataShape::Labels::tokens) {
-    return {2, data.features[0], data.classes};
-  }
-  return {2, outputs_of(data)};
 }
 
 /// What two samples give, or a sentence about the shape that the model did not take.
@@ -223,7 +207,8 @@ std::unique_ptr<Model> open_torchscript(const std::string& file, const DataShape
                     file));
   }
   const at::Tensor output = try_out(*model, data);
-  const std::vector<std::int64_t> expected = expected_outputs(data);
+  std::vector<std::int64_t> expected = output_shape_of(data);
+  expected.insert(expected.begin(), 2);
   const bool is_one_value = expected.back() == 1 && output.sizes() == at::IntArrayRef{2};
   if (output.sizes() != expected && !is_one_value) {
     throw Error(

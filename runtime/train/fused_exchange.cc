@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 
 #include "runtime/base/error.h"
 #include "runtime/train/arena.h"
@@ -10,9 +9,9 @@
 #include "runtime/train/gradients.h"
 #include "runtime/train/kernels.h"
 #include "runtime/train/lane_sums.h"
+#include "runtime/train/staged_sums.h"
 #include "runtime/train/statistics.h"
 #include "runtime/train/step_board.h"
-#include "runtime/train/trailer.h"
 
 namespace muster {
 namespace {
@@ -47,20 +46,16 @@ class FusedExchange final : public Exchange {
   std::uint64_t first_lane() const {
     return lanes_ * static_cast<std::uint64_t>(ranks_.across.rank());
   }
-  std::size_t part_length() const { return shard_.count() + (nodes_ > 1 ? trailer_.length() : 0); }
   StepBoard::RankNote& mine() { return board_.note(ranks_.node.rank()); }
 
   StepOutcome read_board();
   void update_in_one_pass(const Update& update);
   void update_in_two_passes(const Update& update, StepOutcome& outcome);
-  void sum_local_range();
-  void meet_other_nodes(StepOutcome& outcome);
   double norm_of_all();
   void apply_landed(const Update& update, float factor);
   void name_bad_gradient(StepOutcome& outcome);
   bool select(std::size_t segment);
   void check(const float* gradients, std::size_t count, std::size_t segment);
-  std::size_t staged_at(std::size_t element) const;
 
   RankGroups ranks_;
   Arena& arena_;
@@ -71,17 +66,12 @@ class FusedExchange final : public Exchange {
   std::vector<std::size_t> owners_;  // local rank of each
   Gradients gradients_;
   StepBoard board_;
-  Trailer trailer_;
   LaneSums lane_sums_;
-  Range local_;  // what this rank sums over the machine's lanes: a part for each machine
-  Range shard_;  // of it, what this rank updates
-  std::vector<Piece> local_pieces_;
+  StagedSums staged_;
+  Range shard_;  // what this rank updates
   std::vector<Piece> pieces_;
   FlatMemory memory_;
   std::vector<const float*> lane_sources_;
-  std::vector<float>
-      staged_;  // `local_` summed, a trailer after each part; made where one pass is not enough
-  std::vector<float> landed_;  // `shard_` and a trailer, summed over machines
   std::vector<BatchStatistics> lane_statistics_;
 };
 
@@ -111,18 +101,16 @@ FusedExchange::FusedExchange(const RankGroups& ranks, Arena& arena, const Exchan
                           .statistics = options.statistics,
                           .sums = std::max(arena.table().capacity() / norm_block,
                                            static_cast<std::size_t>(ranks.node.size()))}),
-      trailer_(static_cast<std::size_t>(ranks.world.size())),
       lane_sums_(chunk, options.strict_lanes > 0),
+      staged_(arena.table(), static_cast<std::size_t>(ranks.node.rank()), ranks.across,
+              static_cast<std::size_t>(ranks.world.size())),
+      shard_(staged_.own_range()),
+      pieces_(pieces_of(arena.table(), shard_)),
       memory_(flat(arena)),
       lane_sources_(lanes_) {
   require(arena.table().parts() == nodes_ * static_cast<std::size_t>(ranks.node.size()),
           "the arena has a shard for each rank");
   require(!is_strict() || nodes_ == 1, "strict training stays on one machine");
-  const std::size_t first = static_cast<std::size_t>(ranks.node.rank()) * nodes_;
-  shard_ = arena.table().shard(first + static_cast<std::size_t>(ranks.across.rank()));
-  local_ = {arena.table().shard(first).begin, arena.table().shard(first + nodes_ - 1).end};
-  local_pieces_ = pieces_of(arena.table(), local_);
-  pieces_ = pieces_of(arena.table(), shard_);
 }
 
 void FusedExchange::hold(std::size_t lane, double loss, const BatchStatistics* statistics) {
@@ -210,14 +198,12 @@ void FusedExchange::update_in_one_pass(const Update& update) {
 }
 
 void FusedExchange::update_in_two_passes(const Update& update, StepOutcome& outcome) {
-  sum_local_range();
+  staged_.sum_lanes([this](std::size_t segment) { return select(segment); }, lane_sums_, chunk);
   if (nodes_ > 1) {
-    meet_other_nodes(outcome);
-  } else {
-    landed_.swap(staged_);
+    staged_.meet(outcome, static_cast<std::size_t>(ranks_.across.rank() * ranks_.node.size()));
   }
   for (const Piece& piece : pieces_) {
-    check(landed_.data() + (piece.range.begin - shard_.begin), piece.range.count(), piece.segment);
+    check(staged_.own() + (piece.range.begin - shard_.begin), piece.range.count(), piece.segment);
   }
   float factor = 1;
   bool is_finite = std::isfinite(outcome.loss);
@@ -235,54 +221,11 @@ void FusedExchange::update_in_two_passes(const Update& update, StepOutcome& outc
   }
   if (nodes_ > 1) {
     auto parameters = arena_.parameters();
+    const Range local = staged_.local_range();
     ranks_.across
         .all_gather(buffer_of(parameters.data() + shard_.begin, shard_.count()),
-                    buffer_of(parameters.data() + local_.begin, local_.count()))
+                    buffer_of(parameters.data() + local.begin, local.count()))
         .wait();
-  }
-}
-
-// Where an element of the local range lies in `staged_`: each machine's part is followed by a
-// trailer.
-std::size_t FusedExchange::staged_at(std::size_t element) const {
-  const std::size_t at = element - local_.begin;
-  return at / shard_.count() * part_length() + at % shard_.count();
-}
-
-void FusedExchange::sum_local_range() {
-  staged_.resize(part_length() * nodes_);
-  for (const Piece& piece : local_pieces_) {
-    const bool any = select(piece.segment);
-    const std::size_t start = arena_.table().segments()[piece.segment].offset;
-    std::size_t count = 0;
-    for (std::size_t at = piece.range.begin; at < piece.range.end; at += count) {
-      const std::size_t part_end =
-          local_.begin + ((at - local_.begin) / shard_.count() + 1) * shard_.count();
-      count = std::min({chunk, piece.range.end - at, part_end - at});
-      float* into = staged_.data() + staged_at(at);
-      if (any) {
-        lane_sums_.sum(at - start, count, into);
-      } else {
-        std::memset(into, 0, count * sizeof(float));
-      }
-    }
-  }
-}
-
-void FusedExchange::meet_other_nodes(StepOutcome& outcome) {
-  const auto first_rank = static_cast<std::size_t>(ranks_.across.rank() * ranks_.node.size());
-  for (std::size_t part = 0; part < nodes_; ++part) {
-    trailer_.write(outcome, first_rank,
-                   {staged_.data() + part * part_length() + shard_.count(), trailer_.length()});
-  }
-  landed_.resize(part_length());
-  ranks_.across
-      .reduce_scatter(buffer_of(staged_.data(), staged_.size()),
-                      buffer_of(landed_.data(), landed_.size()), ReduceOp::sum)
-      .wait();
-  trailer_.read({landed_.data() + shard_.count(), trailer_.length()}, outcome);
-  if (!std::isfinite(outcome.loss) && !outcome.not_finite) {
-    outcome.not_finite = StepOutcome::NotFinite{"the loss", -1};
   }
 }
 
@@ -293,12 +236,12 @@ double FusedExchange::norm_of_all() {
   if (is_strict()) {
     for (std::size_t at = 0; at < shard_.count(); at += norm_block) {
       sums[(shard_.begin + at) / norm_block] =
-          kernels::sum_of_squares(landed_.data() + at, norm_block);
+          kernels::sum_of_squares(staged_.own() + at, norm_block);
     }
     ranks_.node.barrier();
     return std::sqrt(kernels::tree_sum(sums.first(arena_.table().capacity() / norm_block)));
   }
-  sums[rank] = kernels::sum_of_squares(landed_.data(), shard_.count());
+  sums[rank] = kernels::sum_of_squares(staged_.own(), shard_.count());
   if (nodes_ > 1) {
     ranks_.across.all_reduce(buffer_of(&sums[rank], 1), ReduceOp::sum).wait();
   }
@@ -314,7 +257,7 @@ void FusedExchange::apply_landed(const Update& update, float factor) {
     const Segment& segment = arena_.table().segments()[piece.segment];
     for (std::size_t at = piece.range.begin; at < piece.range.end; at += chunk) {
       const std::size_t count = std::min(chunk, piece.range.end - at);
-      float* gradients = landed_.data() + (at - shard_.begin);
+      float* gradients = staged_.own() + (at - shard_.begin);
       if (factor != 1.0F) {
         kernels::scale(gradients, factor, count);
       }
@@ -324,13 +267,19 @@ void FusedExchange::apply_landed(const Update& update, float factor) {
 }
 
 // Between the closing barrier and the next step's first, the notes' `bad_segment` stands still.
+// Each machine has looked at its own part: where all know that something is wrong, they ask each
+// other.
 void FusedExchange::name_bad_gradient(StepOutcome& outcome) {
-  std::int64_t first = -1;
+  const auto none = static_cast<std::int64_t>(arena_.table().segments().size());
+  std::int64_t first = none;
   for (int rank = 0; rank < ranks_.node.size(); ++rank) {
     const std::int64_t bad = board_.note(rank).bad_segment;
-    first = bad >= 0 && (first < 0 || bad < first) ? bad : first;
+    first = bad >= 0 ? std::min(first, bad) : first;
   }
-  if (first >= 0 && !outcome.not_finite) {
+  if (nodes_ > 1 && outcome.skipped) {
+    ranks_.across.all_reduce(buffer_of(&first, 1), ReduceOp::min).wait();
+  }
+  if (first < none && !outcome.not_finite) {
     outcome.not_finite =
         StepOutcome::NotFinite{arena_.table().segments()[static_cast<std::size_t>(first)].name, -1};
   }

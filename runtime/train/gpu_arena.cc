@@ -11,7 +11,7 @@
 namespace muster {
 namespace {
 
-std::vector<NamedCount> counts_of(std::span<const NamedTensor> parameters) {
+std::vector<NamedCount> float_counts(std::span<const NamedTensor> parameters) {
   std::vector<NamedCount> counts;
   for (const NamedTensor& parameter : parameters) {
     if (parameter.tensor.scalar_type() != at::kFloat) {
@@ -69,7 +69,7 @@ at::Tensor tensor_on(const Gpu& gpu, const std::shared_ptr<std::byte>& memory, v
 
 GpuArena::GpuArena(Gpu& gpu, std::span<const NamedTensor> parameters, const Shape& shape,
                    const GroupRules& rules, Communicator* device)
-    : shape_(shape), table_(counts_of(parameters), shape.ranks, BucketPlan::alignment) {
+    : shape_(shape), table_(float_counts(parameters), shape.ranks, BucketPlan::alignment) {
   table_.apply(rules);
   for (const NamedTensor& parameter : parameters) {
     tensors_.push_back(parameter.tensor);

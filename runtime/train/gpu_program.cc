@@ -98,6 +98,10 @@ GpuProgram::GpuProgram(Model& model, const Loss& loss, GpuInput& input, const Gp
                       .is_sharded = options.is_sharded && world.size() > 1,
                       .accumulates = options.accumulate > 1},
       options.groups, parts.device);
+  if (options.rule.ema > 0) {  // what is never updated keeps this average
+    gpu_.copy(arena_->state(options.rule.slot_names().size() - 1), arena_->parameters(),
+              arena_->own_count() * sizeof(float), Gpu::Queue::compute);
+  }
   partial_ = gpu_.allocate(std::max<std::size_t>(1, arena_->chunk_count()) * sizeof(double));
   watch_gradients();
 }

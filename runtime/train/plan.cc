@@ -168,6 +168,7 @@ void check_cpu_job(const TrainSettings& train) {
 
 GpuStep::Options gpu_options(const JobSettings& job, const RunLength& length, int ranks) {
   const TrainSettings& train = job.train;
+  refuse_on_gpu(job.model.kind == "compiled", "model.kind = compiled");
   refuse_on_gpu(train.strict, "train.strict");
   refuse_on_gpu(job.debug.rules != "none", "debug.rules");
   refuse_on_gpu(job.model.batch_norm == "synchronised" && ranks > 1,
@@ -197,9 +198,29 @@ GpuStep::Options gpu_options(const JobSettings& job, const RunLength& length, in
                           .flips = train.flip};
 }
 
+std::optional<std::string> filling_remark(const JobSettings& job, std::int64_t compiled,
+                                          int ranks) {
+  const auto rounded_up = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+  const std::int64_t lanes = job.train.strict ? job.train.shards : ranks;
+  const std::int64_t part = rounded_up(job.train.batch_size, lanes * job.train.accumulate);
+  const std::int64_t computed = rounded_up(part, compiled) * compiled;
+  if (computed == part) {
+    return std::nullopt;
+  }
+  return "a part of " + std::to_string(part) + " samples is computed as " +
+         std::to_string(computed) + ", because the step was compiled for " +
+         std::to_string(compiled) + " at a time: compile it for " + std::to_string(part) +
+         ", or change train.batch_size";
+}
+
 void check_job(const JobSettings& job, const Model& model, const Dataset& data, int ranks,
                int nodes) {
   check_batch(data, static_cast<std::uint64_t>(job.train.batch_size), ranks);
+  if (job.model.kind == "compiled" && job.train.amp != "none") {
+    refuse("train.amp = " + job.train.amp +
+           " does not reach into a compiled step; use torch.autocast in the Python model, and set "
+           "train.amp = none");
+  }
   if (job.train.strict) {
     check_strict(job, model, ranks, nodes);
   }

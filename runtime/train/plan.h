@@ -48,6 +48,10 @@ GpuStep::Options gpu_options(const JobSettings& job, const RunLength& length, in
 /// Throws bad_input for what only GPUs do.
 void check_cpu_job(const TrainSettings& train);
 
+/// A step that computes `compiled` samples a call, where the ranks' parts do not fill them: what
+/// that wastes.
+std::optional<std::string> filling_remark(const JobSettings& job, std::int64_t compiled, int ranks);
+
 /// Throws bad_input with what, where and remedy: a batch larger than the set, fewer samples than
 /// ranks, what strict mode cannot keep.
 void check_job(const JobSettings& job, const Model& model, const Dataset& data, int ranks,

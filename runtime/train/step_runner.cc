@@ -111,6 +111,9 @@ double StepRunner::run_part(const at::Tensor& features, const at::Tensor& labels
     at::Generator generator = at::globalContext().defaultGenerator(c10::Device(at::kCPU));
     generator.set_current_seed(key);
   }
+  if (WholeStep* step = model_.whole_step()) {
+    return run_whole_step(*step, features, labels, whole_count);
+  }
   at::Tensor sum;
   {
     const AutocastScope autocast(options_.bf16);
@@ -134,6 +137,15 @@ double StepRunner::run_part(const at::Tensor& features, const at::Tensor& labels
   }
   sum.backward(seed_gradient(1.0 / whole_count));
   return sum.item<double>() / whole_count;
+}
+
+double StepRunner::run_whole_step(WholeStep& step, const at::Tensor& features,
+                                  const at::Tensor& labels, double whole_count) {
+  std::optional<GradientPool::Backward> backward;
+  if (exchange_.pool() != nullptr) {
+    backward.emplace(*exchange_.pool());
+  }
+  return step.run(features, labels, 1.0 / whole_count);
 }
 
 at::Tensor StepRunner::seed_gradient(double value) {

@@ -51,6 +51,8 @@ class StepRunner {
                   BatchStatistics& statistics);
   double run_part(const at::Tensor& features, const at::Tensor& labels, double whole_count,
                   std::uint64_t key, BatchStatistics& statistics);
+  double run_whole_step(WholeStep& step, const at::Tensor& features, const at::Tensor& labels,
+                        double whole_count);
   at::Tensor seed_gradient(double value);
 
   Model& model_;

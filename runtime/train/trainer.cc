@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/train/trainer.h"
 
+#include <algorithm>
+
 #include "runtime/train/trainer_impl.h"
 
 namespace muster {
@@ -41,8 +43,29 @@ TrainEnd Trainer::Impl::run() {
   }
 }
 
-void Trainer::Impl::point_parameters_at(std::span<float> base) {
-  arena->point_at(base);
+// What is never updated keeps this value: frozen parameters, and those that no loss depends on.
+void Trainer::Impl::start_average() {
+  if (rule.ema > 0) {
+    const Range own = own_range();
+    const auto values = arena->parameters().subspan(own.begin, own.count());
+    std::copy(values.begin(), values.end(),
+              average().begin() + static_cast<std::ptrdiff_t>(own.begin));
+  }
+}
+
+// Each machine updates its own part of flat memory that is laid out as the arena.
+void Trainer::Impl::bring_together(std::span<float> flat) {
+  if (!is_bucketed && parts.ranks.across.size() > 1) {
+    const auto nodes = static_cast<std::size_t>(parts.ranks.across.size());
+    const Range own = own_range();
+    const std::size_t first =
+        static_cast<std::size_t>(parts.ranks.node.rank()) * nodes * own.count();
+    parts.ranks.across
+        .all_gather(buffer_of(flat.data() + own.begin, own.count()),
+                    buffer_of(flat.data() + first, own.count() * nodes))
+        .wait();
+  }
+  parts.ranks.node.barrier();
 }
 
 Trainer::Trainer(const JobSettings& job, const TrainerParts& parts, TrainObserver& observer)
@@ -52,6 +75,9 @@ Trainer::~Trainer() = default;
 TrainEnd Trainer::run() {
   const TrainEnd end = impl_->run();
   impl_->settle_rest();
+  if (end == TrainEnd::finished && !impl_->gpu && impl_->rule.ema > 0) {
+    impl_->bring_together(impl_->average());
+  }
   return end;
 }
 
@@ -76,19 +102,7 @@ void Trainer::restored() {
     impl_->gpu->seek(impl_->state.step, impl_->state.updates);
     return;
   }
-  Arena& arena = *impl_->arena;
-  if (!impl_->is_bucketed && impl_->parts.ranks.across.size() > 1) {
-    const auto nodes = static_cast<std::size_t>(impl_->parts.ranks.across.size());
-    const Range own = impl_->own_range();
-    const std::size_t first =
-        static_cast<std::size_t>(impl_->parts.ranks.node.rank()) * nodes * own.count();
-    auto parameters = arena.parameters();
-    impl_->parts.ranks.across
-        .all_gather(buffer_of(parameters.data() + own.begin, own.count()),
-                    buffer_of(parameters.data() + first, own.count() * nodes))
-        .wait();
-  }
-  impl_->parts.ranks.node.barrier();
+  impl_->bring_together(impl_->arena->parameters());
 }
 
 CheckpointInfo Trainer::checkpoint_info() const {
@@ -122,9 +136,9 @@ void Trainer::with_final_parameters(const std::function<void()>& body) {
   }
   struct Back {
     Impl& impl;
-    ~Back() { impl.point_parameters_at(impl.arena->parameters()); }
+    ~Back() { impl.arena->point_at(impl.arena->parameters()); }
   } back{*impl_};  // also when the body throws
-  impl_->point_parameters_at(impl_->arena->state(impl_->rule.slot_names().size() - 1));
+  impl_->arena->point_at(impl_->average());
   body();
 }
 
@@ -157,8 +171,10 @@ std::uint64_t Trainer::memory_bytes() const {
   if (impl_->gpu) {
     return impl_->gpu->memory_bytes();
   }
+  // Parameters, optimiser state, gradients, and two copies of the parameters while the model is
+  // written.
   const std::uint64_t flat =
-      impl_->arena->table().capacity() * sizeof(float) * (1 + impl_->arena->state_slots());
+      impl_->arena->table().capacity() * sizeof(float) * (4 + impl_->arena->state_slots());
   return flat + (impl_->exchange->pool() != nullptr ? impl_->exchange->pool()->private_bytes() : 0);
 }
 

@@ -79,7 +79,9 @@ struct Trainer::Impl {
   void trace_step(std::uint64_t step);
   bool is_first() const { return parts.ranks.world.rank() == 0; }
   Range own_range() const;
-  void point_parameters_at(std::span<float> base);
+  std::span<float> average() { return arena->state(rule.slot_names().size() - 1); }
+  void start_average();
+  void bring_together(std::span<float> flat);
 
   JobSettings job;
   TrainerParts parts;

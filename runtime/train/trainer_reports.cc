@@ -51,9 +51,10 @@ void Trainer::Impl::evaluate(TrainReport& report) {
   if (gpu) {
     gpu->with_average(measure);
   } else if (rule.ema > 0) {
-    point_parameters_at(arena->state(rule.slot_names().size() - 1));
+    bring_together(average());
+    arena->point_at(average());
     measure();
-    point_parameters_at(arena->parameters());
+    arena->point_at(arena->parameters());
   } else {
     measure();
   }

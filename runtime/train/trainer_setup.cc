@@ -59,6 +59,12 @@ Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer
       is_bucketed(job.train.exchange == "bucketed") {
   compare_models(parts.ranks.world, parts.model);
   const int world = parts.ranks.world.size();
+  if (const WholeStep* step = parts.model.whole_step()) {
+    step->check(loss);
+    if (const auto remark = filling_remark(job, step->batch(), world); remark && is_first()) {
+      observer.on_remark(*remark);
+    }
+  }
   check_job(job, parts.model, parts.train, world, parts.ranks.across.size());
   if (parts.gpu.gpu != nullptr) {
     build_for_gpu();
@@ -100,6 +106,7 @@ void Trainer::Impl::build_for_cpu() {
                    .alignment = job.train.strict ? strict_alignment : SegmentTable::line,
                    .state_slots = rule.slot_names().size()});
   arena->table().apply(group_rules(job.optimizer, job.model));
+  start_average();
   for (std::size_t i = 0; i < arena->tensors().size(); ++i) {
     arena->tensors()[i].set_requires_grad(!arena->table().segments()[i].frozen);
   }
@@ -120,7 +127,8 @@ void Trainer::Impl::build_for_cpu() {
           .seed = job.train.seed,
           .accumulate = static_cast<std::uint64_t>(job.train.accumulate),
           .bf16 = job.train.amp == "bf16",
-          .seeds_torch = job.model.kind == "torchscript" || job.model.kind.starts_with("plugin:"),
+          .seeds_torch = job.model.kind == "torchscript" || job.model.kind == "compiled" ||
+                         job.model.kind.starts_with("plugin:"),
           .synchronise = synchronised && world > 1 ? &reducer : nullptr,
           .on_gradients = health ? [this](std::uint64_t samples) { health->on_gradients(samples); }
                                  : std::function<void(std::uint64_t)>()});

@@ -2,10 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -16,36 +14,20 @@
 
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/text.h"
+#include "tests/support/shell.h"
 
-namespace muster {
+namespace muster::test {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-struct Outcome {
-  int code = -1;
-  std::string output;
-};
-
-Outcome shell(const std::string& command) {
-  Outcome outcome;
-  std::FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
-  std::array<char, 4096> buffer{};
-  while (const auto count = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
-    outcome.output.append(buffer.data(), count);
-  }
-  const int status = ::pclose(pipe);
-  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return outcome;
-}
 
 std::string program() {
   const char* path = std::getenv("MUSTER_PROGRAM");
   return path == nullptr ? "bin/muster" : path;
 }
 
-Outcome muster(const std::string& arguments) {
+ShellOutcome muster(const std::string& arguments) {
   return shell(shell_quoted(program()) + " " + arguments);
 }
 
@@ -185,4 +167,4 @@ TEST(BenchAllReduce, SaysThatNcclNeedsAGpu) {
 }
 
 }  // namespace
-}  // namespace muster
+}  // namespace muster::test

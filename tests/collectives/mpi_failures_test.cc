@@ -1,15 +1,12 @@
 // What ranks under a real mpirun say when one of them dies, aborts or calls something else: every
 // one of those who are left must name it. SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
-#include <sys/wait.h>
-
-#include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "runtime/base/text.h"
+#include "tests/support/shell.h"
 
 namespace muster::test {
 namespace {
@@ -20,9 +17,7 @@ using testing::Each;
 using testing::HasSubstr;
 using testing::SizeIs;
 
-struct Outcome {
-  int code = -1;
-  std::string output;
+struct Outcome : ShellOutcome {
   /// What ranks said of the end of their group.
   std::vector<std::string> words() const {
     std::vector<std::string> lines;
@@ -35,28 +30,16 @@ struct Outcome {
   }
 };
 
-Outcome shell(const std::string& command) {
-  Outcome outcome;
-  std::FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
-  std::array<char, 4096> buffer{};
-  while (const auto count = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
-    outcome.output.append(buffer.data(), count);
-  }
-  const int status = ::pclose(pipe);
-  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return outcome;
-}
-
 std::string conformance() {
   return shell_quoted(std::getenv("MUSTER_CONFORMANCE"));
 }
 
 /// With recovery, mpirun lets those who are left go on.
 Outcome mpirun(int ranks, const std::string& words) {
-  return shell(
-      "timeout 100 mpirun --allow-run-as-root --oversubscribe --bind-to none "
-      "--enable-recovery -np " +
-      std::to_string(ranks) + " " + conformance() + " " + words);
+  return {
+      shell("timeout 100 mpirun --allow-run-as-root --oversubscribe --bind-to none "
+            "--enable-recovery -np " +
+            std::to_string(ranks) + " " + conformance() + " " + words)};
 }
 
 /// Each of those who are left says who died, in what.

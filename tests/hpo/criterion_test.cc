@@ -111,7 +111,7 @@ class RegionTest : public testing::Test {
 
 TEST_F(RegionTest, ThreeSuccessesDoubleAndAsManyFailuresAsDimensionsHalve) {
   add(10.0);
-  Region region(history_, 1, 2, 5);
+  Region region(history_, 1, 4, 5);
   EXPECT_DOUBLE_EQ(region.side(), 0.8);
   for (double value : {9.0, 8.0, 7.0}) {
     add(value);
@@ -129,7 +129,7 @@ TEST_F(RegionTest, ThreeSuccessesDoubleAndAsManyFailuresAsDimensionsHalve) {
 
 TEST_F(RegionTest, StartsAfreshBelowTheLeastSideAndGathersAgain) {
   add(1.0);
-  Region region(history_, 1, 2, 3);
+  Region region(history_, 1, 4, 3);
   std::size_t seen = 1;
   while (region.restarts() == 0) {
     add(2.0);
@@ -147,9 +147,22 @@ TEST_F(RegionTest, StartsAfreshBelowTheLeastSideAndGathersAgain) {
   EXPECT_DOUBLE_EQ(region.side(), 0.8);
 }
 
+TEST_F(RegionTest, ARegionThatGathersNothingStartsAfreshAroundItsCentre) {
+  add(1.0);
+  Region region(history_, 1, 3, 0);
+  for (std::size_t seen = 2; seen <= 1 + 3 * 7; ++seen) {
+    EXPECT_FALSE(region.is_gathering());
+    add(2.0);
+    region.advance(seen);
+  }
+  EXPECT_DOUBLE_EQ(region.side(), 0.8);
+  EXPECT_TRUE(region.has_best());
+  EXPECT_EQ(region.best(), 0U);
+}
+
 TEST_F(RegionTest, LengthsShapeTheBoxAndTheCubeCutsIt) {
   add(1.0);
-  const Region region(history_, 1, 2, 3);
+  const Region region(history_, 1, 4, 3);
   const Box box = region.box({0.5, 0.1}, {2.0, 0.5});
   EXPECT_DOUBLE_EQ(box.low[0], 0.0);
   EXPECT_DOUBLE_EQ(box.high[0], 1.0);

@@ -229,6 +229,27 @@ TEST_F(StudyTest, EnqueuedTrialsGoFirst) {
   EXPECT_EQ(study->next().trial, mine);
 }
 
+TEST_F(StudyTest, StartingPointsComeFirstCompletedFromThePriors) {
+  StudySetup setup = small_setup();
+  const std::vector<SpaceLine> search = {{"lr", "log 1e-4 1e-1", "test:1"},
+                                         {"depth", "int 1 8", "test:2"},
+                                         {"kind", "choice mlp cnn", "test:3"}};
+  const std::vector<SpaceLine> start = {{"start", "lr=0.01 depth=3 kind=cnn", "test:4"},
+                                        {"start", "kind=mlp", "test:5"}};
+  setup.space = Space::parse(search, {}, start);
+  setup.limits.max_trials = 4;
+  const auto study = open(setup);
+  EXPECT_FALSE(study->state().has_begun());
+  EXPECT_EQ(study->state().find(start_one(*study))->config, (Config{{0.01, 3, 1}}));
+  EXPECT_EQ(study->state().find(start_one(*study))->config.values[2], 0.0);
+  EXPECT_TRUE(study->state().has_begun());
+  EXPECT_EQ(study->state().find(2)->origin, "start");
+  EXPECT_EQ(study->next().kind, Next::Kind::propose);
+  const std::string before = final_table(study->state());
+  study->commit();
+  EXPECT_EQ(final_table(open(setup)->state()), before) << "a second opening starts them again";
+}
+
 /// One slot, until the sweep is over.
 void finish(Study& study) {
   while (true) {
@@ -243,8 +264,10 @@ void finish(Study& study) {
       const Launch launch = study.launch(next);
       double to = launch.to;
       for (Verdict verdict; verdict.decision == Decision::keep_going; to = verdict.to) {
-        verdict = std::get<Verdict>(
-            study.tell({.trial = launch.trial, .resource = to, .value = bowl(launch.config, to)}));
+        const double reached = std::isfinite(to) ? to : 9.0;
+        const auto resource = std::isfinite(to) ? std::optional(to) : std::nullopt;
+        verdict = std::get<Verdict>(study.tell(
+            {.trial = launch.trial, .resource = resource, .value = bowl(launch.config, reached)}));
       }
     }
     study.commit();
@@ -257,7 +280,23 @@ TEST_F(StudyTest, EveryCutOfTheJournalContinuesToTheSameEnd) {
   finish(*open(setup));
   const std::string expected = final_table(open(setup)->state());
   const std::string bytes = read_file(journal());
-  for (std::size_t cut = 0; cut <= bytes.size(); cut += 1 + cut % 5) {
+  for (std::size_t cut = 0; cut <= bytes.size(); ++cut) {
+    write_file_atomically(journal(), bytes.substr(0, cut));
+    Study study(setup, journal(), clock_, files_);
+    study.requeue_running("cut");
+    finish(study);
+    ASSERT_EQ(final_table(study.state()), expected) << "cut at byte " << cut;
+  }
+}
+
+TEST_F(StudyTest, CutsOfASweepUnderAModelContinueToTheSameEnd) {
+  StudySetup setup = small_setup();
+  setup.searcher = "bayesian";
+  setup.limits.max_trials = 16;
+  finish(*open(setup));
+  const std::string expected = final_table(open(setup)->state());
+  const std::string bytes = read_file(journal());
+  for (std::size_t cut = 0; cut <= bytes.size(); cut += 11) {
     write_file_atomically(journal(), bytes.substr(0, cut));
     Study study(setup, journal(), clock_, files_);
     study.requeue_running("cut");
@@ -412,7 +451,8 @@ TEST(Records, EveryEventReadsBack) {
       MetricNamed{0, "val_accuracy"},
       ResultAdded{8, {{1.0, 2.0}}, std::nullopt, 3.0, false, "old"},
       LimitsSet{{.max_trials = 10, .converged = true}, true},
-      SweepOver{"done"}};
+      SweepOver{"done"},
+      RowLent{2, {{1.0, 2.0}}, 3.0, 0.5, false}};
   for (const Event& event : events) {
     const Record record = decode(encode({12.25, event}));
     EXPECT_EQ(record.event, event);

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "runtime/base/file_system.h"
+#include "runtime/base/text.h"
 
 namespace muster {
 namespace {
@@ -81,6 +82,27 @@ TEST_F(TuneCommand, ASweepOfAScriptRunsToItsEndAndSaysSoAgain) {
   EXPECT_EQ(text("out"), first);
   ASSERT_EQ(run("tune sweep.ini --tune.max_trials 8"), 0);
   EXPECT_NE(text("out").find("quick: 8 trials"), std::string::npos);
+}
+
+TEST_F(TuneCommand, AnAskedSweepIsShownAndLearnedFrom) {
+  const std::string asked =
+      "[tune]\nobjective = min loss\nmax_trials = 2\nstart = x=0.25\n[search]\nx = linear 0 1\n";
+  write_file_atomically(directory_ / "one.ini", asked);
+  write_file_atomically(directory_ / "two.ini", "[tune]\nwarm_start = one\n" + asked.substr(7));
+  write_file_atomically(directory_ / "requests", R"({"op":"ask"})"
+                                                 "\n"
+                                                 R"({"op":"tell","trial":1,"value":0.5})"
+                                                 "\n");
+  ASSERT_EQ(run("ask-tell one.ini --seed 7 <requests"), 0) << text("err");
+  EXPECT_NE(text("out").find(R"("params":{"x":0.25})"), std::string::npos) << text("out");
+  ASSERT_EQ(run("show one --json"), 0) << text("err");
+  EXPECT_NE(text("out").find(R"("value":0.5)"), std::string::npos) << text("out");
+  write_file_atomically(directory_ / "requests", R"({"op":"best"})");
+  ASSERT_EQ(run("ask-tell two.ini <requests"), 0) << text("err");
+  EXPECT_NE(text("out").find(R"("value":0.5)"), std::string::npos) << text("out");
+  ASSERT_EQ(run("ask-tell two.ini <requests"), 0) << "its parent's row must not count twice";
+  ASSERT_EQ(run("show two --csv"), 0) << text("err");
+  EXPECT_EQ(split(text("out"), '\n').size(), 4U) << text("out");  // a head, the start, the row
 }
 
 TEST_F(TuneCommand, AnotherSpaceUnderTheSameNameIsRefused) {

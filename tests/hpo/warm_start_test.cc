@@ -72,6 +72,69 @@ TEST_F(WarmStartTest, TransferStartsWithTheBestOfEveryParent) {
   EXPECT_EQ(study.state().find(2)->config.values[1], 4.0);
 }
 
+TEST_F(WarmStartTest, TransferLendsRowsThatAreNoResults) {
+  EarlierResults parent{.source = "one", .results = {}, .unusable = 0};
+  for (int i = 0; i < 40; ++i) {
+    parent.results.push_back(
+        {.config = {{0.01, 1.0 + i % 8, 0}}, .resource = {}, .value = 1.0 * i});
+  }
+  setup_.searching.sources = 2;
+  Study study(setup_, journal(), clock_, files_);
+  const EarlierResults parents[] = {parent, parent};
+  EXPECT_EQ(lend_rows(study, parents, 20), 20u);
+  EXPECT_EQ(study.state().history().size(), 20u);
+  EXPECT_EQ(study.state().history()[0].source, 1u);
+  EXPECT_EQ(study.state().history()[19].source, 2u);
+  EXPECT_EQ(study.state().history()[19].value, 36.0);
+  EXPECT_TRUE(study.state().trials().empty());
+  EXPECT_EQ(study.state().best(), nullptr);
+  EXPECT_EQ(study.state().asked(), 0u);
+}
+
+/// The distance in decades of the best rate that 12 trials find, its optimum at 1e-2, where a
+/// similar sweep on another scale had its own at `parents` (nothing: no similar sweep).
+double found_after(StudySetup setup, const Path& journal, VirtualClock& clock, FileSystem& files,
+                   std::optional<double> parents) {
+  setup.searcher = "bayesian";
+  setup.searching.sources = parents ? 1 : 0;
+  setup.limits.max_trials = 12;
+  Study study(setup, journal, clock, files);
+  if (parents) {
+    EarlierResults earlier{.source = "one", .results = {}, .unusable = 0};
+    Random random(5);
+    for (int i = 0; i < 60; ++i) {
+      const Config config = setup.space.sample(random);
+      const double rate = std::log10(config.values[0]) - *parents;
+      const double depth = (config.values[1] - 4.0) / 8.0;
+      earlier.results.push_back({.config = config,
+                                 .resource = {},
+                                 .value = 500.0 + 90.0 * (rate * rate + depth * depth)});
+    }
+    lend_rows(study, std::span(&earlier, 1));
+  }
+  double best = 1e9;
+  for (Next next = study.next(); next.kind != Next::Kind::done; next = study.next()) {
+    if (next.kind == Next::Kind::propose) {
+      study.propose();
+      continue;
+    }
+    const Launch launch = study.launch(next);
+    const double value = bowl(launch.config, 1.0);
+    study.tell({.trial = launch.trial, .value = value});
+    best = std::min(best, value);
+  }
+  return best - 0.5;
+}
+
+TEST_F(WarmStartTest, LentRowsOfASimilarSweepSpeedTheModelAndMisleadingOnesAreOutgrown) {
+  const double alone = found_after(setup_, directory_ / "alone", clock_, files_, std::nullopt);
+  const double similar = found_after(setup_, directory_ / "similar", clock_, files_, -2.0);
+  const double misleading = found_after(setup_, directory_ / "misleading", clock_, files_, -4.0);
+  EXPECT_LT(similar, 0.5 * alone);
+  EXPECT_LT(similar, 0.01);
+  EXPECT_LT(misleading, 0.25);
+}
+
 TEST_F(WarmStartTest, TheReportHoldsWhatThePageDraws) {
   setup_ = small_setup("asha", 9);
   Study study(setup_, journal(), clock_, files_);
@@ -91,7 +154,7 @@ TEST_F(WarmStartTest, TheReportHoldsWhatThePageDraws) {
   EXPECT_EQ(page["slot_seconds"], 10.0);  // the third was told to go on
   EXPECT_EQ(page["idle"], 0.0);
   EXPECT_EQ(page["importance"]["values"]["lr"], 1.0);
-  const auto table = nlohmann::json::parse(sweep_json(study.state(), study.now()));
+  const auto table = nlohmann::json::parse(sweep_json(study.state(), false));
   EXPECT_EQ(table["best"]["trial"], 4);
   EXPECT_EQ(table["goal"], "min");
   EXPECT_EQ(table["trials"][0]["params"].size(), 3u);

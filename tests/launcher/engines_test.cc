@@ -5,6 +5,7 @@
 
 #include <csignal>
 
+#include "launcher/engine/owner_lock.h"
 #include "tests/launcher/real_job.h"
 
 namespace muster::test {
@@ -84,6 +85,23 @@ TEST_P(RealRanks, ARankThatIsKilledIsNamedAndTheJobEndsWithTheSameBits) {
   expect_undisturbed_model();
 }
 
+TEST_P(RealRanks, ARankThatCrashesLeavesItsSignalBackTraceStepAndCollective) {
+  auto muster = train({"--restarts_per_hour=0"});
+  ASSERT_TRUE(saved()) << muster.output();
+  const auto ranks = ranks_of(shop_);
+  ASSERT_EQ(ranks.size(), 2U);
+  ::kill(ranks.back(), SIGSEGV);
+  EXPECT_EQ(muster.wait(120), 1) << muster.output();
+  const auto record = shop_.file("failure");
+  EXPECT_THAT(record, testing::ContainsRegex("rank [01] on " + this_host() +
+                                             ": crashed with SIGSEGV.*, at step [0-9]+, last "
+                                             "operation [a-z]+"));
+  EXPECT_THAT(record, HasSubstr("(1 more rank failed in consequence)"));
+  EXPECT_THAT(record, HasSubstr("back-trace:\n"));
+  EXPECT_THAT(record, HasSubstr("(muster-rank)"));
+  EXPECT_THAT(muster.output(), testing::ContainsRegex("\nThe last lines of rank [01]:\n"));
+}
+
 TEST_P(RealRanks, ARankThatIsStoppedIsNamedWithEveryStackAndTheJobGoesOn) {
   auto muster = train({"--hang_after=2"});
   ASSERT_TRUE(saved()) << muster.output();
@@ -126,6 +144,14 @@ TEST_P(RealRanks, ContinueIsAHintToSaveAndGoOn) {
   EXPECT_EQ(muster.wait(120), 75) << muster.output();
 }
 
+TEST_P(RealRanks, ANoticeToRanksThatAreStillBeingLoadedIsHeededAndKillsNone) {
+  auto muster = train();
+  ASSERT_TRUE(eventually([&] { return !ranks_of(shop_).empty(); }, 60)) << muster.output();
+  muster.process().signal(SIGTERM);
+  EXPECT_EQ(muster.wait(120), 75) << muster.output();
+  EXPECT_THAT(muster.output(), HasSubstr("job: saved at step"));
+}
+
 TEST_P(RealRanks, TermSavesAndTheSameCommandContinues) {
   auto muster = train();
   ASSERT_TRUE(saved()) << muster.output();
@@ -163,6 +189,20 @@ TEST_P(Mpirun, KillingItLeavesNoRankAndTheJobIsTakenUpAgain) {
   EXPECT_EQ(muster.wait(300), 0) << muster.output();
   EXPECT_EQ(shop_.status()["restarts"], 1);
   expect_undisturbed_model();
+}
+
+/// It has a minute to start in.
+TEST_P(Mpirun, RanksThatNeverMeetAreNamedAndEnded) {
+  const Path script = shop_.path() / "stuck.sh";
+  write_file_atomically(script, "#!/bin/sh\nexec sleep 1000\n");
+  std::filesystem::permissions(script, std::filesystem::perms::owner_all);
+  auto muster =
+      train({"--rank_program=" + script.string(), "--hang_after=1", "--restarts_per_hour=0"});
+  EXPECT_EQ(muster.wait(200), 1) << muster.output();
+  EXPECT_THAT(muster.output(),
+              testing::ContainsRegex("rank [01] .pid [0-9]+. hangs: it has not met "
+                                     "the other ranks .* after its start"));
+  EXPECT_THAT(shop_.file("log/stacks-rank-0.txt"), HasSubstr("process "));
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines, Mpirun, testing::Values("mpirun"),

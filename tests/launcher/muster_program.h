@@ -13,7 +13,7 @@
 
 namespace muster::test {
 
-/// One `muster`, or another program beside it, that runs.
+/// One `muster`, or another program, that runs: one that lies beside it, or any by its whole path.
 class Running {
  public:
   Running(const Path& directory, std::vector<std::string> arguments,

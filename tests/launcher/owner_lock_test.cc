@@ -20,10 +20,9 @@ const WallTime noon = WallTime{} + std::chrono::hours(24 * 365 * 56);
 void silent(const std::string& /*text*/) {}
 
 std::string lock_text(const std::string& host, pid_t pid, WallTime beat) {
-  const auto seconds =
-      std::chrono::duration_cast<std::chrono::seconds>(beat.time_since_epoch()).count();
+  const auto at = std::chrono::duration_cast<std::chrono::seconds>(beat.time_since_epoch()).count();
   return "{\"host\":\"" + host + "\",\"pid\":" + std::to_string(pid) +
-         ",\"slurm_job\":\"33\",\"since\":\"x\",\"beat\":" + std::to_string(seconds) + "}\n";
+         ",\"slurm_job\":\"33\",\"since\":\"x\",\"beat\":" + std::to_string(at) + "}\n";
 }
 
 /// A process that has ended and was waited for.

@@ -4,7 +4,7 @@
 
 #include "launcher/engine/choose.h"
 #include "launcher/engine/slurm_environment.h"
-#include "launcher/slurm/script.h"
+#include "launcher/slurm/submission.h"
 #include "runtime/base/error.h"
 #include "tests/launcher/programs.h"
 
@@ -45,6 +45,11 @@ TEST(SlurmEnvironment, ReadsTheJob) {
   EXPECT_EQ(job->tasks, 4);
   EXPECT_EQ(job->restarts, 3);
   EXPECT_FALSE(job->is_step);
+  EXPECT_EQ(
+      slurm_job({{"SLURM_JOB_ID", "7"}, {"SLURM_ARRAY_JOB_ID", "5"}, {"SLURM_ARRAY_TASK_ID", "0"}})
+          ->id,
+      "5_0")
+      << "the number of the last task is that of the array";
 }
 
 TEST(ChooseEngine, TakesWhatIsThere) {
@@ -152,6 +157,15 @@ TEST(BatchScript, ArraysAndDependenciesPassThrough) {
   EXPECT_THAT(script, HasSubstr("#SBATCH --dependency=afterok:17\n"));
   EXPECT_THAT(script, HasSubstr("muster train a.ini --name a-$SLURM_ARRAY_TASK_ID &\n"));
   EXPECT_THAT(script, HasSubstr("[ -s /r/a-$SLURM_ARRAY_TASK_ID/exclude ]"));
+  EXPECT_THAT(script, HasSubstr("requeue ${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID ||"))
+      << "the number of the last task is that of the array: it would bring all of them back";
+}
+
+TEST(BatchScript, KnowsTheTasksOfAnArray) {
+  EXPECT_THAT(array_tasks("0-2%2"), ElementsAre(0, 1, 2));
+  EXPECT_THAT(array_tasks("0-9:4,20"), ElementsAre(0, 4, 8, 20));
+  EXPECT_THAT(refusal([] { array_tasks("3-1"); }), HasSubstr("'3-1' names no tasks"));
+  EXPECT_THAT(refusal([] { array_tasks("a"); }), HasSubstr("write 0-9"));
 }
 
 TEST(BatchScript, ReadsTheJobsNumber) {

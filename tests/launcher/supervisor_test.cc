@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include "launcher/engine/keeper.h"
+#include "launcher/engine/owner_lock.h"
 #include "tests/launcher/metadata_stub.h"
 #include "tests/launcher/muster_program.h"
 
@@ -72,7 +73,8 @@ TEST(Supervisor, NamesTheCauseAndClosesWithItsLastLines) {
   EXPECT_THAT(muster.output(), HasSubstr("rank 1: the disk of this test is full, at step 25"));
   EXPECT_THAT(muster.output(),
               HasSubstr("The last lines of rank 1:\n  rank 1 misbehaves at step 25: error"));
-  EXPECT_THAT(shop.file("failure"), HasSubstr("rank 1: the disk of this test is full"));
+  EXPECT_THAT(shop.file("failure"), HasSubstr("rank 1 on " + this_host() +
+                                              ": the disk of this test is full, at step 25"));
   EXPECT_THAT(shop.file("failure"), HasSubstr("What to do:"));
   EXPECT_EQ(shop.status()["state"], "Failed");
 }
@@ -298,6 +300,18 @@ TEST(RunCommand, EndsTheOthersWhenOneFails) {
   auto missing = shop.start({"run", "--name", "none", "--", "no-such-program"});
   EXPECT_EQ(missing.wait(), 64);
   EXPECT_THAT(missing.output(), HasSubstr("could not be started: No such file or directory"));
+}
+
+TEST(RunCommand, TheLastTwentyLinesOfTheGuiltyRankCloseTheOutput) {
+  const Workshop shop;
+  auto muster = shop.start({"run", "--ranks", "2", "--name", "long", "--", "/bin/sh", "-c",
+                            "test $RANK = 0 && exec sleep 1000; seq 1001 1050; exit 3"});
+  EXPECT_EQ(muster.wait(), 1) << muster.output();
+  const auto output = muster.output();
+  const auto ending = output.substr(output.rfind("\nThe last lines of rank 1:\n") + 1);
+  EXPECT_EQ(std::ranges::count(ending, '\n'), 23) << ending;
+  EXPECT_THAT(ending, testing::StartsWith("The last lines of rank 1:\n  1031\n  1032\n"));
+  EXPECT_THAT(ending, HasSubstr("  1050\nlong failed: rank 1 exited with 3"));
 }
 
 TEST(RunCommand, StopIsTermThenGraceThenKill) {

@@ -1,5 +1,5 @@
 // A rank without a model: it beats, checkpoints a counter, honours notices, and misbehaves on
-// demand. test_rank --steps 100 --step-ms 5 [--crash-at S --rank R --how
+// demand. test_rank --steps 100 --step-ms 5 [--crash-at S | --crash-after N] [--rank R --how
 // segv|abort|exit:K|kill|hang|ignore|fork|error] [--once FILE] With --once, only the process that
 // manages to create FILE misbehaves, so that a restarted job goes on. SPDX-License-Identifier:
 // Apache-2.0
@@ -141,11 +141,13 @@ struct Rank {
     linger(Phase::loading);
     load();
     const auto steps = static_cast<std::uint64_t>(number("--steps", 10));
+    const auto started = step;
     const bool ignores = options.contains("--ignore");
     while (step < steps) {
       std::this_thread::sleep_for(std::chrono::milliseconds(number("--step-ms", 5)));
-      if (static_cast<long>(step) == number("--crash-at", -1) && rank == number("--rank", 0) &&
-          chosen()) {
+      const bool its_time = static_cast<long>(step) == number("--crash-at", -1) ||
+                            static_cast<long>(step - started) == number("--crash-after", -1);
+      if (its_time && rank == number("--rank", 0) && chosen()) {
         misbehave(options.at("--how"));
       }
       auto& header = page->header();

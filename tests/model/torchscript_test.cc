@@ -18,7 +18,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-const DataShape images{.features = {3, 8, 8}, .label_shape = {}, .classes = 5};
+const DataShape small_images{.features = {3, 8, 8}, .label_shape = {}, .classes = 5};
 
 class TorchScriptTest : public testing::Test {
  protected:
@@ -41,7 +41,7 @@ class TorchScriptTest : public testing::Test {
   }
   std::string sentence(const std::string& file) const {
     try {
-      open_torchscript(file, images);
+      open_torchscript(file, small_images);
       return "no error";
     } catch (const Error& error) {
       EXPECT_EQ(error.fault(), Fault::bad_input);
@@ -59,16 +59,16 @@ TEST_F(TorchScriptTest, ExportsWhatComputesTheSame) {
     ModelSettings settings;
     settings.kind = kind;
     settings.width = 4;
-    const auto model = make_model(settings, images, 1);
+    const auto model = make_model(settings, small_images, 1);
     ASSERT_TRUE(save_torchscript(*model, path("model.pt"))) << kind;
-    const auto again = open_torchscript(path("model.pt"), images);
+    const auto again = open_torchscript(path("model.pt"), small_images);
     const at::Tensor difference = model->forward(input(), {}) - again->forward(input(), {});
     EXPECT_LT(difference.abs().max().item<double>(), 1e-5) << kind;
   }
 }
 
 TEST_F(TorchScriptTest, TrainsAndIsSavedFromAnArena) {
-  const auto model = open_torchscript(script(5, "return y"), images);
+  const auto model = open_torchscript(script(5, "return y"), small_images);
   ASSERT_EQ(model->parameters().size(), 1U);
   const at::Tensor& weight = model->parameters()[0].tensor;
   at::Tensor arena = at::arange(5 * 192 + 100, at::kFloat);
@@ -77,12 +77,16 @@ TEST_F(TorchScriptTest, TrainsAndIsSavedFromAnArena) {
   EXPECT_TRUE(weight.grad().defined());
   EXPECT_EQ(model->refuses_strict(), "");
   ASSERT_TRUE(save_torchscript(*model, path("trained.pt")));
-  EXPECT_EQ(
-      open_torchscript(path("trained.pt"), images)->parameters()[0].tensor[0][0].item<float>(), 64);
+  EXPECT_EQ(open_torchscript(path("trained.pt"), small_images)
+                ->parameters()[0]
+                .tensor[0][0]
+                .item<float>(),
+            64);
 }
 
 TEST_F(TorchScriptTest, NamesWhatStrictTrainingCannotKeep) {
-  const auto dropping = open_torchscript(script(5, "return torch.dropout(y, 0.5, True)"), images);
+  const auto dropping =
+      open_torchscript(script(5, "return torch.dropout(y, 0.5, True)"), small_images);
   EXPECT_THAT(dropping->refuses_strict(), HasSubstr("draws random numbers (aten::dropout)"));
   EXPECT_TRUE(dropping->has_dropout());
 }
@@ -101,7 +105,7 @@ TEST_F(TorchScriptTest, SaysWhenItDoesNotMatchTheData) {
 
 TEST_F(TorchScriptTest, BelongsToTheFormsOfAFinishedModel) {
   ModelSettings settings;
-  const auto model = make_model(settings, images, 1);
+  const auto model = make_model(settings, small_images, 1);
   EXPECT_THAT(export_model(*model, root_ / "model", {"hdf5", "torchscript", "safetensors"}),
               IsEmpty());
   EXPECT_THAT(posix_file_system().list(root_ / "model"),

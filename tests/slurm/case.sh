@@ -1,42 +1,18 @@
 #!/bin/bash
-# One test against a private Slurm: case.sh NAME MUSTER TEST_RANK. Exits 77 (skipped) with a sentence where Slurm is missing.
+# One test against a private Slurm: case.sh NAME MUSTER TEST_RANK MODEL. Exits 77 (skipped) with a sentence where Slurm is missing.
 # TEST_RANK is a rank that counts steps and saves (tests/launcher/test_rank.cc): for who starts, tells, ends and requeues it. Cases that
-# compare models train with the muster-rank beside MUSTER.
-set -u
-name=$1 muster=$2 rank=$3 muster_rank=$(dirname "$2")/muster-rank
-here=$(cd "$(dirname "$0")" && pwd)
-if why=$("$here/cluster.sh" missing); then echo "skipped: $why"; exit 77; fi
+# compare what was trained use the muster-rank beside MUSTER and the shared object MODEL (paced_model.cc).
+name=$1 muster=$2 rank=$3 model=$4 muster_rank=$(dirname "$2")/muster-rank
+. "$(dirname "$0")/rig.sh"
+what_was_there() { tail -n 40 runs/*/log/slurm-*.log out 2> /dev/null; cat runs/*/status.json 2> /dev/null; }
+start_rig
 
-dir=$(mktemp -d /tmp/muster-slurm-XXXXXX)
-chmod 755 "$dir"
-mkdir -p "$dir/work"
-finish() {
-  local code=$?
-  [ $code -ne 0 ] && { echo "--- what was there:"; tail -n 40 "$dir"/work/runs/*/log/slurm-*.log "$dir"/work/out 2> /dev/null; cat "$dir"/work/runs/*/status.json 2> /dev/null; squeue 2> /dev/null; }
-  "$here/cluster.sh" down "$dir/cluster" > /dev/null 2>&1
-  [ -z "${KEEP:-}" ] && rm -rf "$dir"
-  exit $code
-}
-trap finish EXIT
-fail() { echo "FAILED: $*"; exit 1; }
-
-# eventually SECONDS COMMAND: until it succeeds.
-eventually() {
-  local until=$((SECONDS + $1)); shift
-  until "$@"; do [ $SECONDS -ge $until ] && return 1; sleep 0.2; done
-}
 field() { python3 -c "import json,sys; print(json.load(open('$dir/work/runs/job/status.json')).get('$1'))" 2> /dev/null; }
 state_is() { [ "$(field state)" = "$1" ]; }
-step_beyond() { [ "$(field step)" -gt "$1" ] 2> /dev/null; }
-saved_beyond() { [ "$(ls "$dir/work/runs/job/checkpoints" 2> /dev/null | sed 's/step-0*//' | sort -n | tail -1)" -gt "$1" ] 2> /dev/null; }
-gone() { [ -z "$(squeue -h -j "$1" -o %T 2> /dev/null)" ]; }
-says() { grep -qs -- "$1" "$dir"/work/runs/job/log/slurm-*.log; }
-
-cd "$dir/work" || exit 1
-unset "${!SLURM_@}" 2> /dev/null
-case $name in matrix-*) GRACE=${name##*-} ;; esac
-"$here/cluster.sh" up "$dir/cluster" "${GRACE:-20}" || fail "the cluster did not start"
-export SLURM_CONF=$dir/cluster/slurm.conf
+saved_beyond() { [ "$(newest_step runs/job)" -gt "$1" ]; }
+says() { grep -qs -- "$1" runs/job/log/slurm-*.log; }
+# Slurm has closed job $1 as $2, and never let it run a second time.
+closed_as() { gone "$1" && job_says "$1" "JobState=$2" && job_says "$1" Restarts=0; }
 
 # write_job STEPS [MORE_SLURM_LINES]: a job of two ranks on two nodes whose rank program counts to STEPS.
 write_job() {
@@ -48,36 +24,16 @@ RANK
   chmod +x rank.sh
   { echo "ranks = 2"; echo "[slurm]"; echo "nodes = 2"; shift; for line; do echo "$line"; done; } > job.ini
 }
-# write_real_job EPOCHS [MORE_LINES]: an epoch is 32 steps of some milliseconds each, on two nodes; the last section is [slurm]. Two nodes of one machine share its cores: one thread a rank.
+# write_real_job [SLURM_LINES]: trains 1920 steps of at least 10 ms on two nodes.
 write_real_job() {
   [ -x "$muster_rank" ] || { echo "skipped: this build has no muster-rank"; exit 77; }
-  cat > job.ini << JOB
-ranks = 2
-[data]
-format = synthetic
-rows = 2048
-shape = 16
-classes = 4
-[model]
-kind = mlp
-hidden = 256
-[train]
-epochs = $1
-batch_size = 64
-threads = 1
-[checkpoint]
-every_steps = 10
-[slurm]
-nodes = 2
-JOB
-  shift
-  for line; do echo "$line" >> job.ini; done
+  export PACED_MODEL_MS=10
+  { printf 'ranks = 2\n[slurm]\nnodes = 2\n'; for line; do echo "$line"; done; paced_training "$model" 60; } > job.ini
 }
 # The models of run `job` and of one that nobody disturbs are the same files.
 same_model_as_undisturbed() {
-  salloc -N2 -n2 "$muster" train job.ini --name undisturbed > undisturbed.out 2>&1 || fail "undisturbed: $(cat undisturbed.out)"
-  [ "$(ls runs/job/model)" = "$(ls runs/undisturbed/model)" ] || fail "other files: $(ls runs/*/model)"
-  for file in runs/undisturbed/model/*; do cmp "$file" "runs/job/model/${file##*/}" || fail "the models differ"; done
+  train_undisturbed "$muster" job.ini || fail "undisturbed: $(cat undisturbed.out)"
+  same_model runs/undisturbed/model runs/job/model || fail "the models differ"
 }
 submit_real() { "$muster" submit job.ini > out 2>&1 || fail "submit: $(cat out)"; id=$(grep -o 'job [0-9]*' out | grep -o '[0-9]*'); }
 submit() { "$muster" submit job.ini --rank_program=$dir/work/rank.sh "$@" > out 2>&1 || fail "submit: $(cat out)"; id=$(grep -o 'job [0-9]*' out | grep -o '[0-9]*'); }
@@ -94,7 +50,7 @@ in_an_allocation() {
 }
 
 dead_ranks() {  # the real ranks by srun: one is killed, one is stopped, muster is killed; then the same command, and the same bits
-  write_real_job 60
+  write_real_job
   salloc -N2 -n2 "$muster" train job.ini --name job --hang_after=3 > out 2>&1 &
   eventually 60 saved_beyond 20 || fail "it does not train: $(cat out)"
   kill -9 "$(real_rank_on mt2)"
@@ -110,14 +66,30 @@ dead_ranks() {  # the real ranks by srun: one is killed, one is stopped, muster 
   grep -q "resumed at step" out || fail "it began anew: $(cat out)"
   same_model_as_undisturbed
 }
-real_ranks() {
-  for folder in /proc/[0-9]*; do
-    [ "$(readlink "$folder/exe" 2> /dev/null)" = "$muster_rank" ] &&
-      tr '\0' ' ' < "$folder/cmdline" 2> /dev/null | grep -qF "$dir/work" && basename "$folder"
+# Processes whose command line names this test's folder; those of node $1.
+processes_here() { grep -lsF "$dir/work" /proc/[0-9]*/cmdline | cut -d/ -f3; }
+processes_on() { for pid in $(processes_here); do grep -qsz "^SLURMD_NODENAME=$1\$" "/proc/$pid/environ" && echo "$pid"; done; }
+# Those of them that run the program $1, on node $2 where it is given.
+processes_of() {
+  for pid in $([ $# -lt 2 ] && processes_here || processes_on "$2"); do
+    [ "$(readlink "/proc/$pid/exe" 2> /dev/null)" = "$1" ] && echo "$pid"
   done
 }
-real_rank_on() { for pid in $(real_ranks); do tr '\0' '\n' < "/proc/$pid/environ" | grep -q "^SLURMD_NODENAME=$1" && echo "$pid"; done; }
+real_ranks() { processes_of "$muster_rank"; }
+real_rank_on() { processes_of "$muster_rank" "$1"; }
 no_real_ranks() { [ -z "$(real_ranks)" ]; }
+
+dead_attendant() {  # nobody is left on a node who could tell how its rank ended
+  write_real_job
+  salloc -N2 -n2 "$muster" train job.ini --name job > out 2>&1 &
+  eventually 60 saved_beyond 20 || fail "it does not train: $(cat out)"
+  kill -9 $(processes_of "$(readlink -f "$muster")" mt2)
+  eventually 120 grep -q "restart 1" out || fail "no restart: $(cat out)"
+  eventually 120 state_is Completed || fail "state $(field state): $(cat out)"
+  wait $!
+  grep -q "error: rank" out || fail "nobody is named: $(cat out)"
+  same_model_as_undisturbed
+}
 
 too_few_tasks() {
   write_job 40
@@ -145,11 +117,12 @@ submitted() {
 }
 
 preempted() {
-  write_real_job 60
+  write_real_job
   submit_real
   eventually 60 saved_beyond 20 || fail "it does not train"
-  sbatch -p high -N2 --exclusive --wrap "sleep 2" --output=/dev/null > /dev/null
+  take_both_nodes "$dir/work/enough" > /dev/null
   eventually 60 says "job: saved at step" || fail "it did not save"
+  touch enough
   eventually 150 state_is Completed || fail "state $(field state)"
   saved=$(grep -o "job: saved at step [0-9]*" runs/job/log/slurm-*.log | head -1 | grep -o '[0-9]*$')
   says "resumed at step $saved, restart 1" || fail "saved at $saved, resumed elsewhere"
@@ -161,9 +134,7 @@ cancelled() {
   submit
   eventually 60 saved_beyond 20 || fail "it does not train"
   scancel "$id"
-  eventually 60 gone "$id" || fail "it is still there: $(squeue)"
-  sleep 12  # requeued jobs come back after about 8 s here
-  gone "$id" || fail "a cancelled job came back"
+  eventually 60 closed_as "$id" CANCELLED || fail "a cancelled job came back: $(scontrol show job "$id")"
 }
 
 stopped() {
@@ -171,11 +142,9 @@ stopped() {
   submit
   eventually 60 saved_beyond 20 || fail "it does not train"
   "$muster" stop job --wait || fail "stop"
-  eventually 60 gone "$id" || fail "it is still there"
+  eventually 60 closed_as "$id" FAILED || fail "a stopped job came back: $(scontrol show job "$id")"
   state_is Stopped || fail "state $(field state)"
-  [ "$(field exit_code)" = 77 ] || fail "exit code $(field exit_code)"
-  sleep 12
-  gone "$id" || fail "a stopped job came back"
+  [ "$(field exit_code)" = 77 ] && job_says "$id" ExitCode=77:0 || fail "exit code $(field exit_code), $(scontrol show job "$id")"
 }
 
 interrupted() {
@@ -188,20 +157,16 @@ interrupted() {
   [ "$(field exit_code)" = 77 ] || fail "exit code $(field exit_code)"
 }
 
-# The ranks of node mt2, wherever they hang now.
-ranks_of_lost_node() {
-  for folder in /proc/[0-9]*; do
-    tr '\0' '\n' < "$folder/environ" 2> /dev/null | grep -q "^SLURMD_NODENAME=mt2" &&
-      tr '\0' ' ' < "$folder/cmdline" 2> /dev/null | grep -qF "$dir/work" && basename "$folder"
-  done 2> /dev/null
-}
+# Of node mt2, wherever they hang now.
+ranks_of_lost_node() { processes_on mt2; }
+somebody_on_lost_node() { [ -n "$(ranks_of_lost_node)" ]; }
 nobody_on_lost_node() { [ -z "$(ranks_of_lost_node)" ]; }
 
 node_loss() {
-  write_job 400
+  write_job 1500
   submit
   eventually 60 saved_beyond 20 || fail "it does not train"
-  [ -n "$(ranks_of_lost_node)" ] || fail "no rank runs on mt2"
+  eventually 30 somebody_on_lost_node || fail "no rank runs on mt2"
   "$here/cluster.sh" lose "$dir/cluster" mt2
   eventually 20 nobody_on_lost_node || fail "orphans on the lost node: $(ps -o pid,ppid,args $(ranks_of_lost_node))"
   slurmd -N mt2 -f "$SLURM_CONF"
@@ -211,7 +176,7 @@ node_loss() {
 }
 
 fewer_ranks() {  # a node dies, the job stays, min_ranks lets it go on with the other
-  write_real_job 60 "no-kill = true"
+  write_real_job "no-kill = true"
   sed -i 's/^ranks = 2/ranks = 2\nmin_ranks = 1/' job.ini
   submit_real
   eventually 60 saved_beyond 20 || fail "it does not train"
@@ -228,9 +193,8 @@ excluded() {  # a rank that fails on mt2 every time: after the second time the j
   cat > rank.sh << RANK
 #!/bin/sh
 export MUSTER_CHECKPOINT_DIR=$dir/work/runs/job/checkpoints
-newest=\$(ls \$MUSTER_CHECKPOINT_DIR | grep -v new | sed 's/step-0*//' | sort -n | tail -1)
 set --
-[ "\$SLURMD_NODENAME" = mt2 ] && set -- --crash-at \$((\${newest:-0} + 30)) --rank \$SLURM_PROCID --how kill
+[ "\$SLURMD_NODENAME" = mt2 ] && set -- --crash-after 30 --rank \$SLURM_PROCID --how kill
 exec $rank --steps 10000 --step-ms 20 \$*
 RANK
   submit
@@ -249,87 +213,40 @@ time_limit() {
   says "restart 1" || fail "it was not requeued"
 }
 
+array() {  # two runs from one script: each has its name, its log and its place in the queue, and comes back on its own
+  write_real_job
+  "$muster" submit job.ini --array 0-1 > out 2>&1 || fail "submit: $(cat out)"
+  for run in job-0 job-1; do
+    "$muster" ls | grep -qE "$run .*(Pending|Starting|Training)" || fail "ls: $("$muster" ls)"
+    eventually 90 array_saved "$run" || fail "$run does not train: $(cat runs/job/log/*)"
+  done
+  take_both_nodes "$dir/work/enough" > /dev/null
+  for run in job-0 job-1; do eventually 60 array_says "$run" "saved at step" || fail "$run did not save"; done
+  touch enough
+  for run in job-0 job-1; do
+    eventually 200 array_says "$run" "finished after" || fail "$run did not end: $(cat "runs/$run/status.json")"
+    array_says "$run" "resumed at step .*, restart 1" || fail "$run was not resumed: $(cat runs/job/log/*)"
+    eventually 20 ls_says "$run .*Completed" || fail "ls: $("$muster" ls)"
+  done
+  train_undisturbed "$muster" job.ini || fail "undisturbed: $(cat undisturbed.out)"
+  for run in job-0 job-1; do same_model runs/undisturbed/model "runs/$run/model" || fail "the model of $run differs"; done
+}
+ls_says() { "$muster" ls | grep -q "$1"; }
+array_saved() { [ "$(newest_step "runs/$1")" -gt 20 ]; }
+array_says() { cat runs/job/log/slurm-*_"${1#job-}".log "runs/$1/log/rank-0.log" 2> /dev/null | grep -q -- "$2"; }
+
 waiting() {
   write_job 100
-  sbatch -p high -N2 --exclusive --wrap "sleep 100" --output=/dev/null > /dev/null
+  take_both_nodes "$dir/never" > /dev/null
   submit
   "$muster" ls | grep -q Pending || fail "ls: $("$muster" ls)"
-  timeout 60 "$muster" logs job --follow --rank 0 > followed 2>&1 &
+  timeout 120 "$muster" logs job --follow --rank 0 > followed 2>&1 &
   follower=$!
-  sleep 1
-  kill -0 $follower || fail "logs --follow does not wait: $(cat followed)"
+  eventually 20 grep -q "waits in Slurm's queue" followed || fail "logs --follow does not wait: $(cat followed)"
   "$muster" stop job | grep -q "cancelled" || fail "stop does not cancel it"
   eventually 30 gone "$id" || fail "it still waits"
   wait $follower || fail "logs --follow did not end: $(cat followed)"
 }
 
-# matrix LAUNCH SIGNAL HANDLER: a job is preempted, as users launch it (by muster, srun, or mpirun on one or two nodes), with the form of
-# --signal that they write, and ranks that save and leave or that ignore it all. Expected by the facts of Slurm 22.05 and Open MPI 4.1:
-# who hears of it in time saves, and what was durable before is never lost; at the end the bits are those of an undisturbed run.
-matrix() {
-  local launch=$1 signal=$2 handler=$3 nodes=2 before
-  [ "$launch" = mpirun1 ] && nodes=1
-  matrix_job "$handler"
-  matrix_script "$launch" "$signal" "$handler" "$nodes"
-  id=$(sbatch --parsable batch.sh) || fail "sbatch"
-  eventually 90 saved_beyond 20 || fail "it does not train"
-  before=$(newest_step)
-  sbatch -p high -N2 --exclusive --wrap "sleep 1" --output=/dev/null > /dev/null
-  if [ "$launch$signal" = mpirun2none ] || [ "$launch$signal" = mpirun2USR2 ]; then  # mpirun's daemons die of it: not requeued
-    eventually 120 ended "$id" || fail "not ended: $(squeue)"
-    if gone "$id"; then echo "not requeued, as mpirun over nodes is: submitted again"; id=$(sbatch --parsable batch.sh); fi
-  fi
-  eventually 200 grep -q "run ended with 0" batch.log || fail "not finished: $(squeue; tail -n 20 batch.log)"
-  resumed=$(grep -oh "resumed at step [0-9]*" batch.log runs/job/log/rank-0.log | grep -o '[0-9]*$' | sort -n | tail -1)
-  [ "${resumed:-0}" -ge "$before" ] || fail "step $before was durable, it resumed at ${resumed:-the beginning}"
-  if matrix_expects_save "$launch" "$signal" "$handler"; then
-    grep -q "saved at step $resumed" batch.log || fail "it did not save and leave before its end"
-  fi
-  [ "$handler" = ignore ] || same_model_as_undisturbed
-}
-newest_step() { ls runs/job/checkpoints | sed 's/step-0*//; s/\..*//' | sort -n | tail -1; }
-ended() { gone "$1" || [ "$(scontrol show job "$1" | grep -o 'Restarts=[0-9]*')" != Restarts=0 ]; }
-matrix_expects_save() {  # who is told in time: srun's ranks always, mpirun's by the batch shell only
-  [ "$3" = save ] && case $1$2 in mpirun*none | mpirun*USR2) false ;; esac
-}
-matrix_job() {
-  if [ "$1" = save ]; then
-    write_real_job 60
-  else
-    write_job 2000
-    sed -i 's/--steps/--ignore yes --steps/' rank.sh
-    # By its name on the command line, as muster-rank takes it.
-    echo 'exec '"$dir"'/work/rank.sh' > ignoring.sh; sed -i '1i #!/bin/sh' ignoring.sh; chmod +x ignoring.sh
-  fi
-}
-matrix_script() {
-  local launch=$1 signal=$2 handler=$3 nodes=$4 program="$muster_rank job.ini" command
-  [ "$handler" = ignore ] && program=$dir/work/ignoring.sh
-  case $launch in
-    muster) command="$muster train job.ini"; [ "$handler" = ignore ] && command="$command --rank_program=$dir/work/rank.sh" ;;
-    srun) command="srun --mpi=pmix --cpu-bind=none $program" ;;
-    mpirun*) command="mpirun -np 2 --bind-to none --oversubscribe --allow-run-as-root $program" ;;
-  esac
-  { echo "#!/bin/bash"
-    echo "#SBATCH --job-name=job --nodes=$nodes --ntasks=2 --requeue --open-mode=append --output=$dir/work/batch.log"
-    [ "$signal" = none ] || echo "#SBATCH --signal=$signal@60"
-    cat << BODY
-mkdir -p $dir/work/runs/job/checkpoints
-$command &
-run=\$!
-trap 'again=1; kill -USR1 \$run' USR1
-again=1
-while [ \$again ]; do again=; wait \$run; code=\$?; done
-echo "run ended with \$code"
-[ \$code -eq 75 ] && scontrol requeue \$SLURM_JOB_ID
-[ \$code -eq 76 ] && sleep 600  # not saved: Slurm requeues what it ends itself
-exit \$code
-BODY
-  } > batch.sh
-}
-
-case $name in
-  matrix-*) IFS=- read -r _ launch signal handler _ <<< "$name"; matrix "$launch" "$signal" "$handler" || exit 1 ;;
-  *) "$name" || exit 1 ;;
-esac
+"$name" || exit 1
 echo "passed: $name"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # A private Slurm of two nodes on this machine, from Debian's packages, without systemd and beside any other Slurm.
-#   cluster.sh up DIR [GRACE]   starts it below DIR (GRACE: seconds that a preempted job of partition `low` gets, 20);
-#                               DIR/slurm.conf is then what SLURM_CONF must name
+#   cluster.sh up DIR           starts it below DIR; DIR/slurm.conf is then what SLURM_CONF must name. A job of partition `high` preempts
+#                               those of `low`, which get 20 s of grace, and those of `low5` and `low0`
 #   cluster.sh down DIR         ends it
 #   cluster.sh lose DIR NODE    kills a node's daemon and all its steps, and marks it down
 # Needs root (Slurm's daemons do) and: apt-get install slurmctld slurmd slurm-client munge
@@ -15,10 +15,11 @@ missing() {
   return 1
 }
 
-free_ports() {  # three in a row that nobody listens on
+# Three in a row that nobody listens on, below those that the kernel gives away.
+free_ports() {
   local base
   while true; do
-    base=$((20000 + RANDOM % 20000))
+    base=$((10000 + RANDOM % 20000))
     for port in $base $((base + 1)) $((base + 2)); do
       if (exec 3<> /dev/tcp/127.0.0.1/$port) 2> /dev/null; then continue 2; fi
     done
@@ -40,7 +41,7 @@ start_munge() {
 }
 
 write_configuration() {
-  local dir=$1 grace=$2 base=$3 host
+  local dir=$1 base=$2 host
   host=$(hostname -s)
   mkdir -p "$dir"/{state,spool.mt1,spool.mt2,tmp.mt1,tmp.mt2}
   cat > "$dir/slurm.conf" << CONF
@@ -75,27 +76,40 @@ MpiDefault=none
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
-NodeName=mt[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=$((base + 1))-$((base + 2)) CPUs=4 RealMemory=4000
-PartitionName=low Nodes=mt[1-2] Default=YES PriorityTier=1 GraceTime=$grace PreemptMode=REQUEUE DefMemPerCPU=100
+NodeName=mt[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=$((base + 1))-$((base + 2)) CPUs=32 RealMemory=32000
+PartitionName=low Nodes=mt[1-2] Default=YES PriorityTier=1 GraceTime=20 PreemptMode=REQUEUE DefMemPerCPU=100
+PartitionName=low5 Nodes=mt[1-2] PriorityTier=1 GraceTime=5 PreemptMode=REQUEUE DefMemPerCPU=100
+PartitionName=low0 Nodes=mt[1-2] PriorityTier=1 GraceTime=0 PreemptMode=REQUEUE DefMemPerCPU=100
 PartitionName=high Nodes=mt[1-2] PriorityTier=10 PreemptMode=OFF DefMemPerCPU=100
 CONF
 }
 
 up() {
-  local dir=$1 grace=${2:-20}
+  local dir=$1
   mkdir -p "$dir"
   dir=$(realpath "$dir")
   start_munge "$dir" || return 1
-  write_configuration "$dir" "$grace" "$(free_ports)"
+  (
+    flock 9  # two rigs that start at once must not choose the same ports
+    write_configuration "$dir" "$(free_ports)"
+    export SLURM_CONF=$dir/slurm.conf
+    slurmctld -f "$SLURM_CONF" 9>&- && slurmd -N mt1 -f "$SLURM_CONF" 9>&- && slurmd -N mt2 -f "$SLURM_CONF" 9>&- && listening "$SLURM_CONF"
+  ) 9> /tmp/muster-slurm.lock || { tail -5 "$dir"/*.log; return 1; }
   export SLURM_CONF=$dir/slurm.conf
-  slurmctld -f "$SLURM_CONF" || return 1
-  slurmd -N mt1 -f "$SLURM_CONF" && slurmd -N mt2 -f "$SLURM_CONF" || return 1
   for _ in $(seq 300); do
     [ "$(sinfo -h -p low -t idle -o %D 2> /dev/null)" = 2 ] && return 0
     sleep 0.1
   done
   echo "the nodes did not come up within 30 s:"; sinfo; tail -5 "$dir"/*.log
   return 1
+}
+
+listening() {
+  for _ in $(seq 300); do
+    scontrol ping 2> /dev/null | grep -q "is UP" && return 0
+    sleep 0.1
+  done
+  echo "the controller does not answer"; return 1
 }
 
 # Every process whose command line or environment names the cluster's configuration: daemons and their steps.

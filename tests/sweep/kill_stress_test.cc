@@ -11,6 +11,7 @@
 #include <variant>
 
 #include "hpo/records.h"
+#include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "tests/sweep/sweep_shop.h"
 
@@ -42,6 +43,15 @@ void expect_each_report_once(const std::vector<std::string>& records) {
   }
 }
 
+/// Empty where the process has ended meanwhile.
+std::string environment_of(pid_t pid) {
+  try {
+    return read_file("/proc/" + std::to_string(pid) + "/environ");
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 class KilledSweeps : public testing::Test {
  protected:
   /// Runs sweep after sweep, kills what `victims` names, or the coordinator, at random moments, and
@@ -53,7 +63,7 @@ class KilledSweeps : public testing::Test {
     std::cout << "MUSTER_SEED=" << seed << " MUSTER_KILLS=" << wanted << "\n";
     const auto start = std::chrono::steady_clock::now();
     auto quiet = shop_.start("quiet", how);
-    ASSERT_EQ(quiet.wait(), 0) << quiet.output();
+    ASSERT_EQ(quiet.wait(300), 0) << quiet.output();
     const auto whole = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - start);
     Random random(seed);
@@ -75,7 +85,7 @@ class KilledSweeps : public testing::Test {
           ++killed[is_coordinator ? "coordinators" : "others"];
           ++kills;
         }
-        const int code = sweep.wait();
+        const int code = sweep.wait(300);
         ASSERT_TRUE(code == 0 || code == -SIGKILL) << code << "\n" << sweep.output();
         is_over = code == 0;
         auto after = shop_.journal(name);
@@ -117,9 +127,7 @@ TEST_F(KilledSweeps, CoordinatorsAndProgramsThatAreTrials) {
   disturb({"--tune.parallel=1"}, [&](const std::string& name) {
     std::vector<pid_t> pids;
     for (const pid_t pid : processes_with("trial.sh")) {
-      const auto environment =
-          read_file_if_there("/proc/" + std::to_string(pid) + "/environ").value_or("");
-      if (environment.find(shop_.root(name).string() + "/") != std::string::npos) {
+      if (environment_of(pid).find(shop_.root(name).string() + "/") != std::string::npos) {
         pids.push_back(pid);
       }
     }

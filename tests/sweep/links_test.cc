@@ -1,5 +1,6 @@
 // The other ways to workers: a sweep as one MPI world, and workers that join and leave through the
-// sweep's directory. SPDX-License-Identifier: Apache-2.0
+// sweep's directory.
+// SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
 #include <csignal>
@@ -13,80 +14,88 @@ namespace {
 
 using testing::HasSubstr;
 
-std::string rank_program() {
-  return (program("").parent_path().parent_path() / "bin" / "muster-rank").string();
-}
-
-/// A process in the shop's directory.
-class Beside {
- public:
-  Beside(const Path& directory, std::vector<std::string> command) {
-    Pipe pipe = output_pipe();
-    ProcessSpec spec;
-    spec.command = std::move(command);
-    spec.environment = without_places(process_environment());
-    spec.environment["OMPI_ALLOW_RUN_AS_ROOT"] = "1";
-    spec.environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1";
-    spec.directory = directory;
-    spec.output = spec.error = pipe.theirs.get();
-    process_ = std::make_unique<Process>(Process::start(spec));
-    reader_ = std::make_unique<LineReader>(std::move(pipe.ours));
-  }
-  Process& process() { return *process_; }
-  const std::string& output() {
-    std::vector<std::string> lines;
-    reader_->read(lines);
-    for (const auto& line : lines) {
-      output_ += line + "\n";
+class WorldSweep : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (find_program("mpirun").empty()) {
+      GTEST_SKIP() << "no mpirun here";
     }
-    return output_;
   }
-  bool says(const std::string& text) {
-    return eventually([&] { return output().find(text) != std::string::npos; }, 60);
+  /// The exit code of sweep.ini as a world of so many ranks.
+  int world(int ranks, std::vector<std::string> more = {}) {
+    std::vector<std::string> words{"--allow-run-as-root", "--oversubscribe", "-np",
+                                   std::to_string(ranks), rank_program(),    "--tune",
+                                   "sweep.ini",           "--name=world"};
+    words.insert(words.end(), more.begin(), more.end());
+    Running program(shop_.path(), std::move(words), find_program("mpirun"));
+    const int code = program.wait(120);
+    output_ = program.output();
+    return code;
   }
-  int wait() {
-    std::optional<Ended> ended;
-    eventually(
-        [&] {
-          output();
-          ended = process_->wait_for(20);
-          return ended.has_value();
-        },
-        90);
-    output();
-    return !ended ? 999 : ended->code().value_or(-ended->signal().value_or(0));
-  }
-
- private:
-  std::unique_ptr<Process> process_;
-  std::unique_ptr<LineReader> reader_;
+  SweepShop shop_;
   std::string output_;
 };
 
-TEST(WorldSweep, EndsWithTheTableOfTheSweepOfOneProcess) {
-  if (find_program("mpirun").empty()) {
-    GTEST_SKIP() << "no mpirun here";
-  }
-  const SweepShop shop;
-  shop.sweep("max_trials = 8\n");
-  auto alone = shop.start("alone");
+TEST_F(WorldSweep, EndsWithTheTableOfTheSweepOfOneProcess) {
+  shop_.sweep("max_trials = 8\n");
+  auto alone = shop_.start("alone");
   ASSERT_EQ(alone.wait(), 0) << alone.output();
-  Beside world(shop.path(), {"mpirun", "--oversubscribe", "-np", "3", rank_program(), "--tune",
-                             "sweep.ini", "--name=world"});
-  EXPECT_EQ(world.wait(), 0) << world.output();
-  EXPECT_THAT(world.output(), HasSubstr("world: 8 trials, over"));
-  EXPECT_EQ(shop.table("world"), shop.table("alone"));
+  EXPECT_EQ(world(3), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("world: 8 trials, over"));
+  EXPECT_EQ(shop_.table("world"), shop_.table("alone"));
 }
 
-TEST(WorldSweep, NeedsTwoRanksAndAJob) {
-  if (find_program("mpirun").empty()) {
-    GTEST_SKIP() << "no mpirun here";
-  }
+TEST_F(WorldSweep, TrialsOfSeveralRanksArePausedAndGoOnAndEndAsThoseThatMusterTrains) {
+  shop_.sweep(
+      "scheduler = asha\nmin_resource = 1\nmax_resource = 9\nmax_trials = 6\nparallel = 1\n", "",
+      "job = job.ini\nranks = 2\n");
+  auto alone = shop_.start("alone");
+  ASSERT_EQ(alone.wait(180), 0) << alone.output();
+  EXPECT_EQ(world(3), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("resumed at step")) << "nothing was promoted";
+  EXPECT_EQ(shop_.table("world"), shop_.table("alone"));
+}
+
+TEST_F(WorldSweep, TeamsWorkSideBySideAndOneThatFailsLeavesTheOthersAlone) {
+  shop_.sweep("max_trials = 6\nretries = 0\n",
+              "data.path = choice " + std::string(std::getenv("MUSTER_DIGITS")) + " /no/such.h5\n",
+              "job = job.ini\nranks = 2\n");
+  EXPECT_EQ(world(6), 0) << output_;  // two teams, and one too many
+  EXPECT_THAT(output_, HasSubstr("rank 5 is one too many for trials of 2 ranks"));
+  EXPECT_THAT(shop_.table("world"), HasSubstr(",complete,"));
+  EXPECT_THAT(shop_.table("world"), HasSubstr(",failed,"));
+}
+
+TEST_F(WorldSweep, ProgramsAreTrialsToo) {
+  shop_.sweep("max_trials = 4\n", "x = int 1 100\n",
+              "command = sh -c 'echo acc=$2' program\nmetric.acc = acc=([0-9]+)\n");
+  EXPECT_EQ(world(3, {"--tune.objective=max acc"}), 0) << output_;
+  EXPECT_THAT(output_, HasSubstr("world: 4 trials, over"));
+  EXPECT_THAT(shop_.file("world", "trials/0001/log/rank-0.log"), HasSubstr("acc="));
+}
+
+TEST_F(WorldSweep, NeedsEnoughRanks) {
+  shop_.sweep("max_trials = 2\n");
+  EXPECT_EQ(world(1), 64);
+  EXPECT_THAT(output_, HasSubstr("needs 2 ranks or more"));
+  shop_.sweep("max_trials = 2\n", "", "job = job.ini\nranks = 2\n");
+  EXPECT_EQ(world(2), 64);
+  EXPECT_THAT(output_, HasSubstr("needs 3 ranks or more, one to coordinate and 2 for a trial"));
+}
+
+TEST(SpoolSweep, WorkersForProgramsJoinAndLeaveToo) {
   const SweepShop shop;
-  shop.sweep("max_trials = 2\n");
-  Beside alone(shop.path(), {"mpirun", "-np", "1", rank_program(), "--tune", "sweep.ini"});
-  EXPECT_EQ(alone.wait(), 64);
-  EXPECT_THAT(alone.output(), HasSubstr("needs two ranks or more"));
+  shop.sweep("max_trials = 6\n", "x = int 1 100\n",
+             "command = sh -c 'sleep 0.5; echo acc=$2' program\nmetric.acc = acc=([0-9]+)\n");
+  auto quiet = shop.start("quiet", {"--tune.objective=max acc"});
+  ASSERT_EQ(quiet.wait(), 0) << quiet.output();
+  Running early(shop.path(), {"worker", shop.root("joined").string(), "--slots=1"});
+  ASSERT_TRUE(early.says("waiting"));
+  auto sweep = shop.start("joined", {"--tune.objective=max acc", "--tune.parallel=2"});
+  EXPECT_TRUE(sweep.says("has joined with 1 slots"));
+  EXPECT_EQ(sweep.wait(), 0) << sweep.output();
+  EXPECT_EQ(early.wait(), 0) << early.output();
+  EXPECT_EQ(shop.table("joined"), shop.table("quiet"));
 }
 
 TEST(SpoolSweep, WorkersJoinLeaveAndDieAndTheTableStaysTheSame) {
@@ -96,18 +105,18 @@ TEST(SpoolSweep, WorkersJoinLeaveAndDieAndTheTableStaysTheSame) {
                                      "--tune.min_resource=30"};
   auto quiet = shop.start("quiet", how);
   ASSERT_EQ(quiet.wait(), 0) << quiet.output();
-  const std::vector<std::string> words{rank_program(), "--worker", "--spool",
-                                       shop.root("joined").string(), "--slots=2"};
-  Beside early(shop.path(), words);  // before anybody coordinates
-  ASSERT_TRUE(early.says("waiting"));
+  const std::vector<std::string> words{"--worker", "--spool", shop.root("joined").string(),
+                                       "--slots=2"};
+  Running early(shop.path(), words, "muster-rank");  // before anybody coordinates
+  ASSERT_TRUE(early.says("waiting", 60));
   auto sweep =
       shop.start("joined", {"--ranks=1", "--tune.max_resource=30", "--tune.min_resource=30"});
-  ASSERT_TRUE(early.says("joined"));
+  ASSERT_TRUE(early.says("joined", 60));
   EXPECT_TRUE(sweep.says("has joined with 2 slots"));
   early.process().signal(SIGUSR1);
   EXPECT_EQ(early.wait(), 75) << early.output();
   EXPECT_TRUE(sweep.says("has left"));
-  Beside late(shop.path(), words);
+  Running late(shop.path(), words, "muster-rank");
   EXPECT_EQ(sweep.wait(), 0) << sweep.output();
   EXPECT_EQ(late.wait(), 0) << late.output();
   EXPECT_THAT(late.output(), HasSubstr("the sweep is over"));
@@ -122,7 +131,7 @@ TEST(Spool, CarriesLinesBothWaysAndKnowsWhoIsGone) {
   const auto session = read_spool_session(directory.path() / "spool");
   ASSERT_TRUE(session);
   EXPECT_EQ(session->words, (std::vector<std::string>{"--job", "a b.ini"}));
-  SpoolSeat seat(directory.path() / "spool", *session, "night", 3, clock);
+  SpoolSeat seat(directory.path() / "spool", *session, "night", {.count = 3}, clock);
   clock.advance(std::chrono::seconds(1));
   auto links = workers.joined();
   ASSERT_EQ(links.size(), 1U);
@@ -165,7 +174,7 @@ TEST(Spool, AWorkerOfAnotherSessionStartsAnew) {
   VirtualClock clock;
   const Path spool = directory.path() / "spool";
   auto first = std::make_unique<SpoolWorkers>(spool, std::vector<std::string>{"a"}, clock);
-  SpoolSeat seat(spool, *read_spool_session(spool), "", 1, clock);
+  SpoolSeat seat(spool, *read_spool_session(spool), "", {}, clock);
   EXPECT_TRUE(seat.holds());
   first->close(false);
   SpoolWorkers second(spool, {"a"}, clock);

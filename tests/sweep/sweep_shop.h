@@ -14,13 +14,20 @@
 
 namespace muster::test {
 
+inline std::string muster_program() {
+  return (program("").parent_path().parent_path() / "bin" / "muster").string();
+}
+inline std::string rank_program() {
+  return (program("").parent_path().parent_path() / "bin" / "muster-rank").string();
+}
+
 class SweepShop {
  public:
   SweepShop() {
     write("job.ini", "[data]\npath = " + std::string(std::getenv("MUSTER_DIGITS")) +
                          "\nvalidation_fraction = 0.2\n[model]\nkind = mlp\nhidden = 16\n"
                          "[optimizer]\nkind = sgd\nlr = 0.1\nmomentum = 0.9\n"
-                         "[train]\nepochs = 3\nbatch_size = 64\n");
+                         "[train]\nepochs = 3\nbatch_size = 64\nthreads = 1\n");
   }
   const Path& path() const { return directory_.path(); }
   void write(const std::string& name, const std::string& text) const {
@@ -48,9 +55,9 @@ class SweepShop {
   std::string table(const std::string& name) const {
     std::string text;
     for (const auto& line : split(file(name, "trials.csv"), '\n')) {
-      auto cells = split(line, ',');  // trial,state,value,resource,started,ended,retries,origin,...
-      if (cells.size() > 7) {
-        cells.erase(cells.begin() + 4, cells.begin() + 7);
+      auto cells = split(line, ',');  // trial,state,value,resource,worker,started,...
+      if (cells.size() > 8) {
+        cells.erase(cells.begin() + 4, cells.begin() + 8);
         text += join(cells, ",") + "\n";
       }
     }

@@ -3,10 +3,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
+#include <sys/resource.h>
+
 #include <csignal>
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "launcher/sweep/memory_cap.h"
 #include "tests/sweep/sweep_shop.h"
 
 namespace muster::test {
@@ -157,6 +160,78 @@ TEST(WorkerSweep, TrialsOfSeveralRanksArePausedAndGoOn) {
   EXPECT_THAT(output, HasSubstr("ranks: 5 trials, over"));
   EXPECT_THAT(shop.file("ranks", "trials/0001/log/rank-1.log"), Not(testing::IsEmpty()));
   EXPECT_THAT(shop.table("ranks"), HasSubstr(",3,")) << "nothing was promoted";
+}
+
+/// Four trials of a network so wide, all at once if they may: 4.3 million parameters and some 80 MB
+/// each for 2048.
+void shop_large_trials(const SweepShop& shop, int hidden = 2048) {
+  shop.write("job.ini", read_file(shop.path() / "job.ini") + "[checkpoint]\nevery = never\n");
+  shop.sweep("max_trials = 4\nretries = 0\nmin_resource = 1\nmax_resource = 1\n",
+             "model.hidden = const " + std::to_string(hidden) +
+                 "\nmodel.depth = const 2\ntrain.batch_size = const 256\n"
+                 "optimizer.lr = log 0.001 0.01\n");
+}
+constexpr std::uint64_t tight = 420'000'000;  // libtorch, the data, and two or three of them
+
+TEST(WorkerSweep, TrialsWaitForMemoryInsteadOfRunningOut) {
+  const SweepShop shop;
+  shop_large_trials(shop);
+  const MemoryCap cap("tight", tight);
+  if (!cap.has_group()) {
+    GTEST_SKIP() << "no control group can be made here";
+  }
+  Running sweep(
+      shop.path(),
+      {"-c", "echo $$ > \"$0\"/cgroup.procs; exec \"$@\"", cap.group().string(), muster_program(),
+       "tune", "sweep.ini", "--name=tight", "--tune.parallel=4", "--ranks=1"},
+      "/bin/sh");
+  EXPECT_EQ(sweep.wait(), 0) << sweep.output();
+  EXPECT_FALSE(cap.is_breached()) << "the kernel had to kill:\n" << sweep.output();
+  EXPECT_THAT(shop.table("tight"), Not(HasSubstr(",failed,")));
+  EXPECT_THAT(sweep.output(), HasSubstr("tight: 4 trials, over"));
+}
+
+TEST(WorkerSweep, AWorkerThatTheKernelKillsForMemoryComesBackWithFewerTrials) {
+  const SweepShop shop;
+  shop_large_trials(shop);
+  const MemoryCap cap("killed", 40'000'000);
+  if (!cap.has_group()) {
+    GTEST_SKIP() << "no control group can be made here";
+  }
+  auto sweep = shop.start("killed", {"--tune.parallel=4", "--ranks=1"});
+  ASSERT_TRUE(eventually([&] { return !shop.file("killed", "trials/0004/config.ini").empty(); }));
+  for (const pid_t pid : shop.workers("killed")) {
+    cap.hold(pid);  // from here on it may take this much more, together
+  }
+  EXPECT_EQ(sweep.wait(180), 0) << sweep.output();
+  EXPECT_TRUE(cap.is_breached());
+  EXPECT_THAT(sweep.output(), HasSubstr("was killed by SIGKILL for want of memory"));
+  EXPECT_THAT(sweep.output(), HasSubstr("at once from here on"));
+  EXPECT_THAT(shop.table("killed"), Not(HasSubstr(",failed,")));
+}
+
+/// Bytes of private memory that the process has mapped.
+std::uint64_t mapped_by(pid_t pid) {
+  for (const auto& line : split(read_file("/proc/" + std::to_string(pid) + "/status"), '\n')) {
+    if (line.starts_with("VmData:")) {
+      return static_cast<std::uint64_t>(*parse_int(words(line)[1])) * 1024;
+    }
+  }
+  return 0;
+}
+
+TEST(WorkerSweep, ATrialThatIsRefusedMemoryMakesRoomAndComesAgain) {
+  const SweepShop shop;
+  shop_large_trials(shop, 3072);  // tensors that malloc gives back to the system at once
+  auto sweep = shop.start("refused", {"--tune.parallel=4", "--ranks=1"});
+  ASSERT_TRUE(eventually([&] { return !shop.file("refused", "trials/0004/config.ini").empty(); }));
+  for (const pid_t pid : shop.workers("refused")) {
+    const rlimit limit{mapped_by(pid), mapped_by(pid)};  // what they have, and no more
+    ASSERT_EQ(::prlimit(pid, RLIMIT_DATA, &limit, nullptr), 0);
+  }
+  EXPECT_EQ(sweep.wait(180), 0) << sweep.output();
+  EXPECT_THAT(shop.table("refused"), Not(HasSubstr(",failed,"))) << sweep.output();
+  EXPECT_THAT(sweep.output(), HasSubstr("a trial did not fit beside the others"));
 }
 
 TEST(WorkerSweep, TheBestIsReadyToTrain) {

@@ -73,6 +73,93 @@ TEST(Agreement, RaggedBatchesAndPartsOfThem) {
   EXPECT_LE(largest_difference(alone.losses, train_on(2, job, 10).losses), 1e-5);
 }
 
+// Two levels: gradients are summed in the memory of a machine, then between equal local ranks.
+TEST(Machines, LossesAndParametersOfASingleProcess) {
+  const JobSettings job = job_of("128", 512);
+  const Outcome alone = train_on(1, job, 100);
+  EXPECT_LE(largest_difference(alone.losses, train_on_machines(2, 2, job, 100).losses), 1e-5);
+  EXPECT_LE(largest_difference(alone.losses, train_on_machines(3, 1, job, 100).losses), 1e-5);
+  const Outcome step = train_on(1, job, 1);
+  EXPECT_LE(largest_difference(step.parameters, train_on_machines(2, 2, job, 1).parameters),
+            1e-6 * largest(step.parameters));
+}
+
+TEST(Machines, ClipAverageAndLeaveRaggedBatchesRight) {
+  JobSettings job = job_of("32", 67);
+  job.train.batch_size = 64;  // the last batch leaves one of four ranks without a sample
+  job.train.ema = 0.9;
+  job.optimizer.kind = "adamw";
+  job.optimizer.clip = 0.05;
+  EXPECT_LE(largest_difference(train_on(1, job, 4).losses, train_on_machines(2, 2, job, 4).losses),
+            1e-4);
+}
+
+// The average of a part of the parameters lies on each machine; what is judged and kept is whole.
+TEST(Machines, HaveTheWholeMovingAverageAtTheEnd) {
+  GradientPool::install();
+  JobSettings job = job_of("32", 67);
+  job.train.batch_size = 64;
+  job.train.epochs = 3;
+  job.train.ema = 0.9;
+  std::vector<std::vector<float>> averages(5);
+  const auto run = [&](const RankGroups& groups, std::size_t place) {
+    at::set_num_threads(1);
+    const DataSets data = open_data(job.data, groups.node);
+    const auto model = make_model(job.model, data.train->shape(), job.train.seed);
+    Quiet observer;
+    Trainer trainer(job, {.model = *model, .train = *data.train, .ranks = groups}, observer);
+    demand(trainer.run() == TrainEnd::finished, "not finished");
+    trainer.with_final_parameters([&] { averages[place] = parameters_of(*model); });
+    groups.node.barrier();
+  };
+  EXPECT_THAT(run_machines(2, 2,
+                           [&](const RankGroups& groups) {
+                             run(groups, static_cast<std::size_t>(groups.world.rank()));
+                           }),
+              Each(IsEmpty()));
+  EXPECT_THAT(run_machines(1, 1, [&](const RankGroups& groups) { run(groups, 4); }),
+              Each(IsEmpty()));
+  for (std::size_t rank = 0; rank < 4; ++rank) {
+    EXPECT_LE(largest_difference(averages[rank], averages[4]), 1e-5) << rank;
+  }
+  EXPECT_GT(largest(averages[4]), 0.01);
+}
+
+// Each rank's own statistics, weighted by its samples, whichever machine it is on.
+TEST(Machines, BatchNormMovesItsStatisticsByTheMeanOfAllRanks) {
+  JobSettings job = job_of("16", 64);
+  job.model.kind = "resnet18";
+  job.model.width = 4;
+  job.data.shape = "3 8 8";
+  job.train.batch_size = 32;
+  const Outcome together = train_on(4, job, 3);
+  EXPECT_LE(largest_difference(together.losses, train_on_machines(2, 2, job, 3).losses), 1e-4);
+}
+
+TEST(Machines, NameTheRankWhoseLossIsNotFinite) {
+  GradientPool::install();
+  JobSettings job = job_of("16", 256);
+  job.optimizer.lr = 1e38;
+  const auto endings =
+      run_machines(2, 2, [&](const RankGroups& groups) { train(job, groups, 20); });
+  EXPECT_THAT(endings, Each(testing::AllOf(HasSubstr("is not finite (NaN or infinity)"),
+                                           HasSubstr("lower optimizer.lr"))));
+}
+
+// The tree of strict sums stands in the memory of one machine: refused, whatever the exchange.
+TEST(Machines, AreRefusedByStrictTraining) {
+  GradientPool::install();
+  for (const std::string exchange : {"fused", "bucketed"}) {
+    JobSettings job = job_of("16", 256);
+    job.train.strict = true;
+    job.train.exchange = exchange;
+    const auto endings =
+        run_machines(2, 2, [&](const RankGroups& groups) { train(job, groups, 1); });
+    EXPECT_THAT(endings, Each(HasSubstr("train.strict needs the ranks on one machine")))
+        << exchange;
+  }
+}
+
 TEST(Strict, GivesEqualBitsOnAnyNumberOfRanks) {
   JobSettings job = job_of("64 48", 200);
   job.train.strict = true;

@@ -7,11 +7,13 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
-
 #include <thread>
 
+#include "collectives/node/node_communicator.h"
 #include "collectives/thread/thread_node_group.h"
 #include "runtime/base/random.h"
 #include "runtime/train/arena.h"
@@ -144,6 +146,29 @@ std::vector<Result> train_on(int size, const Setting& setting) {
   return results;
 }
 
+// Two machines of `ranks` each: shared memory inside, a communicator between equal local ranks.
+std::vector<Result> train_on_two_machines(int ranks, const Setting& setting) {
+  std::vector<std::vector<std::unique_ptr<LocalGroup>>> nodes;
+  nodes.push_back(thread_node_groups(ranks));
+  nodes.push_back(thread_node_groups(ranks));
+  std::vector<std::vector<std::unique_ptr<LocalGroup>>> lanes;
+  std::generate_n(std::back_inserter(lanes), ranks, [] { return thread_node_groups(2); });
+  std::vector<Result> results(2 * static_cast<std::size_t>(ranks));
+  std::vector<std::jthread> threads;
+  for (int rank = 0; rank < 2 * ranks; ++rank) {
+    threads.emplace_back([&, rank] {
+      const auto machine = static_cast<std::size_t>(rank / ranks);
+      const auto local = static_cast<std::size_t>(rank % ranks);
+      NamedSize world(rank, 2 * ranks);
+      NodeCommunicator across(*lanes[local][machine]);
+      results[static_cast<std::size_t>(rank)] =
+          train({*nodes[machine][local], across, world}, setting);
+    });
+  }
+  threads.clear();
+  return results;
+}
+
 double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
   double largest = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -176,6 +201,18 @@ std::vector<float> expected_sgd(std::size_t lanes, const Setting& setting) {
   return flat;
 }
 
+void expect_second_step_left_out(const std::vector<Result>& results) {
+  for (const Result& result : results) {
+    EXPECT_TRUE(result.outcomes[1].skipped);
+    ASSERT_TRUE(result.outcomes[1].not_finite);
+    EXPECT_EQ(result.outcomes[1].not_finite->where, "b.weight");
+    EXPECT_FALSE(result.outcomes[2].skipped);
+    for (const float value : result.parameters) {
+      ASSERT_TRUE(std::isfinite(value));
+    }
+  }
+}
+
 TEST(FusedExchange, SumsAllRanksGradientsAndUpdatesOnceOnAnyNumberOfRanks) {
   for (const int size : {1, 2, 3, 4}) {
     const auto results = train_on(size, {});
@@ -186,6 +223,32 @@ TEST(FusedExchange, SumsAllRanksGradientsAndUpdatesOnceOnAnyNumberOfRanks) {
       EXPECT_EQ(result.parameters, results[0].parameters);
     }
   }
+}
+
+TEST(FusedExchange, SumsOverTwoMachinesAsOverOne) {
+  for (const int ranks : {1, 2}) {
+    const auto results = train_on_two_machines(ranks, {});
+    const auto expected = expected_sgd(2 * static_cast<std::size_t>(ranks), {});
+    for (const Result& result : results) {
+      ASSERT_EQ(result.parameters.size(), expected.size());
+      EXPECT_LT(largest_difference(result.parameters, expected), 2e-5) << ranks << " ranks each";
+      EXPECT_EQ(result.parameters, results[0].parameters);
+      EXPECT_NEAR(result.outcomes[0].loss, ranks == 1 ? 0.3 : 1.0, 1e-7);
+      EXPECT_FALSE(result.outcomes[1].stop);
+      EXPECT_TRUE(result.outcomes[2].stop) << "rank 0 asked for it";
+      EXPECT_EQ(result.outcomes[0].busy_ns, std::vector<std::int64_t>(results.size(), 5));
+    }
+  }
+  Setting clipped{.rule = {.clip_norm = 1.5}, .steps = 1};
+  EXPECT_LT(largest_difference(train_on_two_machines(2, clipped)[3].parameters,
+                               train_on(4, clipped)[0].parameters),
+            1e-6);
+}
+
+// The bad lane is of the second machine, its segment lies in the shard of a rank on the first.
+TEST(FusedExchange, ANanIsNamedOnEveryMachineWhenTheStepIsLeftOut) {
+  const Setting setting{.on_nan = OnNan::skip, .bad_step = 1};
+  expect_second_step_left_out(train_on_two_machines(2, setting));
 }
 
 TEST(FusedExchange, AllRanksLearnOfALossAStopAndEachOthersTimes) {
@@ -234,15 +297,7 @@ TEST(FusedExchange, ClippingScalesByTheNormOfTheWholeGradient) {
 
 TEST(FusedExchange, ANanInOneGradientIsNamedAndLeftOutWhenAsked) {
   Setting setting{.on_nan = OnNan::skip, .bad_step = 1};
-  for (const Result& result : train_on(2, setting)) {
-    EXPECT_TRUE(result.outcomes[1].skipped);
-    ASSERT_TRUE(result.outcomes[1].not_finite);
-    EXPECT_EQ(result.outcomes[1].not_finite->where, "b.weight");
-    EXPECT_FALSE(result.outcomes[2].skipped);
-    for (const float value : result.parameters) {
-      ASSERT_TRUE(std::isfinite(value));
-    }
-  }
+  expect_second_step_left_out(train_on(2, setting));
   setting.on_nan = OnNan::stop;
   setting.steps = 2;
   for (const Result& result : train_on(3, setting)) {

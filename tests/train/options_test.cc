@@ -93,6 +93,13 @@ TEST_F(TrainOptions, AveragedWeightsAreWhatIsJudgedAndKept) {
   EXPECT_NE(model("plain"), model("averaged"));
 }
 
+TEST_F(TrainOptions, TheAverageOfAFrozenParameterIsItself) {
+  train("start", "--train.steps 1 --model.freeze layers.0.*");
+  train("averaged", "--train.ema 0.9 --model.freeze layers.0.*");
+  EXPECT_EQ(model("averaged")["layers.0.weight"], model("start")["layers.0.weight"]);
+  EXPECT_GT(last("averaged", "val_accuracy"), 0.6) << "it is judged with them";
+}
+
 TEST_F(TrainOptions, EveryOptimiserLearns) {
   for (const std::string kind : {"sgd", "adam", "adamw"}) {
     train(kind, "--train.epochs 4 --optimizer.kind " + kind + " --optimizer.lr " +
@@ -239,6 +246,16 @@ TEST_F(TrainOptions, RulesLookAtAllRanks) {
                  "--optimizer.lr 1e-12 --optimizer.momentum 0 --train.epochs 20");
   EXPECT_EQ(ending.code, 77) << ending.output;
   EXPECT_THAT(ending.output, HasSubstr("loss_not_decreasing"));
+}
+
+// Sleeping, rank 1 is slow on any machine; the others' times are the machine's own.
+TEST_F(TrainOptions, NamesTheRankThatAllOthersWaitFor) {
+  const Ending ending = shell(
+      "timeout 100 mpirun --allow-run-as-root --oversubscribe -np 2 " + program("muster-rank") +
+      words("configs/digits_mlp.ini", "slow", "--train.epochs 10 --model.kind plugin:" SLOW_RANK));
+  ASSERT_EQ(ending.code, 0) << ending.output;
+  EXPECT_THAT(ending.output, HasSubstr("rank 1 is slow: "));
+  EXPECT_THAT(ending.output, HasSubstr("all others wait for it"));
 }
 
 TEST_F(TrainOptions, StrictRefusesWhatItCannotKeep) {

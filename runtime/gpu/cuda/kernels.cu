@@ -3,7 +3,8 @@
 
 #include "runtime/gpu/by_type.h"
 #include "runtime/gpu/cuda/launch.h"
-#include "runtime/gpu/kernel_bodies.h"
+#include "runtime/gpu/layer_bodies.h"
+#include "runtime/gpu/update_bodies.h"
 
 namespace muster::cuda {
 namespace {

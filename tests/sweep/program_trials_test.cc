@@ -1,15 +1,18 @@
 // Real programs (small shell scripts) as trials: what they print, how they end, and what becomes of
-// those that behave badly. SPDX-License-Identifier: Apache-2.0
-#include "launcher/sweep/process_runner.h"
-
+// those that behave badly.
+// SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <cmath>
+#include <map>
 
 #include "launcher/program/opt_ml.h"
+#include "launcher/sweep/local_programs.h"
+#include "launcher/sweep/worker_runner.h"
+#include "runtime/base/memory_left.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -20,7 +23,7 @@ using hpo::TrialEvent;
 using hpo::TrialState;
 using testing::HasSubstr;
 
-class ProcessRunnerTest : public testing::Test {
+class ProgramTrials : public testing::Test {
  protected:
   void SetUp() override {
     std::string name = testing::TempDir() + "muster-runner-XXXXXX";
@@ -39,21 +42,27 @@ class ProcessRunnerTest : public testing::Test {
   }
   void TearDown() override {
     runner_.reset();
+    source_.reset();
     std::filesystem::remove_all(root_);
   }
 
   /// The script gets the arguments that a trial gets.
   void make_runner(const std::string& script, std::size_t slots = 2) {
     plan_.command = {"/bin/sh", "-c", script, "program"};
-    runner_ = std::make_unique<ProcessRunner>(plan_, space_, Machine{.cpus = {}, .gpus = {}}, slots,
-                                              clock_);
+    open(slots);
   }
-  void start(hpo::TrialId trial = 1, double to = hpo::no_limit, std::size_t shares = 1) {
+  void open(std::size_t slots) {
+    runner_.reset();
+    source_ = std::make_unique<LocalPrograms>(plan_, Machine{}, slots, clock_);
+    runner_ = std::make_unique<WorkerRunner>(
+        WorkerRunnerPlan{}, std::vector<WorkerSource*>{source_.get()}, space_, clock_);
+  }
+  void start(hpo::TrialId trial = 1, double to = hpo::no_limit) {
     hpo::Launch launch;
     launch.trial = trial;
     launch.config = space_.config({{"lr", "0.25"}, {"kind", "cnn"}});
     launch.to = to;
-    runner_->start(launch, std::move(*runner_->slots().try_lease(shares)));
+    runner_->start(launch, std::move(*runner_->seat(trial, 1)));
   }
   std::vector<TrialEvent> next() { return runner_->poll(clock_.now() + std::chrono::seconds(30)); }
   /// All events until one says that the launch is over.
@@ -63,7 +72,7 @@ class ProcessRunnerTest : public testing::Test {
       const auto events = next();
       if (events.empty()) {
         ADD_FAILURE() << "no event in 30 s";
-        break;
+        return {TrialEvent{}};
       }
       all.insert(all.end(), events.begin(), events.end());
     }
@@ -82,10 +91,11 @@ class ProcessRunnerTest : public testing::Test {
   ProgramTrialPlan plan_;
   SystemClock clock_;
   hpo::Space space_;
-  std::unique_ptr<ProcessRunner> runner_;
+  std::unique_ptr<LocalPrograms> source_;
+  std::unique_ptr<WorkerRunner> runner_;
 };
 
-TEST_F(ProcessRunnerTest, ReportsWhatTheProgramPrintsAndItsEnd) {
+TEST_F(ProgramTrials, ReportsWhatTheProgramPrintsAndItsEnd) {
   make_runner("echo \"$@\"; echo loss=2; echo acc=0.5; echo acc=0.75");
   start();
   const auto events = until_ended();
@@ -100,7 +110,7 @@ TEST_F(ProcessRunnerTest, ReportsWhatTheProgramPrintsAndItsEnd) {
   EXPECT_EQ(runner_->slots().free(), 2U);
 }
 
-TEST_F(ProcessRunnerTest, ReadsTheFileOfMetricsAndGivesTheDirectories) {
+TEST_F(ProgramTrials, ReadsTheFileOfMetricsAndGivesTheDirectories) {
   make_runner(
       R"(echo '{"step":7,"acc":0.5}' >> "$MUSTER_METRICS"; echo w > "$SM_MODEL_DIR/weights"; echo "$SM_HP_LR")");
   start();
@@ -111,7 +121,7 @@ TEST_F(ProcessRunnerTest, ReadsTheFileOfMetricsAndGivesTheDirectories) {
   EXPECT_EQ(file("log/rank-0.log"), "0.25\n");
 }
 
-TEST_F(ProcessRunnerTest, TellsHowFarToRunAndReportsWhenTheProgramHasEnded) {
+TEST_F(ProgramTrials, TellsHowFarToRunAndReportsWhenTheProgramHasEnded) {
   plan_.resource_argument = "epochs";
   make_runner(R"(while [ "$1" != --epochs ]; do shift; done
     done=$(cat "$MUSTER_CHECKPOINT_DIR/done" 2>/dev/null || echo 0)
@@ -138,10 +148,10 @@ TEST_F(ProcessRunnerTest, TellsHowFarToRunAndReportsWhenTheProgramHasEnded) {
   EXPECT_EQ(events.size(), 2U);
   EXPECT_EQ(events.back().value, 0.5);
   runner_->answer(1, {.decision = Decision::pause});
-  EXPECT_EQ(runner_->slots().leased(), 0U);
+  until_idle();
 }
 
-TEST_F(ProcessRunnerTest, WhatWasWrittenButNotHeardBeforeAKillIsReportedByTheNextLaunch) {
+TEST_F(ProgramTrials, WhatWasWrittenButNotHeardBeforeAKillIsReportedByTheNextLaunch) {
   plan_.resource_argument = "epochs";
   make_runner("true");  // its checkpoint is complete: it has nothing left to do
   posix_file_system().make_directory(root_ / "trials" / "0001");
@@ -159,7 +169,7 @@ TEST_F(ProcessRunnerTest, WhatWasWrittenButNotHeardBeforeAKillIsReportedByTheNex
   EXPECT_THAT(until_ended().back().reason, HasSubstr("ended without a value of acc"));
 }
 
-TEST_F(ProcessRunnerTest, ACrashIsAFailureWithItsLastWords) {
+TEST_F(ProgramTrials, ACrashIsAFailureWithItsLastWords) {
   make_runner("echo acc=0.5; echo 'ValueError: no such layer' >&2; exit 3");
   start();
   const auto events = until_ended();
@@ -168,13 +178,13 @@ TEST_F(ProcessRunnerTest, ACrashIsAFailureWithItsLastWords) {
   EXPECT_EQ(file("failure"), events.back().reason + "\n");
 }
 
-TEST_F(ProcessRunnerTest, WhatTheProgramWritesToFailureIsTheReason) {
+TEST_F(ProgramTrials, WhatTheProgramWritesToFailureIsTheReason) {
   make_runner("echo 'out of data' > \"$SM_OUTPUT_FAILURE\"; exit 1");
   start();
   EXPECT_EQ(until_ended().back().reason, "out of data");
 }
 
-TEST_F(ProcessRunnerTest, AMetricThatNeverComesIsAFailureWithASentence) {
+TEST_F(ProgramTrials, AMetricThatNeverComesIsAFailureWithASentence) {
   make_runner("echo accuracy: 0.5");
   start();
   const auto events = until_ended();
@@ -183,13 +193,13 @@ TEST_F(ProcessRunnerTest, AMetricThatNeverComesIsAFailureWithASentence) {
               HasSubstr("ended without a value of acc: metric acc: no line of the output matched"));
 }
 
-TEST_F(ProcessRunnerTest, NotANumberIsReportedAsOne) {
+TEST_F(ProgramTrials, NotANumberIsReportedAsOne) {
   make_runner("echo acc=nan");
   start();
   EXPECT_TRUE(std::isnan(*until_ended().front().value));
 }
 
-TEST_F(ProcessRunnerTest, AProgramThatIgnoresTermIsKilledAndItsLaterWordsAreNobodys) {
+TEST_F(ProgramTrials, AProgramThatIgnoresTermIsKilledAndItsLaterWordsAreNobodys) {
   make_runner("trap 'echo acc=0.9' TERM; echo acc=0.5; while :; do sleep 0.05; done");
   start();
   ASSERT_EQ(next().front().value, 0.5);
@@ -204,7 +214,7 @@ TEST_F(ProcessRunnerTest, AProgramThatIgnoresTermIsKilledAndItsLaterWordsAreNobo
   EXPECT_THAT(file("log/rank-0.log"), HasSubstr("acc=0.9"));
 }
 
-TEST_F(ProcessRunnerTest, WhatATrialForkedDiesWithIt) {
+TEST_F(ProgramTrials, WhatATrialForkedDiesWithIt) {
   make_runner("setsid sleep 1000 & echo $! > child; echo acc=1");
   start();
   until_ended();
@@ -216,18 +226,65 @@ TEST_F(ProcessRunnerTest, WhatATrialForkedDiesWithIt) {
   EXPECT_NE(::kill(static_cast<pid_t>(*child), 0), 0);
 }
 
-TEST_F(ProcessRunnerTest, TooMuchMemoryIsAnEvictionOnceAndThenAFailure) {
-  plan_.memory = 60'000'000;
-  make_runner("head -c 300000000 /dev/zero | tail -c 299999999 | sleep 100");
-  start();
-  auto last = until_ended().back();
-  EXPECT_EQ(last.state, TrialState::evicted);
-  EXPECT_EQ(last.reason, "used more than trial.memory = 60.0 MB");
-  start();
-  EXPECT_EQ(until_ended().back().state, TrialState::failed);
+TEST_F(ProgramTrials, MoreMemoryThanItMayIsItsFailure) {
+  for (const bool uses_groups : {true, false}) {  // control groups, where they can be made, or not
+    plan_.memory = 60'000'000;
+    plan_.uses_groups = uses_groups;
+    make_runner("head -c 300000000 /dev/zero | tail -c 299999999 > /dev/null");
+    start();
+    const auto last = until_ended().back();
+    EXPECT_EQ(last.state, TrialState::failed);
+    if (uses_groups && own_memory_group()) {
+      EXPECT_EQ(last.reason, "used more than trial.memory = 60.0 MB");
+    } else {  // either the watch was faster, or its own limit
+      EXPECT_THAT(last.reason, testing::AnyOf(HasSubstr("used more than trial.memory"),
+                                              HasSubstr("memory exhausted")));
+    }
+    until_idle();
+  }
 }
 
-TEST_F(ProcessRunnerTest, ATrialThatHangsEndsAtItsTimeout) {
+TEST_F(ProgramTrials, ACapLeavesNothingBehind) {
+  const auto group = own_memory_group();
+  plan_.memory = 60'000'000;
+  make_runner("echo acc=1");
+  start();
+  EXPECT_EQ(until_ended().back().state, TrialState::complete);
+  until_idle();
+  for (const auto& name :
+       group ? posix_file_system().list(group->directory) : std::vector<std::string>{}) {
+    EXPECT_FALSE(name.starts_with("muster-s-0001-" + std::to_string(::getpid()))) << name;
+  }
+}
+
+TEST_F(ProgramTrials, NoMemoryLeftMakesRoomAndTheTrialComesAgain) {
+  make_runner("if mkdir second 2>/dev/null; then echo MemoryError >&2; exit 1; fi; echo acc=1", 3);
+  start(1);
+  start(2);
+  std::map<TrialState, int> ends;
+  for (int i = 0; i < 100 && ends.size() < 2; ++i) {
+    for (const auto& event : next()) {
+      if (event.kind == TrialEvent::Kind::ended) {
+        ++ends[event.state];
+      }
+    }
+  }
+  EXPECT_EQ(ends[TrialState::evicted], 1);
+  EXPECT_EQ(ends[TrialState::complete], 1);
+  EXPECT_EQ(runner_->slots().count(), 2U) << "one fewer at once";
+}
+
+TEST_F(ProgramTrials, WhatDoesNotFitEvenAloneHasFailedAtTheThirdTime) {
+  make_runner("echo MemoryError >&2; exit 1", 1);
+  for (int time = 1; time <= 3; ++time) {
+    start();
+    const auto last = until_ended().back();
+    EXPECT_EQ(last.state, time < 3 ? TrialState::evicted : TrialState::failed);
+    EXPECT_EQ(last.reason.starts_with("does not fit into memory, even alone"), time == 3);
+  }
+}
+
+TEST_F(ProgramTrials, ATrialThatHangsEndsAtItsTimeout) {
   plan_.timeout = 0.3;
   make_runner("sleep 1000");
   start();
@@ -236,7 +293,7 @@ TEST_F(ProcessRunnerTest, ATrialThatHangsEndsAtItsTimeout) {
   EXPECT_EQ(last.reason, "ran longer than trial.timeout = 300 ms");
 }
 
-TEST_F(ProcessRunnerTest, SuspendedTrialsAreSavedAndPreempted) {
+TEST_F(ProgramTrials, SuspendedTrialsAreSavedAndPreempted) {
   plan_.grace = 20;
   make_runner(
       "trap 'echo saved > state; exit 75' TERM; echo acc=0.5; while :; do sleep 0.05; done");
@@ -249,26 +306,26 @@ TEST_F(ProcessRunnerTest, SuspendedTrialsAreSavedAndPreempted) {
   until_idle();
 }
 
-TEST_F(ProcessRunnerTest, RanksOfOneTrialFindEachOther) {
+TEST_F(ProgramTrials, RanksOfOneTrialFindEachOther) {
   plan_.ranks = 2;
   make_runner(
       "echo \"$RANK of $WORLD_SIZE at $MASTER_ADDR\" > rank-$RANK; test $RANK = 0 && echo acc=1; "
       "exit 0");
-  start(1, hpo::no_limit, 2);
+  start();
   EXPECT_EQ(until_ended().back().state, TrialState::complete);
   EXPECT_EQ(read_file(root_ / "rank-1"), "1 of 2 at 127.0.0.1\n");
 }
 
-TEST_F(ProcessRunnerTest, OneRankThatFailsEndsTheOthers) {
+TEST_F(ProgramTrials, OneRankThatFailsEndsTheOthers) {
   plan_.ranks = 2;
   make_runner("test $RANK = 1 && exit 4; sleep 1000");
-  start(1, hpo::no_limit, 2);
+  start();
   const auto last = until_ended().back();
   EXPECT_EQ(last.state, TrialState::failed);
   EXPECT_EQ(runner_->slots().free(), 2U);
 }
 
-TEST_F(ProcessRunnerTest, WhatCannotStartIsAFailureAndTheRunnerGoesOn) {
+TEST_F(ProgramTrials, WhatCannotStartIsAFailureAndTheRunnerGoesOn) {
   plan_.channels = {{.name = "train", .path = "/nowhere", .content_type = ""}};
   make_runner("true");
   start();
@@ -276,13 +333,13 @@ TEST_F(ProcessRunnerTest, WhatCannotStartIsAFailureAndTheRunnerGoesOn) {
             "trial.data.train = /nowhere: there is no such file or directory");
   plan_.channels.clear();
   plan_.command = {"/no/such/program"};
-  runner_ = std::make_unique<ProcessRunner>(plan_, space_, Machine{}, 1, clock_);
+  open(1);
   start();
   EXPECT_THAT(until_ended().back().reason,
               HasSubstr("could not be started: No such file or directory"));
 }
 
-TEST_F(ProcessRunnerTest, AScriptWithOptMlBuiltInFindsItsTreeThere) {
+TEST_F(ProgramTrials, AScriptWithOptMlBuiltInFindsItsTreeThere) {
   if (const auto problem = opt_ml_problem()) {
     GTEST_SKIP() << *problem;
   }
@@ -290,14 +347,14 @@ TEST_F(ProcessRunnerTest, AScriptWithOptMlBuiltInFindsItsTreeThere) {
                         "cat /opt/ml/input/config/hyperparameters.json\n"
                         "echo weights > /opt/ml/model/w\necho acc=1\n");
   plan_.command = {"/bin/sh", "old.sh"};
-  runner_ = std::make_unique<ProcessRunner>(plan_, space_, Machine{}, 1, clock_);
+  open(1);
   start();
   EXPECT_EQ(until_ended().back().state, TrialState::complete);
   EXPECT_THAT(file("log/rank-0.log"), HasSubstr("\"lr\":\"0.25\""));
   EXPECT_EQ(file("model/w"), "weights\n");
 }
 
-TEST_F(ProcessRunnerTest, AFullDiskEndsTheTrialThatFilledItWithItsOwnWords) {
+TEST_F(ProgramTrials, AFullDiskEndsTheTrialThatFilledItWithItsOwnWords) {
   make_runner("echo acc=0.5; head -c 9 /dev/zero > /dev/full");
   start();
   const auto last = until_ended().back();
@@ -305,7 +362,7 @@ TEST_F(ProcessRunnerTest, AFullDiskEndsTheTrialThatFilledItWithItsOwnWords) {
   EXPECT_THAT(last.reason, HasSubstr("No space left on device"));
 }
 
-TEST_F(ProcessRunnerTest, WakeEndsAWait) {
+TEST_F(ProgramTrials, WakeEndsAWait) {
   make_runner("true");
   runner_->wake();
   EXPECT_TRUE(runner_->poll(clock_.now() + std::chrono::hours(1)).empty());

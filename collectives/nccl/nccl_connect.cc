@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a group of NCCL ranks comes together.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "collectives/nccl/nccl_communicator.h"
+#include "runtime/base/error.h"
+
+namespace muster {
+
+/// NCCL's own words for this send people looking in the wrong place.
+void NcclCommunicator::refuse_shared_gpus() {
+  struct Card {
+    std::array<char, 64> machine{};
+    std::array<char, 32> bus{};
+  };
+  Card mine;
+  ::gethostname(mine.machine.data(), mine.machine.size() - 1);
+  if (const char* named =
+          std::getenv("NCCL_HOSTID")) {  // NCCL itself goes by it: tests on one card
+    std::strncpy(mine.machine.data(), named, mine.machine.size() - 1);
+  }
+  check_cuda(cuda_.pci_bus_id(mine.bus.data(), static_cast<int>(mine.bus.size()), options_.device),
+             "cudaDeviceGetPCIBusId");
+  std::vector<Card> cards(static_cast<std::size_t>(size()));
+  host_
+      .all_gather(
+          {.data = &mine, .count = sizeof mine, .dtype = DType::uint8},
+          {.data = cards.data(), .count = cards.size() * sizeof(Card), .dtype = DType::uint8})
+      .wait();
+  for (std::size_t a = 0; a < cards.size(); ++a) {
+    for (std::size_t b = a + 1; b < cards.size(); ++b) {
+      if (cards[a].machine == cards[b].machine && cards[a].bus == cards[b].bus) {
+        throw Error(Fault::bad_input,
+                    fmt::format("ranks {} and {} both use GPU {} of {}: start one rank for each "
+                                "GPU, or give each its own "
+                                "with CUDA_VISIBLE_DEVICES",
+                                a, b, cards[a].bus.data(), cards[a].machine.data()));
+      }
+    }
+  }
+}
+
+void NcclCommunicator::connect() {
+  int version = 0;
+  check(table_.get_version(&version), "ncclGetVersion");
+  if (version < nccl::Config::oldest_version) {
+    throw Error(
+        Fault::io,
+        fmt::format("NCCL {} is older than the oldest that Muster supports, 2.18", version));
+  }
+  nccl::UniqueId id;
+  if (rank() == 0) {
+    check(table_.get_unique_id(&id), "ncclGetUniqueId");
+  }
+  host_.broadcast({.data = id.bytes.data(), .count = id.bytes.size(), .dtype = DType::uint8}, 0)
+      .wait();
+  nccl::Config config;
+  config.blocking = 0;
+  const auto result = table_.init_rank_config(&comm_, size(), id, rank(), &config);
+  if (result != nccl::in_progress) {
+    check(result, "ncclCommInitRankConfig");
+  }
+  settle(comm_, fmt::format("connecting {} ranks", size()));
+}
+
+/// Calls on a non-blocking communicator are over when it no longer says "in progress".
+void NcclCommunicator::settle(nccl::Comm comm, std::string_view what) {
+  const auto give_up = std::chrono::steady_clock::now() + options_.start_deadline;
+  auto state = nccl::in_progress;
+  while (true) {
+    check(table_.get_async_error(comm, &state), "ncclCommGetAsyncError");
+    if (state != nccl::in_progress) {
+      break;
+    }
+    if (std::chrono::steady_clock::now() > give_up) {
+      table_.abort(comm);
+      is_aborted_ = true;
+      const auto sentence =
+          fmt::format("NCCL: {} took longer than {} s on rank {}", what,
+                      std::chrono::duration<double>(options_.start_deadline).count(), rank());
+      host_.abort(sentence);
+      throw Error(Fault::communication, sentence);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  check(state, what);
+}
+
+}  // namespace muster

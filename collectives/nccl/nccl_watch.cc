@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a group of NCCL ranks notices that it has failed, says so once, and ends.
+#include <fmt/format.h>
+
+#include "collectives/nccl/nccl_communicator.h"
+#include "runtime/base/error.h"
+#include "runtime/base/log.h"
+
+namespace muster {
+
+using SteadyClock = std::chrono::steady_clock;
+
+void NcclCommunicator::check(nccl::Result result, std::string_view what) {
+  if (result != nccl::success) [[unlikely]] {
+    const auto sentence =
+        fmt::format("{} on rank {}: {}", what, rank(), table_.error_string(result));
+    fail(sentence);
+    throw Error(Fault::communication, sentence);
+  }
+}
+
+void NcclCommunicator::check_cuda(int error, std::string_view what) {
+  if (error != 0) [[unlikely]] {
+    throw Error(Fault::communication,
+                fmt::format("{} on rank {}: {}", what, rank(), cuda_.error_string(error)));
+  }
+}
+
+void NcclCommunicator::check_alive() {
+  const std::lock_guard lock(mutex_);
+  if (!failure_.empty()) {
+    throw Error(Fault::communication, failure_);
+  }
+}
+
+void NcclCommunicator::abort(std::string_view why) noexcept {
+  try {
+    fail(fmt::format("rank {} aborted: {}", rank(), why));
+  } catch (...) {
+    log::error("abort: out of memory");
+  }
+}
+
+/// The first sentence wins. Everybody's NCCL must be aborted, ours here and theirs by their own
+/// watchdogs, which the host group tells.
+void NcclCommunicator::fail(const std::string& sentence) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!failure_.empty()) {
+      return;
+    }
+    failure_ = sentence;
+  }
+  log::error(sentence);
+  if (comm_ != nullptr && !is_aborted_.exchange(true)) {
+    table_.abort(comm_);
+  }
+  host_.abort(sentence);
+}
+
+void NcclCommunicator::watch(const std::stop_token& stop) {
+  cuda_.set_device(options_.device);
+  while (!stop.stop_requested()) {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, stop, options_.look_every, [] { return false; });
+      if (!failure_.empty()) {
+        return;
+      }
+    }
+    retire();
+    if (const auto sentence = trouble(); !sentence.empty()) {
+      fail(sentence);
+      return;
+    }
+  }
+}
+
+/// Operations end in the order in which they began.
+void NcclCommunicator::retire() {
+  const std::lock_guard lock(mutex_);
+  while (!pending_.empty() && cuda_.event_query(pending_.front().done) == 0) {
+    end_flight(pending_.front().flight);
+    free_.push_back(pending_.front().done);
+    pending_.pop_front();
+  }
+  changed_.notify_all();
+}
+
+std::string NcclCommunicator::trouble() {
+  if (options_.trouble_elsewhere) {
+    if (auto sentence = options_.trouble_elsewhere(); !sentence.empty()) {
+      return sentence;
+    }
+  }
+  auto state = nccl::success;
+  table_.get_async_error(comm_, &state);
+  const std::lock_guard lock(mutex_);
+  const auto what = pending_.empty() ? "no operation under way" : pending_.front().what;
+  if (state != nccl::success && state != nccl::in_progress) {
+    return fmt::format("NCCL on rank {}, {}: {}", rank(), what, table_.error_string(state));
+  }
+  if (!pending_.empty() && SteadyClock::now() > pending_.front().deadline) {
+    return fmt::format(
+        "{} was not over within {} s on rank {}: another rank has not called it, or is gone", what,
+        std::chrono::duration<double>(options_.deadline).count(), rank());
+  }
+  return {};
+}
+
+bool NcclCommunicator::drain(std::chrono::milliseconds at_most) {
+  const auto give_up = SteadyClock::now() + at_most;
+  while (SteadyClock::now() < give_up) {
+    retire();
+    const std::lock_guard lock(mutex_);
+    if (pending_.empty() || !failure_.empty()) {
+      return failure_.empty();
+    }
+    std::this_thread::yield();
+  }
+  return false;
+}
+
+void NcclCommunicator::close() noexcept {
+  const bool drained = drain(options_.start_deadline);
+  watchdog_ = {};
+  try {
+    for (void* handle : registered_) {
+      table_.deregister_buffer(comm_, handle);
+    }
+    if (!is_aborted_ && drained) {
+      const auto result = table_.finalize(comm_);
+      if (result != nccl::in_progress) {
+        check(result, "ncclCommFinalize");
+      }
+      settle(comm_, "closing");
+      table_.destroy(comm_);
+    } else if (!is_aborted_.exchange(true)) {
+      table_.abort(comm_);
+    }
+  } catch (const std::exception& error) {
+    log::warning(fmt::format("closing NCCL: {}", report(error)));
+  }
+  for (const auto& pending : pending_) {
+    free_.push_back(pending.done);
+  }
+  for (auto* event : free_) {
+    cuda_.event_destroy(event);
+  }
+  if (stream_ != nullptr) {
+    cuda_.stream_destroy(stream_);
+  }
+}
+
+}  // namespace muster

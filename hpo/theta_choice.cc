@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hpo/theta_choice.h"
+
+namespace muster::hpo {
+namespace {
+
+constexpr std::size_t two_starts_until = 150;
+constexpr std::size_t warp_from = 30;
+constexpr std::size_t warp_decided_until = 300;  // rows; beyond, the last decision stands
+constexpr double least_warp_gain = 1.0;          // nats
+constexpr int cold_evaluations = 60;
+constexpr int warm_evaluations = 15;
+
+Theta plain_theta(const KernelShape& shape, const Matrix& features,
+                  const std::vector<double>& values, const Theta& before) {
+  std::vector<Theta> starts;
+  if (!before.empty()) {
+    starts.push_back(before);
+    starts.back().resize(shape.plain_size());
+  }
+  const bool is_cold = starts.empty() || values.size() <= two_starts_until;
+  if (is_cold) {
+    starts.push_back(usual_start(shape));
+  }
+  return fit(shape, features, values, starts, is_cold ? cold_evaluations : warm_evaluations);
+}
+
+/// Bent inputs help on most surfaces of learning and harm where a function is turned, so each fit
+/// asks the data: warps are kept where every value is predicted better from all the others.
+Theta warped_where_better(const KernelShape& shape, const Matrix& features,
+                          const std::vector<double>& values, const Theta& before,
+                          const Theta& plain) {
+  if (shape.warped.empty()) {
+    return plain;
+  }
+  std::vector<Theta> starts{with_identity_warp(shape, plain)};
+  if (before.size() == shape.warped_size()) {
+    starts.push_back(before);
+  }
+  Theta warped = fit(shape, features, values, starts, cold_evaluations);
+  const double gain = leave_one_out(shape, features, values, warped) -
+                      leave_one_out(shape, features, values, plain);
+  return gain > least_warp_gain ? warped : plain;
+}
+
+}  // namespace
+
+Theta choose_theta(const KernelShape& shape, const Matrix& features,
+                   const std::vector<double>& values, const Theta& before) {
+  if (!before.empty() && values.size() > warp_decided_until) {
+    return fit(shape, features, values, {before}, warm_evaluations);
+  }
+  Theta plain = plain_theta(shape, features, values, before);
+  return values.size() >= warp_from ? warped_where_better(shape, features, values, before, plain)
+                                    : plain;
+}
+
+}  // namespace muster::hpo

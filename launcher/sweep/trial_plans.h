@@ -1,0 +1,47 @@
+/// What a sweep's settings say about its trials: how many at once, as processes or as threads of
+/// workers, and what either is told.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "hpo/study_setup.h"
+#include "launcher/engine/resources.h"
+#include "launcher/sweep/program_trial.h"
+#include "runtime/config/sweep.h"
+
+namespace muster {
+
+/// Trials are a Muster job's, not a program's.
+inline bool is_job(const SweepSettings& settings) {
+  return settings.trial.job.has_value();
+}
+/// A trial is processes of its own (tier B): any program, and jobs of several ranks.
+inline bool needs_processes(const SweepSettings& settings) {
+  return !is_job(settings) || settings.trial.ranks > 1;
+}
+/// A trial goes on where it was paused.
+inline bool resumes(const SweepSettings& settings) {
+  return settings.trial.resumes.value_or(is_job(settings));
+}
+
+/// sweeps/NAME as an absolute path.
+Path sweep_directory(const SweepSettings& settings);
+hpo::StudySetup setup_of(const SweepSettings& settings);
+
+/// Trials at once on this machine, before anything is measured.
+std::size_t trials_at_once(const SweepSettings& settings, const Machine& machine);
+/// For trials as processes. Throws bad_input at a metric's expression that is none. `muster`: the
+/// program that trains jobs of several ranks.
+ProgramTrialPlan program_plan(const SweepSettings& settings, const Path& root,
+                              const Environment& environment, const std::string& muster);
+
+/// What a worker for trials of a Muster job is told.
+std::vector<std::string> job_worker_words(const SweepSettings& settings);
+/// What a worker of this sweep is told, wherever it runs: a command line for `muster-rank
+/// --worker`, or, where trials are processes, `--programs` and the directory in which the sweep was
+/// begun.
+std::vector<std::string> worker_words(const SweepSettings& settings);
+
+}  // namespace muster

@@ -1,0 +1,54 @@
+/// What the bodies of our kernels share: four neighbours at a time, and random words.
+///
+/// A body is the arithmetic of a kernel, once for the GPU and its twin on the CPU. It is run by a
+/// team: the threads of a block (kernels.cu), or one thread (host_kernels.cc). A team has rank(),
+/// size(), sum(double), sum(float), max(float) and barrier(); all of it calls them together.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/base/anywhere.h"
+
+namespace muster::bodies {
+
+/// Four neighbours: one 16-byte load of float32.
+template <class T>
+struct alignas(4 * sizeof(T)) Four {
+  T v[4];  // NOLINT(modernize-avoid-c-arrays): std::array's functions are not for the GPU
+};
+
+MUSTER_ANYWHERE std::uint64_t mixed(std::uint64_t z) {
+  z += 0x9E3779B97F4A7C15ULL;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+  return z ^ (z >> 31);
+}
+
+/// mix() of runtime/base/random.h.
+MUSTER_ANYWHERE std::uint64_t mix_words(std::uint64_t a, std::uint64_t b, std::uint64_t c) {
+  return mixed(mixed(mixed(a) ^ b) ^ c);
+}
+
+/// philox() of runtime/base/random.h with the counter (low, 0).
+MUSTER_ANYWHERE Four<std::uint32_t> philox_words(std::uint64_t key, std::uint64_t counter) {
+  std::uint32_t c0 = static_cast<std::uint32_t>(counter);
+  std::uint32_t c1 = static_cast<std::uint32_t>(counter >> 32);
+  std::uint32_t c2 = 0;
+  std::uint32_t c3 = 0;
+  auto k0 = static_cast<std::uint32_t>(key);
+  auto k1 = static_cast<std::uint32_t>(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const std::uint64_t p0 = std::uint64_t{0xD2511F53} * c0;
+    const std::uint64_t p1 = std::uint64_t{0xCD9E8D57} * c2;
+    c0 = static_cast<std::uint32_t>(p1 >> 32) ^ c1 ^ k0;
+    c1 = static_cast<std::uint32_t>(p1);
+    c2 = static_cast<std::uint32_t>(p0 >> 32) ^ c3 ^ k1;
+    c3 = static_cast<std::uint32_t>(p0);
+    k0 += 0x9E3779B9U;
+    k1 += 0xBB67AE85U;
+  }
+  return {{c0, c1, c2, c3}};
+}
+
+}  // namespace muster::bodies

@@ -1,0 +1,241 @@
+/// Bodies of the kernels between backward and the next step: gradients packed, their norm, what the
+/// step makes of it, the update; and the batch of the next step gathered.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cmath>
+
+#include "runtime/gpu/jobs.h"
+#include "runtime/gpu/kernel_words.h"
+#include "runtime/gpu/small_floats.h"
+
+namespace muster::bodies {
+
+template <class From, class To, class Team>
+MUSTER_ANYWHERE void pack(const Team& team, const From* from, To* to, const float* add,
+                          std::uint64_t count) {
+  for (std::uint64_t i = team.rank(); i < count; i += team.size()) {
+    const float own = from == nullptr ? 0.0F : to_float(from[i]);
+    from_float(add == nullptr ? own : own + add[i], to[i]);
+  }
+}
+
+template <class T, class Team>
+MUSTER_ANYWHERE double squares(const Team& team, const T* gradients, const Chunk& chunk) {
+  double sum = 0;
+  for (std::uint64_t i = team.rank(); i < chunk.count; i += team.size()) {
+    const double value = to_float(gradients[chunk.at + i]);
+    sum += value * value;
+  }
+  return team.sum(sum);
+}
+
+template <class Team>
+MUSTER_ANYWHERE void sum_partials(const Team& team, const NormJob& job) {
+  double sum = 0;
+  for (std::uint64_t i = team.rank(); i < job.chunk_count; i += team.size()) {
+    sum += job.partial[i];
+  }
+  double loss = 0;
+  for (std::uint64_t i = team.rank(); i < job.loss_count; i += team.size()) {
+    loss += job.losses[i];
+  }
+  sum = team.sum(sum);
+  loss = team.sum(loss);
+  if (team.rank() == 0) {
+    job.notes->squares = sum;
+    job.notes->loss = loss * job.loss_factor;
+  }
+}
+
+MUSTER_ANYWHERE bool is_finite(double value) {
+  return value - value == 0;
+}
+
+MUSTER_ANYWHERE void scale_loss(StepState& s, bool skips, std::uint32_t growth_every) {
+  constexpr float largest = 65536.0F * 256.0F;
+  if (skips) {
+    s.loss_scale = s.loss_scale > 2 ? s.loss_scale / 2 : 1;
+    s.good_steps = 0;
+  } else if (++s.good_steps >= growth_every) {
+    s.loss_scale = s.loss_scale < largest ? s.loss_scale * 2 : largest;
+    s.good_steps = 0;
+  }
+}
+
+/// Where a step's number (from 0) lies in the table of rates; the last one holds on.
+MUSTER_ANYWHERE float rate_of(const DecideJob& job, std::uint64_t step) {
+  return job.rates[step < job.rate_count ? step : job.rate_count - 1];
+}
+
+MUSTER_ANYWHERE void decide(const DecideJob& job) {
+  StepState& s = *job.state;
+  const double unscale = 1.0 / static_cast<double>(s.loss_scale);
+  const double norm = sqrt(job.notes->squares) * unscale;
+  const bool skips = !is_finite(norm) || !is_finite(job.notes->loss);
+  const double clip = job.clip_norm > 0 ? job.clip_norm / (norm + 1e-6) : 1.0;
+  StepResult result;
+  result.step = s.step + 1;
+  result.loss = job.notes->loss;
+  result.norm = norm;
+  result.loss_scale = s.loss_scale;
+  result.skipped = skips ? 1 : 0;
+  s.skips = skips ? 1 : 0;
+  s.factor = static_cast<float>(unscale * (clip < 1.0 ? clip : 1.0));
+  s.rate = rate_of(job, s.step);
+  if (!skips) {
+    const auto t = static_cast<double>(++s.updates);
+    s.first_correction = static_cast<float>(1.0 / (1.0 - pow(job.beta1, t)));
+    s.second_correction = static_cast<float>(1.0 / sqrt(1.0 - pow(job.beta2, t)));
+    const double early = (1.0 + t) / (10.0 + t);
+    s.ema_keep = static_cast<float>(early < job.ema ? early : job.ema);
+  }
+  if (job.scales_loss) {
+    scale_loss(s, skips, job.growth_every);
+  }
+  job.results[s.step % job.result_count] = result;
+  ++s.step;
+}
+
+/// The scalars of one chunk's update.
+struct Rates {
+  float rate = 0;   ///< Adam: over the first correction
+  float decay = 0;  ///< added to the gradient
+  float keep = 1;   ///< AdamW: multiplies the parameter first
+};
+
+MUSTER_ANYWHERE Rates rates_of(const UpdateJob& job, const Chunk& chunk) {
+  const bool adam = job.kind == UpdateJob::Kind::adam || job.kind == UpdateJob::Kind::adamw;
+  const float rate = job.state->rate * chunk.rate_factor;
+  const float decay = chunk.decays != 0 ? job.decay : 0.0F;
+  Rates rates;
+  rates.rate = adam ? rate * job.state->first_correction : rate;
+  rates.keep = job.kind == UpdateJob::Kind::adamw ? 1.0F - rate * decay : 1.0F;
+  rates.decay = job.kind == UpdateJob::Kind::adamw ? 0.0F : decay;
+  return rates;
+}
+
+/// One element; `first` and `second` are its state where the rule has any.
+MUSTER_ANYWHERE float updated(const UpdateJob& job, const Rates& r, float p, float g, float& first,
+                              float& second) {
+  using Kind = UpdateJob::Kind;
+  p *= r.keep;
+  g += r.decay * p;
+  if (job.kind == Kind::adam || job.kind == Kind::adamw) {
+    first = job.beta1 * first + (1.0F - job.beta1) * g;
+    second = job.beta2 * second + (1.0F - job.beta2) * g * g;
+    return p - r.rate * first / (sqrtf(second) * job.state->second_correction + job.epsilon);
+  }
+  if (job.kind == Kind::sgd) {
+    return p - r.rate * g;
+  }
+  first = job.momentum * first + g;
+  return p - r.rate * (job.kind == Kind::nesterov ? g + job.momentum * first : first);
+}
+
+/// Four elements at a time: chunks begin on 64 bytes and so do the arena's segments; the tail of a
+/// segment is done one by one.
+template <class T, class Team>
+MUSTER_ANYWHERE void update(const Team& team, const UpdateJob& job, const Chunk& chunk) {
+  if (job.state->skips != 0) {
+    return;
+  }
+  const Rates r = rates_of(job, chunk);
+  const float factor = job.state->factor;
+  const float keep = job.state->ema_keep;
+  const T* g = static_cast<const T*>(job.gradients) + chunk.at;
+  float* p = job.parameters + chunk.at;
+  float* first = job.slots[0] == nullptr ? nullptr : job.slots[0] + chunk.state_at;
+  float* second = job.slots[1] == nullptr ? nullptr : job.slots[1] + chunk.state_at;
+  float* average = job.average == nullptr ? nullptr : job.average + chunk.state_at;
+  const std::uint64_t whole = chunk.count / 4 * 4;
+  for (std::uint64_t i = 4 * team.rank(); i < whole; i += 4 * team.size()) {
+    auto p4 = *reinterpret_cast<const Four<float>*>(p + i);
+    const auto g4 = *reinterpret_cast<const Four<T>*>(g + i);
+    Four<float> a4{};
+    Four<float> b4{};
+    if (first != nullptr) {
+      a4 = *reinterpret_cast<const Four<float>*>(first + i);
+    }
+    if (second != nullptr) {
+      b4 = *reinterpret_cast<const Four<float>*>(second + i);
+    }
+    for (int k = 0; k < 4; ++k) {
+      p4.v[k] = updated(job, r, p4.v[k], to_float(g4.v[k]) * factor, a4.v[k], b4.v[k]);
+    }
+    *reinterpret_cast<Four<float>*>(p + i) = p4;
+    if (first != nullptr) {
+      *reinterpret_cast<Four<float>*>(first + i) = a4;
+    }
+    if (second != nullptr) {
+      *reinterpret_cast<Four<float>*>(second + i) = b4;
+    }
+    for (int k = 0; average != nullptr && k < 4; ++k) {
+      average[i + k] = keep * average[i + k] + (1.0F - keep) * p4.v[k];
+    }
+  }
+  for (std::uint64_t i = whole + team.rank(); i < chunk.count; i += team.size()) {
+    float none = 0;
+    p[i] = updated(job, r, p[i], to_float(g[i]) * factor, first == nullptr ? none : first[i],
+                   second == nullptr ? none : second[i]);
+    if (average != nullptr) {
+      average[i] = keep * average[i] + (1.0F - keep) * p[i];
+    }
+  }
+}
+
+/// How an image is moved: right by `x`, down by `y`, and mirrored.
+struct Shift {
+  std::int64_t x = 0;
+  std::int64_t y = 0;
+  bool mirrors = false;
+};
+
+MUSTER_ANYWHERE Shift shift_of(const GatherJob& job, std::uint64_t place) {
+  Shift shift;
+  if (job.crop_padding == 0 && !job.flips) {
+    return shift;
+  }
+  const auto words = philox_words(mix_words(job.seed, job.state->step, 0), place);
+  const std::uint32_t span = 2 * job.crop_padding + 1;
+  shift.x = static_cast<std::int64_t>(words.v[0] % span) - job.crop_padding;
+  shift.y = static_cast<std::int64_t>(words.v[1] % span) - job.crop_padding;
+  shift.mirrors = job.flips && (words.v[2] & 1U) != 0;
+  return shift;
+}
+
+MUSTER_ANYWHERE float shifted(const GatherJob& job, const float* image, const Shift& shift,
+                              std::uint64_t at) {
+  const auto x = static_cast<std::int64_t>(at % job.width);
+  const auto y = static_cast<std::int64_t>(at / job.width % job.height);
+  const std::uint64_t channel = at / job.width / job.height;
+  const std::int64_t column = (shift.mirrors ? job.width - 1 - x : x) - shift.x;
+  const std::int64_t row = y - shift.y;
+  if (column < 0 || row < 0 || column >= job.width || row >= job.height) {
+    return 0;
+  }
+  return image[(channel * job.height + static_cast<std::uint64_t>(row)) * job.width +
+               static_cast<std::uint64_t>(column)];
+}
+
+/// One row. Rows are whole numbers of 4-byte words.
+template <class Team>
+MUSTER_ANYWHERE void gather(const Team& team, const GatherJob& job, std::uint64_t row) {
+  const std::uint64_t position =
+      job.state->step % job.steps_per_epoch * job.batch + job.first_part + row;
+  const std::uint64_t words = job.row_bytes / 4;
+  const auto* from = static_cast<const std::uint32_t*>(job.rows) + job.order[position] * words;
+  auto* to = static_cast<std::uint32_t*>(job.to) + row * words;
+  if (job.channels == 0) {
+    for (std::uint64_t i = team.rank(); i < words; i += team.size()) {
+      to[i] = from[i];
+    }
+    return;
+  }
+  const Shift shift = shift_of(job, job.first_part + row);
+  for (std::uint64_t i = team.rank(); i < words; i += team.size()) {
+    to[i] = bits_of(shifted(job, reinterpret_cast<const float*>(from), shift, i));
+  }
+}
+
+}  // namespace muster::bodies

@@ -1,0 +1,168 @@
+// How trials are packed on workers: who gets which, by memory, and what a death for want of memory
+// changes. Workers are scripted; the runner is the real one.
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+
+#include <map>
+
+#include "launcher/sweep/worker_runner.h"
+
+namespace muster {
+namespace {
+
+using hpo::TrialEvent;
+using hpo::TrialState;
+
+/// What a worker does, as a test says it.
+struct Script {
+  std::string name;
+  std::size_t slots = 1;
+  std::vector<std::string> orders;  // that it got
+  std::vector<std::string> says;    // to be received next
+  std::optional<WorkerEnd> end;
+  bool has_joined = false;
+};
+
+class ScriptedLink final : public WorkerLink {
+ public:
+  explicit ScriptedLink(Script& script) : script_(script) {}
+  std::string name() const override { return script_.name; }
+  std::size_t slots() const override { return script_.slots; }
+  void send(std::string_view lines) override { script_.orders.emplace_back(lines); }
+  std::optional<WorkerEnd> ended() override { return std::exchange(script_.end, std::nullopt); }
+  void receive(std::vector<std::string>& lines) override {
+    for (auto& line : std::exchange(script_.says, {})) {
+      lines.push_back(std::move(line));
+    }
+  }
+
+ private:
+  Script& script_;
+};
+
+class ScriptedSource final : public WorkerSource {
+ public:
+  explicit ScriptedSource(std::vector<Script>& scripts) : scripts_(scripts) {}
+  std::vector<std::unique_ptr<WorkerLink>> joined() override {
+    std::vector<std::unique_ptr<WorkerLink>> links;
+    for (auto& script : scripts_) {
+      if (!std::exchange(script.has_joined, true)) {
+        links.push_back(std::make_unique<ScriptedLink>(script));
+      }
+    }
+    return links;
+  }
+
+ private:
+  std::vector<Script>& scripts_;
+};
+
+class Packing : public testing::Test {
+ protected:
+  void open(std::vector<Script> scripts, WorkerRunnerPlan plan = {}) {
+    scripts_ = std::move(scripts);
+    source_ = std::make_unique<ScriptedSource>(scripts_);
+    runner_ = std::make_unique<WorkerRunner>(plan, std::vector<WorkerSource*>{source_.get()},
+                                             space_, clock_);
+    poll();
+  }
+  std::vector<TrialEvent> poll() { return runner_->poll(clock_.now()); }
+  void start(hpo::TrialId trial) {
+    hpo::Launch launch;
+    launch.trial = trial;
+    launch.config = space_.config({{"lr", "0.5"}});
+    runner_->start(launch, std::move(*runner_->seat(trial, 1)));
+  }
+  static std::string line(WorkerEvent::Kind kind, std::uint32_t trial, std::uint64_t memory) {
+    WorkerEvent event;
+    event.kind = kind;
+    event.trial = trial;
+    event.memory = memory;
+    event.resource = 1;
+    event.value = 0.5;
+    return line_of(event);
+  }
+  /// The trial has been seen to take so much where it ran, and is over.
+  void learn(Script& script, std::uint32_t trial, std::uint64_t memory) {
+    start(trial);
+    WorkerEvent ended;
+    ended.kind = WorkerEvent::Kind::ended;
+    ended.trial = trial;
+    ended.state = "preempted";
+    ended.memory = memory;
+    script.says = {line_of(ended)};
+    poll();
+  }
+  bool has(const Script& script, int trial) const {
+    const std::string words = "\"op\":\"start\",\"trial\":" + std::to_string(trial) + ",";
+    return std::ranges::any_of(script.orders, [&](const std::string& order) {
+      return order.find(words) != std::string::npos;
+    });
+  }
+
+  hpo::Space space_ =
+      hpo::Space::parse(std::vector<hpo::SpaceLine>{{"lr", "float 0 1", "sweep.ini:3"}});
+  VirtualClock clock_;
+  std::vector<Script> scripts_;
+  std::unique_ptr<ScriptedSource> source_;
+  std::unique_ptr<WorkerRunner> runner_;
+};
+
+TEST_F(Packing, ATrialGoesWhereItFitsBest) {
+  open({{.name = "small", .slots = 2}, {.name = "large", .slots = 2}});
+  scripts_[0].says = {line(WorkerEvent::Kind::ready, 0, 500)};
+  poll();
+  learn(scripts_[0], 1, 100);
+  learn(scripts_[0], 2, 800);
+  scripts_[1].says = {line(WorkerEvent::Kind::ready, 0, 1000)};
+  poll();
+  scripts_[0].orders.clear();
+  start(1);
+  EXPECT_TRUE(has(scripts_[0], 1)) << "400 are left there, 900 on the other";
+  start(2);
+  EXPECT_TRUE(has(scripts_[1], 2)) << "it fits nowhere else";
+}
+
+TEST_F(Packing, TrialsSpreadBeforeTheyShare) {
+  open({{.name = "worker 0", .slots = 2}, {.name = "worker 1", .slots = 2}});
+  for (auto& script : scripts_) {
+    script.says = {line(WorkerEvent::Kind::ready, 0, 1000)};
+  }
+  poll();
+  start(1);
+  start(2);
+  EXPECT_TRUE(has(scripts_[0], 1));
+  EXPECT_TRUE(has(scripts_[1], 2));
+}
+
+TEST_F(Packing, AWorkerThatDiedForWantOfMemoryTakesOneFewerWhenItIsBack) {
+  open({{.name = "worker 0", .slots = 3}});
+  for (const hpo::TrialId trial : {1, 2, 3}) {
+    start(trial);
+  }
+  scripts_[0].end = WorkerEnd{.text = "was killed", .had_no_memory = true};
+  const auto events = poll();
+  ASSERT_EQ(events.size(), 3U);
+  for (const auto& event : events) {
+    EXPECT_EQ(event.state, TrialState::evicted) << "which costs no retry";
+  }
+  scripts_[0].has_joined = false;
+  poll();
+  EXPECT_EQ(runner_->slots().count(), 2U);
+}
+
+TEST_F(Packing, ATrialThatKillsItsWorkerAloneHasFailedAtTheThirdTime) {
+  open({{.name = "worker 0", .slots = 1}});
+  for (int death = 1; death <= 3; ++death) {
+    start(1);
+    scripts_[0].end = WorkerEnd{.text = "was killed", .had_no_memory = true};
+    const auto events = poll();
+    ASSERT_EQ(events.size(), 1U);
+    EXPECT_EQ(events[0].state, death < 3 ? TrialState::evicted : TrialState::failed);
+    scripts_[0].has_joined = false;
+    poll();
+  }
+}
+
+}  // namespace
+}  // namespace muster
