@@ -89,6 +89,15 @@ std::string running_line(const hpo::SweepState& state, const hpo::Trial& trial,
                      params_text(state, trial));
 }
 
+/// How far the best has come: a complete trial outranks better values of trials that are under way.
+std::string as_of(const hpo::SweepState& state, const hpo::Trial& trial,
+                  const std::string& resource) {
+  const double most = state.setup().scheduling.max_resource;
+  return trial.state == hpo::TrialState::complete || most == 0.0
+             ? ""
+             : fmt::format(" (after {} of {} {})", exact(trial.resource), exact(most), resource);
+}
+
 }  // namespace
 
 std::string spark(const std::vector<double>& values, bool maximise, std::size_t width) {
@@ -114,8 +123,9 @@ std::vector<std::string> LiveTable::lines(const hpo::SweepState& state, double n
   const auto* best = state.best();
   result.push_back(best == nullptr
                        ? std::string("  best  none yet")
-                       : fmt::format("  best  {} in trial {}: {}", value_text(best->value),
-                                     best->id, params_text(state, *best)));
+                       : fmt::format("  best  {} in trial {}{}: {}", value_text(best->value),
+                                     best->id, as_of(state, *best, options.resource),
+                                     params_text(state, *best)));
   result.push_back(fmt::format(
       "  {}{} trials: {}", state.asked(),
       limits.max_trials ? fmt::format(" of {:.0f}", *limits.max_trials) : "", counts_text(state)));
@@ -184,7 +194,10 @@ void LiveTable::tell(const hpo::SweepState& state) {
   const auto* best = state.best();
   if (best != nullptr && best->id != best_told_) {
     best_told_ = best->id;
-    log::info(fmt::format("best so far: trial {} with {} {}: {}", best->id, state.setup().metric,
+    const bool is_complete = best->state == hpo::TrialState::complete;
+    log::info(fmt::format("best {}: trial {}{} with {} {}: {}",
+                          is_complete ? "so far" : "under way", best->id,
+                          as_of(state, *best, options_.resource), state.setup().metric,
                           value_text(best->value), params_text(state, *best)));
   }
 }
