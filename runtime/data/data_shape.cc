@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <optional>
 
 #include "runtime/base/error.h"
 
@@ -14,6 +16,45 @@ constexpr double most_implied_classes = 1000;
 
 bool is_float(h5::Scalar scalar) {
   return h5::name_of(scalar).find("float") != std::string_view::npos;
+}
+
+std::optional<std::uint64_t> first_row(const Column& labels,
+                                       const std::function<bool(float)>& is_it) {
+  for (std::uint64_t row = 0; row < labels.info().rows; ++row) {
+    float value = 0;
+    to_float(labels.row(row), labels.info().scalar, 1, {}, &value);
+    if (is_it(value)) {
+      return row;
+    }
+  }
+  return std::nullopt;
+}
+
+/// Whole numbers, of which some are negative: classes with a wrong one among them would train as
+/// values in silence.
+[[noreturn]] void ask_what_they_mean(const Column& labels) {
+  const auto row = first_row(labels, [](float value) { return value < 0; }).value_or(0);
+  float value = 0;
+  to_float(labels.row(row), labels.info().scalar, 1, {}, &value);
+  throw Error(Fault::bad_input,
+              fmt::format("{}, row {}: label {} is negative, so the labels are no classes (0, 1, "
+                          "2 ...); correct the data, or set data.task = values to learn numbers",
+                          labels.info().name, row, value));
+}
+
+/// One wrong label would ask for a layer that no memory holds.
+std::int64_t implied_classes(const Column& labels, const LabelFacts& facts) {
+  const auto rows = static_cast<double>(labels.info().rows);
+  if (facts.most >= std::max(most_implied_classes, rows)) {
+    const auto most = static_cast<float>(facts.most);
+    const auto row = first_row(labels, [most](float value) { return value >= most; }).value_or(0);
+    throw Error(
+        Fault::bad_input,
+        fmt::format("{}, row {}: label {:.0f} would make {:.0f} classes of {:.0f} rows; correct "
+                    "the data, set data.classes if it is right, or data.task = values",
+                    labels.info().name, row, facts.most, facts.most + 1, rows));
+  }
+  return static_cast<std::int64_t>(facts.most) + 1;
 }
 
 bool are_classes(const DataSettings& settings, const Column& labels, const LabelFacts& facts) {
@@ -31,8 +72,13 @@ bool are_classes(const DataSettings& settings, const Column& labels, const Label
   if (settings.task != "auto") {
     return false;
   }
-  return is_single && facts.are_whole && facts.least >= 0 &&
-         (!is_float(labels.info().scalar) || facts.most < most_implied_classes);
+  const bool look_like_classes =
+      is_single && facts.are_whole &&
+      (!is_float(labels.info().scalar) || facts.most < most_implied_classes);
+  if (look_like_classes && facts.least < 0 && settings.classes == 0) {
+    ask_what_they_mean(labels);
+  }
+  return look_like_classes;
 }
 
 std::vector<std::int64_t> to_signed(const h5::Shape& shape) {
@@ -85,10 +131,9 @@ void check_rows(const Table& table) {
 DataShape shape_of(const DataSettings& settings, const Table& table, const LabelFacts& facts) {
   DataShape shape{.features = feature_shape(settings, table.features->info()), .label_shape = {}};
   if (are_classes(settings, *table.labels, facts)) {
-    const auto implied = static_cast<std::int64_t>(facts.most) + 1;
     shape.classes = settings.classes > 0 ? settings.classes
                     : table.classes > 0  ? table.classes
-                                         : implied;
+                                         : implied_classes(*table.labels, facts);
     return shape;
   }
   shape.labels = DataShape::Labels::values;

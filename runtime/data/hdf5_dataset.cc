@@ -76,8 +76,10 @@ void Dataset::read(std::span<std::byte> into, Scalar memory) const {
           "h5: the memory does not fit the data set");
   const Session session;
   const Id type = type_of(memory);
-  check(H5Dread(id_.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, into.data()), Fault::io,
-        fmt::format("{}: reading {}", file_, info_.path));
+  check(
+      H5Dread(id_.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, into.data()), Fault::io,
+      fmt::format("{}: {} cannot be read, the file or its disk is damaged; copy or write it again",
+                  file_, info_.path));
 }
 
 void Dataset::read_rows(std::uint64_t first, std::uint64_t count, std::span<std::byte> into,
@@ -90,7 +92,10 @@ void Dataset::read_rows(std::uint64_t first, std::uint64_t count, std::span<std:
   check(
       H5Dread(id_.get(), type.get(), rows.memory.get(), rows.file.get(), H5P_DEFAULT, into.data()),
       Fault::io,
-      fmt::format("{}: reading {}, rows {} to {}", file_, info_.path, first, first + count));
+      fmt::format(
+          "{}: rows {} to {} of {} cannot be read, the file or its disk is damaged; copy or "
+          "write it again",
+          file_, first, first + count, info_.path));
 }
 
 void Dataset::write(std::span<const std::byte> from, Scalar memory) {
