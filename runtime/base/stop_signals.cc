@@ -41,6 +41,10 @@ StopSignals::StopSignals(std::function<void(int)> on_signal) {
 StopSignals::~StopSignals() {
   thread_.request_stop();
   thread_.join();
+  // Who has heeded the first must not be killed by a second on the last steps to its exit code.
+  for (const int signal : taken) {
+    std::signal(signal, SIG_IGN);
+  }
   const sigset_t set = taken_set();
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }

@@ -1,6 +1,7 @@
 /// StopSignals: TERM, INT, HUP, USR1, USR2 and CONT, blocked in every thread and taken by one
 /// thread of ours. Make it first thing in main(), before any other thread starts: threads inherit
-/// the mask. Nothing runs in a signal handler.
+/// the mask. Nothing runs in a signal handler. Ends with the program: from then on they are
+/// ignored.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -24,6 +24,16 @@ TEST(StopSignals, OneThreadTakesEachOfThem) {
   }
 }
 
+TEST(StopSignals, KillNobodyAfterwards) {
+  {
+    const StopSignals signals([](int /*signal*/) {});
+  }
+  for (const int signal : {SIGTERM, SIGUSR1}) {
+    std::raise(signal);
+    std::signal(signal, SIG_DFL);
+  }
+}
+
 TEST(StopSignals, HaveNames) {
   EXPECT_EQ(signal_name(SIGTERM), "SIGTERM");
   EXPECT_EQ(signal_name(SIGKILL), "SIGKILL");
