@@ -118,6 +118,7 @@ int run_rank(const Arguments& arguments, LaunchContext context, SignalDesk& desk
     job.name = line->words.empty() ? "job" : stem_of(line->words[0]);
   }
   context.bind = job.bind;
+  const RankCores cores(context);
   const auto ranks = open_ranks(context);
   const bool is_supervised = is_watched(context);
   log::set_label({.rank = ranks->world().size() > 1 ? ranks->world().rank() : -1, .trial = {}});
@@ -125,7 +126,7 @@ int run_rank(const Arguments& arguments, LaunchContext context, SignalDesk& desk
   crash_record_goes_to(&ranks->slot());
   int code = exit_failed;
   try {
-    code = train_rank(job, keys, resolved, *ranks, is_supervised);
+    code = train_rank(job, keys, resolved, *ranks, cores, is_supervised);
     ranks->finish();
   } catch (const std::exception& error) {
     code = fail(*ranks, job, is_supervised, error);

@@ -14,25 +14,6 @@
 namespace muster {
 namespace {
 
-/// Cores that the control group pays for, or 0 where it sets no limit.
-int quota_of_cgroup() {
-  if (const auto limit = read_file_if_there(
-          "/sys/fs/cgroup/cpu.max")) {  // version 2: "200000 100000" or "max 100000"
-    const auto parts = words(*limit);
-    const auto quota = parts.empty() ? std::nullopt : parse_double(parts[0]);
-    const auto period = parts.size() < 2 ? std::nullopt : parse_double(parts[1]);
-    return quota && period && *period > 0 ? static_cast<int>(std::ceil(*quota / *period)) : 0;
-  }
-  const auto quota = read_file_if_there("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  const auto period = read_file_if_there("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  if (!quota || !period) {
-    return 0;
-  }
-  const double microseconds = parse_double(trim(*quota)).value_or(-1);
-  const double every = parse_double(trim(*period)).value_or(0);
-  return microseconds > 0 && every > 0 ? static_cast<int>(std::ceil(microseconds / every)) : 0;
-}
-
 std::vector<int> allowed_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -68,13 +49,31 @@ std::vector<std::string> visible_gpus() {
 
 }  // namespace
 
+int cpu_quota() {
+  if (const auto limit = read_file_if_there(
+          "/sys/fs/cgroup/cpu.max")) {  // version 2: "200000 100000" or "max 100000"
+    const auto parts = words(*limit);
+    const auto quota = parts.empty() ? std::nullopt : parse_double(parts[0]);
+    const auto period = parts.size() < 2 ? std::nullopt : parse_double(parts[1]);
+    return quota && period && *period > 0 ? static_cast<int>(std::ceil(*quota / *period)) : 0;
+  }
+  const auto quota = read_file_if_there("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+  const auto period = read_file_if_there("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  if (!quota || !period) {
+    return 0;
+  }
+  const double microseconds = parse_double(trim(*quota)).value_or(-1);
+  const double every = parse_double(trim(*period)).value_or(0);
+  return microseconds > 0 && every > 0 ? static_cast<int>(std::ceil(microseconds / every)) : 0;
+}
+
 std::string counted(std::size_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
 Machine this_machine() {
   Machine machine{allowed_cpus(), visible_gpus()};
-  if (const int quota = quota_of_cgroup();
+  if (const int quota = cpu_quota();
       quota > 0 && static_cast<std::size_t>(quota) < machine.cpus.size()) {
     machine.cpus.resize(static_cast<std::size_t>(quota));
   }

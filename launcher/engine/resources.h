@@ -17,6 +17,8 @@ struct Machine {
 /// What this process may use of this machine: its affinity mask, cut by the cgroup's quota;
 /// CUDA_VISIBLE_DEVICES or the driver's devices.
 Machine this_machine();
+/// Cores that the control group pays for, or 0 where it sets no limit.
+int cpu_quota();
 
 /// What one rank gets.
 struct Share {

@@ -3,7 +3,6 @@
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
 
@@ -23,22 +22,11 @@
 namespace muster {
 namespace {
 
-/// The node's allowed cores shared among its ranks, so that every launcher gives the same bits and
-/// speed.
-int threads_of(const JobSettings& job, int local_ranks) {
-  if (job.train.threads) {
-    return *job.train.threads;
-  }
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  const int cores = ::sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
-  return std::max(1, cores / local_ranks);
-}
-
 class TrainRank {
  public:
-  TrainRank(const JobSettings& job, Ranks& ranks, bool is_supervised)
+  TrainRank(const JobSettings& job, Ranks& ranks, const RankCores& cores, bool is_supervised)
       : job_(job),
+        cores_(cores),
         meeting_(ranks),
         ranks_{ranks.node(), ranks.lane() != nullptr ? *ranks.lane() : *alone_, ranks.world()},
         files_(job, ranks_.world.rank(), is_supervised),
@@ -60,6 +48,7 @@ class TrainRank {
   int finish();
 
   JobSettings job_;
+  const RankCores& cores_;
   Ranks& meeting_;
   std::unique_ptr<Communicator> alone_ = solo_communicator();
   RankGroups ranks_;
@@ -82,7 +71,8 @@ void TrainRank::enter(Phase phase) {
 }
 
 int TrainRank::run(const Keys& keys, const Resolved& resolved) {
-  const int threads = threads_of(job_, ranks_.node.size());
+  const int each = cores_.threads_each(ranks_.node);
+  const int threads = job_.train.threads.value_or(each);
   at::set_num_threads(threads);
   files_.settle(keys, resolved);
   std::int32_t had_finished = is_first() && files_.has_finished(job_.train) ? 1 : 0;
@@ -273,8 +263,8 @@ int TrainRank::finish() {
 }  // namespace
 
 int train_rank(const JobSettings& job, const Keys& keys, const Resolved& resolved, Ranks& ranks,
-               bool is_supervised) {
-  return TrainRank(job, ranks, is_supervised).run(keys, resolved);
+               const RankCores& cores, bool is_supervised) {
+  return TrainRank(job, ranks, cores, is_supervised).run(keys, resolved);
 }
 
 }  // namespace muster

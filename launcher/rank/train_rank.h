@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "collectives/shm/open_node.h"
+#include "launcher/rank/rank_cores.h"
 #include "runtime/config/job.h"
 #include "runtime/config/load.h"
 
@@ -14,6 +15,6 @@ namespace muster {
 /// `job` as `keys` and `resolved` filled it. Collective. Throws what went wrong; the caller lets
 /// the other ranks know. `is_supervised`: `muster` started this rank and owns the run's directory.
 int train_rank(const JobSettings& job, const Keys& keys, const Resolved& resolved, Ranks& ranks,
-               bool is_supervised);
+               const RankCores& cores, bool is_supervised);
 
 }  // namespace muster

@@ -7,6 +7,7 @@ namespace muster {
 namespace {
 
 using namespace test;
+using testing::HasSubstr;
 
 class SameModel : public TrainingRun {
  protected:
@@ -32,6 +33,27 @@ TEST_F(SameModel, ByMusterAndByMpirun) {
   const Ending theirs = by_mpirun("theirs", 2, "");
   ASSERT_EQ(theirs.code, 0) << theirs.output;
   expect_same_files("ours", "theirs");
+}
+
+// Eight cores for two ranks are four threads each, whoever has bound them before, and not fewer
+// once waiting ranks have moved onto cores of their own.
+TEST_F(SameModel, HasTheThreadsOfItsShareOfTheCores) {
+  const auto threads = [&](const std::string& launcher, const std::string& name,
+                           const std::string& options) {
+    const Ending ending = shell("timeout 100 " + launcher +
+                                " configs/digits_mlp.ini --train.steps 1 --train.progress false "
+                                "--runs '" +
+                                root().string() + "' --name " + name + " " + options);
+    EXPECT_EQ(ending.code, 0) << ending.output;
+    return ending.output;
+  };
+  const std::string mpirun = "mpirun --allow-run-as-root --oversubscribe -np 2 -x LD_PRELOAD=";
+  EXPECT_THAT(
+      threads("env LD_PRELOAD=" MANY_CORES " " + program("muster") + " train", "ours", "--ranks 2"),
+      HasSubstr("on 2 ranks, 4 threads each"));
+  const std::string bound = mpirun + MANY_CORES " -x MANY_CORES_BOUND=1 " + program("muster-rank");
+  EXPECT_THAT(threads(bound, "bound", ""), HasSubstr("on 2 ranks, 4 threads each"));
+  EXPECT_THAT(threads(bound, "left", "--bind false"), HasSubstr("on 2 ranks, 1 thread each"));
 }
 
 TEST_F(SameModel, StrictOnAnyNumberOfRanksByAnyLauncher) {
