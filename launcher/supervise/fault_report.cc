@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <tuple>
 
 #include "launcher/supervise/hang_watch.h"
@@ -81,6 +83,10 @@ RankFault fault_of_rank(int rank, RankSlot* slot, const std::optional<Ended>& en
 std::string FaultReport::sentence() const {
   std::string text = fmt::format("rank {}", first.rank);
   const std::string what = in_one_line(first.text);
+  if (first.recorded && first.fault == Fault::bad_input) {
+    // What the user got wrong: all ranks say it, and where they were does not matter.
+    return text + (first.host.empty() ? "" : " on " + first.host) + ": " + what;
+  }
   if (what.starts_with(text + " (pid ")) {  // HangWatch names rank, step and operation itself
     text = first.host.empty() ? what : what + ", on " + first.host;
   } else {
@@ -118,7 +124,12 @@ std::string FaultReport::file_text(std::span<const std::string> last_lines,
 std::string remedy_for(const FaultReport& report, const std::string& log_file) {
   const auto& first = report.first;
   if (first.fault == Fault::bad_input) {
-    return "What to do: correct the configuration or the command, and run the same command again.";
+    return "What to do: correct the configuration, the command or the data, and run the same "
+           "command again.";
+  }
+  if (first.text.find(std::strerror(ENOSPC)) != std::string::npos) {
+    return "What to do: free space on that disk; the same command continues from the last "
+           "checkpoint.";
   }
   const auto signal = first.ended ? first.ended->signal() : std::nullopt;
   if (signal == SIGKILL) {

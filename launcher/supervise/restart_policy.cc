@@ -22,7 +22,7 @@ RestartDecision RestartPolicy::on_failure(const Failure& failure, Monotonic now)
     return decision;
   }
   if (limits_.per_hour <= 0) {
-    decision.why = "not started again: restarts are off (launch.restarts)";
+    decision.why = "not started again: restarts are off (restarts_per_hour)";
     return decision;
   }
   if (failure.checkpoint > checkpoint_) {
@@ -42,7 +42,7 @@ RestartDecision RestartPolicy::on_failure(const Failure& failure, Monotonic now)
   ++since_checkpoint_;
   if (static_cast<int>(recent_.size()) > limits_.per_hour) {
     decision.why = fmt::format(
-        "not started again: {} failures within an hour and no new checkpoint (launch.restarts = "
+        "not started again: {} failures within an hour and no new checkpoint (restarts_per_hour = "
         "{})",
         recent_.size(), limits_.per_hour);
     return decision;

@@ -296,7 +296,8 @@ std::optional<int> Supervisor::start_again(const FaultReport& report,
 
 int Supervisor::give_up(const FaultReport& report, bool users_fault) {
   const int code = finish(users_fault ? exit_usage : exit_failed, state::failed, report.sentence());
-  const auto last_lines = logs_->tail(report.first.rank);
+  const auto last_lines = users_fault && report.first.recorded ? std::vector<std::string>()
+                                                               : logs_->tail(report.first.rank);
   std::string ending =
       last_lines.empty() ? "\n" : fmt::format("\nThe last lines of rank {}:\n", report.first.rank);
   for (const auto& line : last_lines) {

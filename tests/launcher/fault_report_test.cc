@@ -74,14 +74,24 @@ TEST(FaultReport, PrefersWhatTheRankWroteItself) {
   record_failure(page.slot(0), static_cast<int>(Fault::bad_input), "train.lr = x: not a number");
   Ended ended;
   ended.status = 64 << 8;
-  const auto report = first_fault({fault_of_rank(0, &page.slot(0), ended, 99)});
+  page.slot(0).step = 17;
+  { const FlightScope scope(&page.slot(0), "barrier", 0); }
+  const auto report =
+      first_fault({fault_of_rank(0, &page.slot(0), ended, 99), fault(1, INT64_MAX, Fault::io)});
   EXPECT_EQ(report->first.fault, Fault::bad_input);
-  EXPECT_EQ(report->sentence(), "rank 0: train.lr = x: not a number");
+  EXPECT_EQ(report->sentence(), "rank 0: train.lr = x: not a number")
+      << "where it was, and that others ended with it, helps nobody here";
   const std::vector<std::string> lines{"line a", "line b"};
   const auto text = report->file_text(lines, remedy_for(*report, "f"));
   EXPECT_THAT(text, HasSubstr("The rank exited with 64."));
   EXPECT_THAT(text, HasSubstr("correct the configuration"));
   EXPECT_THAT(text, HasSubstr("  line b\n"));
+}
+
+TEST(FaultReport, SaysThatAFullDiskWantsSpace) {
+  auto full = fault(0, 1, Fault::io);
+  full.text = "writing runs/a/metrics.jsonl\n  because: write: No space left on device";
+  EXPECT_THAT(remedy_for(FaultReport{full, 1}, "log"), HasSubstr("free space on that disk"));
 }
 
 }  // namespace
