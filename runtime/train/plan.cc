@@ -149,8 +149,9 @@ std::optional<std::pair<std::uint64_t, std::uint64_t>> profile_steps(const Train
   const auto parts = split(*train.profile, '-');
   const auto first = parse_int(parts.front());
   const auto last = parse_int(parts.back());
-  if (parts.size() > 2 || !first || !last || *first < 0 || *last < *first) {
-    refuse("train.profile: '" + *train.profile + "' is not a range of steps, such as 100-110");
+  if (parts.size() > 2 || !first || !last || *first < 1 || *last < *first) {
+    refuse("train.profile: '" + *train.profile +
+           "' is not a range of steps, such as 100-110 (the first step is 1)");
   }
   return std::pair(static_cast<std::uint64_t>(*first), static_cast<std::uint64_t>(*last));
 }
@@ -171,6 +172,7 @@ GpuStep::Options gpu_options(const JobSettings& job, const RunLength& length, in
   refuse_on_gpu(job.model.kind == "compiled", "model.kind = compiled");
   refuse_on_gpu(train.strict, "train.strict");
   refuse_on_gpu(job.debug.rules != "none", "debug.rules");
+  refuse_on_gpu(train.profile.has_value(), "train.profile");
   refuse_on_gpu(job.model.batch_norm == "synchronised" && ranks > 1,
                 "model.batch_norm = synchronised");
   refuse_on_gpu(train.ema && train.shard_optimizer && ranks > 1,

@@ -39,7 +39,7 @@ struct Monitor {
 };
 Monitor parse_monitor(const std::string& text);
 
-/// "100-110" of train.profile: first and last step.
+/// "100-110" of train.profile: first and last step, counted from 1.
 std::optional<std::pair<std::uint64_t, std::uint64_t>> profile_steps(const TrainSettings& train);
 
 /// What a job asks of the GPU. Throws bad_input for what GPUs do not do.

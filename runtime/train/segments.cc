@@ -71,6 +71,11 @@ void SegmentTable::apply(const GroupRules& rules) {
     change_matching(segments_, "model.freeze", pattern,
                     [](Segment& segment) { segment.frozen = true; });
   }
+  if (std::ranges::all_of(segments_, &Segment::frozen)) {
+    throw Error(Fault::bad_input, "model.freeze = " + join(rules.freeze, ", ") +
+                                      " matches every parameter of this model: nothing is left to "
+                                      "train; freeze fewer");
+  }
   for (const GroupRules::RateFactor& rate : rules.rates) {
     change_matching(segments_, "optimizer.rate", rate.pattern, [&](Segment& segment) {
       segment.rate_factor = static_cast<float>(rate.factor);

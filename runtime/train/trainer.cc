@@ -75,6 +75,9 @@ Trainer::~Trainer() = default;
 TrainEnd Trainer::run() {
   const TrainEnd end = impl_->run();
   impl_->settle_rest();
+  if (end != TrainEnd::paused) {
+    impl_->end_trace();
+  }
   if (end == TrainEnd::finished && !impl_->gpu && impl_->rule.ema > 0) {
     impl_->bring_together(impl_->average());
   }

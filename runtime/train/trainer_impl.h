@@ -55,6 +55,7 @@ struct Trainer::Impl {
   void build_for_cpu();
   void build_for_gpu();
   void build_evaluator();
+  void check_monitor(const std::vector<std::string>& metrics) const;
   double gpu_step();
   std::uint64_t room() const;
   double settle_gpu(const std::vector<GpuStep::Finished>& finished);
@@ -62,6 +63,7 @@ struct Trainer::Impl {
   bool save_is_due();
   void settle(const StepOutcome& outcome, const HostBatch& batch);
   void heed(const StepOutcome& outcome, std::uint64_t step);
+  void say_skipped();
   void say_findings();
   bool stop_is_noticed();
   void advance_buffers(SampleRange whole);
@@ -76,7 +78,9 @@ struct Trainer::Impl {
   void maybe_show_progress();
   void enter(Phase phase);
   void show_step();
-  void trace_step(std::uint64_t step);
+  void begin_trace();
+  void write_trace();
+  void end_trace();
   bool is_first() const { return parts.ranks.world.rank() == 0; }
   Range own_range() const;
   std::span<float> average() { return arena->state(rule.slot_names().size() - 1); }
@@ -104,7 +108,7 @@ struct Trainer::Impl {
   std::unique_ptr<GpuStep> gpu;  // instead of arena, exchange, runner and loader
   bool wants_save = false;       // on a GPU: between the steps of a block
   bool is_boundary = true;
-  std::optional<std::pair<std::uint64_t, std::uint64_t>> profile;
+  std::optional<std::pair<std::uint64_t, std::uint64_t>> profile;  // first and last, from 1
   std::unique_ptr<Trace> trace;
   Straggler straggler;
   TrainState state;
@@ -120,6 +124,7 @@ struct Trainer::Impl {
   std::int64_t shown_ns = 0;
   std::int64_t step_ns = 0;
   bool is_bucketed = false;
+  std::uint64_t skipped = 0;  // steps of this epoch, since this start
 };
 
 }  // namespace muster

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <functional>
+#include <iterator>
 
+#include "runtime/base/error.h"
+#include "runtime/base/text.h"
 #include "runtime/comm/reduction_plan.h"
 #include "runtime/model/metrics.h"
 #include "runtime/train/fingerprint.h"
@@ -75,12 +78,32 @@ Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer
   agreed_on = fingerprint(job, parts.model, parts.train, world, length.steps);
 }
 
+// Found before the first epoch, not after it.
+void Trainer::Impl::check_monitor(const std::vector<std::string>& metrics) const {
+  std::vector<std::string> names{"train_loss", "lr", "val_loss"};
+  std::ranges::transform(metrics, std::back_inserter(names),
+                         [](const std::string& word) { return "val_" + word; });
+  if (std::ranges::find(names, monitor.metric) == names.end()) {
+    throw Error(Fault::bad_input, "train.monitor = " + job.train.monitor +
+                                      ": nothing here is called '" + monitor.metric +
+                                      "'; there are " + join(names, ", ") +
+                                      ", and train.metric adds others");
+  }
+}
+
 void Trainer::Impl::build_evaluator() {
   if (parts.validation == nullptr || job.train.evaluate_every <= 0) {
+    if (job.train.patience && monitor.metric.starts_with("val_") && job.train.monitor != "auto" &&
+        is_first()) {
+      observer.on_remark("train.patience looks at " + monitor.metric +
+                         ", but nothing is evaluated here: set data.validation or "
+                         "data.validation_fraction, and train.evaluate_every above 0");
+    }
     return;
   }
   const auto words =
       job.train.metric.empty() ? usual_metrics(parts.validation->shape()) : job.train.metric;
+  check_monitor(words);
   evaluator = std::make_unique<Evaluator>(
       *parts.validation, loss, make_metrics(words, parts.validation->shape()),
       std::min<std::uint64_t>(256, static_cast<std::uint64_t>(job.train.batch_size)),

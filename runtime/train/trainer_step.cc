@@ -5,6 +5,11 @@
 #include "runtime/train/trainer_impl.h"
 
 namespace muster {
+namespace {
+
+constexpr std::uint64_t skips_told = 3;  // of an epoch, one by one
+
+}  // namespace
 
 double Trainer::Impl::train_step() {
   if (gpu) {
@@ -15,7 +20,7 @@ double Trainer::Impl::train_step() {
   const HostBatch& batch = loader->next();
   const std::int64_t fetched = monotonic_ns();
   enter(Phase::compute);
-  trace_step(state.step);
+  begin_trace();
   if (health) {
     health->begin(state.step);
   }
@@ -28,9 +33,12 @@ double Trainer::Impl::train_step() {
   const StepOutcome outcome = exchange->finish(own, update);
   const std::int64_t done = monotonic_ns();
   if (trace) {
-    trace->phase("data", start, fetched, state.step);
-    trace->phase("compute", fetched, computed, state.step);
-    trace->phase("exchange", computed, done, state.step);
+    trace->phase("data", start, fetched, state.step + 1);
+    trace->phase("compute", fetched, computed, state.step + 1);
+    trace->phase("exchange", computed, done, state.step + 1);
+    if (state.step + 1 == profile->second) {
+      write_trace();
+    }
   }
   shares.data_ns += fetched - start;
   shares.compute_ns += computed - fetched;
@@ -115,7 +123,7 @@ void Trainer::Impl::heed(const StepOutcome& outcome, std::uint64_t step) {
     what += fmt::format(" on rank {}", outcome.not_finite->rank);
   }
   if (job.train.on_nan == "skip") {
-    if (is_first()) {
+    if (++skipped <= skips_told && is_first()) {
       observer.on_remark(what + "; the step is left out (train.on_nan = skip)");
     }
     return;
@@ -124,6 +132,18 @@ void Trainer::Impl::heed(const StepOutcome& outcome, std::uint64_t step) {
       Fault::bad_input,
       what +
           "; lower optimizer.lr, set optimizer.clip, look at the data, or set train.on_nan = skip");
+}
+
+// Where that were many, how many.
+void Trainer::Impl::say_skipped() {
+  if (skipped > skips_told && is_first()) {
+    observer.on_remark(fmt::format(
+        "{} steps of this epoch were left out (train.on_nan = skip){}", skipped,
+        state.loss_samples == 0
+            ? ": all of them; lower optimizer.lr, set optimizer.clip, or look at the data"
+            : ""));
+  }
+  skipped = 0;
 }
 
 void Trainer::Impl::advance_buffers(SampleRange whole) {
@@ -148,24 +168,34 @@ void Trainer::Impl::show_step() {
   }
 }
 
-void Trainer::Impl::trace_step(std::uint64_t step) {
-  if (!profile || parts.directory.empty()) {
-    return;
-  }
-  if (!trace && step >= profile->first && step <= profile->second) {
+void Trainer::Impl::begin_trace() {
+  const std::uint64_t step = state.step + 1;
+  if (profile && !trace && step >= profile->first && step <= profile->second &&
+      !parts.directory.empty()) {
     trace = std::make_unique<Trace>(parts.ranks.world.rank());
   }
-  if (trace && step > profile->second) {
-    posix_file_system().make_directory(parts.directory / "profile");
-    const Path path =
-        parts.directory / "profile" / fmt::format("trace-rank-{}.json", parts.ranks.world.rank());
-    write_file_atomically(path, trace->text());
-    trace.reset();
-    profile.reset();
-    if (is_first()) {
-      observer.on_remark("the trace is in " + path.string() +
-                         " (open it in a browser's trace viewer, or ui.perfetto.dev)");
-    }
+}
+
+void Trainer::Impl::write_trace() {
+  posix_file_system().make_directory(parts.directory / "profile");
+  const Path path =
+      parts.directory / "profile" / fmt::format("trace-rank-{}.json", parts.ranks.world.rank());
+  write_file_atomically(path, trace->text());
+  trace.reset();
+  profile.reset();
+  if (is_first()) {
+    observer.on_remark("the trace is in " + path.string() +
+                       " (open it in a browser's trace viewer, or ui.perfetto.dev)");
+  }
+}
+
+// A range that the run does not reach the end of is traced as far as it went.
+void Trainer::Impl::end_trace() {
+  if (trace) {
+    write_trace();
+  } else if (profile && profile->first > state.step && is_first()) {
+    observer.on_remark(fmt::format("train.profile = {}: there is no trace, the last step was {}",
+                                   *job.train.profile, state.step));
   }
 }
 

@@ -72,6 +72,21 @@ TEST_F(BadInput, ALabelOutOfRange) {
                  {"digits.h5", "row ", "none of the 5 classes (0 to 4)", "data.classes"});
 }
 
+TEST_F(BadInput, ALabelOfAClassThatCannotBe) {
+  expect_refusal(of_csv(csv("minus.csv", 40, "1,1,-1", 20)),
+                 {"minus.csv", "row 20: label -1 is negative", "data.task = values"});
+}
+
+TEST_F(BadInput, AMonitorThatNothingIsCalled) {
+  expect_refusal("--train.monitor 'max val_acc'",
+                 {"nothing here is called 'val_acc'",
+                  "train_loss, lr, val_loss, val_accuracy, and train.metric adds others"});
+}
+
+TEST_F(BadInput, FreezingEverything) {
+  expect_refusal("--model.freeze '*'", {"model.freeze = *", "nothing is left to train"});
+}
+
 TEST_F(BadInput, ABatchLargerThanTheSet) {
   expect_refusal("--train.batch_size 5000", {"train.batch_size = 5000 is larger than the set"});
 }

@@ -163,21 +163,35 @@ TEST_F(TrainOptions, ATorchScriptFileTrainsAsItIs) {
   EXPECT_GT(last("script", "val_accuracy"), last("first", "val_accuracy"));
 }
 
+/// Of a trace of `rank`: the steps that are in it, by their exchanges.
+std::vector<int> traced_steps(const Path& directory, int rank) {
+  const auto trace = nlohmann::json::parse(
+      read_file(directory / "profile" / ("trace-rank-" + std::to_string(rank) + ".json")));
+  std::vector<int> steps;
+  std::size_t operators = 0;
+  for (const auto& event : trace["traceEvents"]) {
+    if (event.value("name", "") == "exchange") {
+      steps.push_back(event["args"]["step"]);
+    }
+    operators += event.value("name", "").starts_with("aten::") ? 1 : 0;
+  }
+  EXPECT_GT(operators, 10U);
+  return steps;
+}
+
 TEST_F(TrainOptions, ProfileWritesATraceOfEachRank) {
   const Ending ending = supervised("traced", 2, "--train.profile 3-5");
   ASSERT_EQ(ending.code, 0) << ending.output;
-  for (const std::string rank : {"0", "1"}) {
-    const auto trace = nlohmann::json::parse(
-        read_file(directory("traced") / "profile" / ("trace-rank-" + rank + ".json")));
-    std::size_t steps = 0;
-    std::size_t operators = 0;
-    for (const auto& event : trace["traceEvents"]) {
-      steps += event.value("name", "") == "exchange" ? 1 : 0;
-      operators += event.value("name", "").starts_with("aten::") ? 1 : 0;
-    }
-    EXPECT_EQ(steps, 3U);
-    EXPECT_GT(operators, 10U);
-  }
+  EXPECT_THAT(traced_steps(directory("traced"), 0), ElementsAre(3, 4, 5));
+  EXPECT_THAT(traced_steps(directory("traced"), 1), ElementsAre(3, 4, 5));
+}
+
+TEST_F(TrainOptions, ProfileGoesAsFarAsTheRunDoes) {
+  train("last", "--train.profile 45-60");
+  EXPECT_THAT(traced_steps(directory("last"), 0), ElementsAre(45, 46));
+  const Ending beyond = alone("beyond", "--train.profile 100-110");
+  EXPECT_EQ(beyond.code, 0) << beyond.output;
+  EXPECT_THAT(beyond.output, HasSubstr("there is no trace, the last step was 46"));
 }
 
 TEST_F(TrainOptions, SkipLeavesBadStepsOutAndStopNamesThem) {
@@ -196,6 +210,17 @@ TEST_F(TrainOptions, SkipLeavesBadStepsOutAndStopNamesThem) {
   for (const auto& [name, values] : model("skipped")) {
     EXPECT_TRUE(std::ranges::all_of(values, [](float x) { return std::isfinite(x); })) << name;
   }
+}
+
+// A hopeless run says so in a few lines, and nothing was learnt is not a loss of nothing.
+TEST_F(TrainOptions, SkippingEveryStepHasNoLossAndFewWords) {
+  const Ending ending = alone("hopeless", "--optimizer.lr 1e38 --train.on_nan skip");
+  EXPECT_EQ(ending.code, 0) << ending.output;
+  EXPECT_THAT(ending.output, HasSubstr("23 steps of this epoch were left out"));
+  EXPECT_THAT(ending.output, HasSubstr("all of them"));
+  EXPECT_LE(std::ranges::count(ending.output, '\n'), 24) << ending.output;
+  EXPECT_THAT(read_file(directory("hopeless") / "metrics.jsonl"), HasSubstr("\"epoch\":2,"));
+  EXPECT_THAT(read_file(directory("hopeless") / "metrics.jsonl"), HasSubstr("\"train_loss\":null"));
 }
 
 TEST_F(TrainOptions, BucketsGiveWhatTheFusedExchangeGives) {
