@@ -29,4 +29,13 @@ expect_failure "MUSTER_WITH_CUDA=ON, and these are missing" "the CUDA toolkit 12
 echo "== CUDA left out"
 cmake -S "$source_tree" -B "$work/without" -G Ninja -DMUSTER_WITH_CUDA=OFF > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 grep -q '"CUDA", "none"' "$work/without/launcher/cli/build_info.cc"
+
+echo "== a build folder whose libtorch has gone, or that is given another one, finds the right one"
+torch=$(sed -n 's/^MusterTorch_CPU_LIBRARY:FILEPATH=\(.*\)\/lib\/libtorch_cpu.so$/\1/p' "$work/without/CMakeCache.txt")
+for name in first second; do ln -s "$torch" "$work/$name"; done
+finds() { cmake "$work/without" > "$work/log" 2>&1 && grep -q "MusterTorch_CPU_LIBRARY:FILEPATH=$1/lib/" "$work/without/CMakeCache.txt"; }
+MUSTER_TORCH=$work/first finds "$work/first" || { echo "MUSTER_TORCH was not taken"; cat "$work/log"; exit 1; }
+(unset MUSTER_TORCH; finds "$work/first") || { echo "it was given up though it is there"; exit 1; }
+rm "$work/first"
+MUSTER_TORCH=$work/second finds "$work/second" || { echo "the second was not found"; cat "$work/log"; exit 1; }
 echo good
