@@ -10,8 +10,8 @@ namespace {
 
 /// `key` and `macro` are what the user wrote, or should have.
 template <class Plugin>
-const Plugin& plugin_of(const std::string& file, const std::string& key, const std::string& macro,
-                        const char* symbol) {
+Plugin plugin_of(const std::string& file, const std::string& key, const std::string& macro,
+                 const char* symbol) {
   const std::string what = "tune." + key + ": " + file;
   void* const library = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) {
@@ -47,7 +47,7 @@ std::unique_ptr<Made> checked(std::unique_ptr<Made> made, const std::string& fil
 
 std::unique_ptr<Searcher> open_searcher(const std::string& file, const Space& space,
                                         const SearcherOptions& options) {
-  const auto& plugin =
+  const auto plugin =
       plugin_of<SearcherPlugin>(file, "searcher", "MUSTER_SEARCHER", "muster_searcher_plugin");
   return checked(
       within("making the searcher of " + file, [&] { return plugin.make(space, options); }), file);
@@ -55,7 +55,7 @@ std::unique_ptr<Searcher> open_searcher(const std::string& file, const Space& sp
 
 std::unique_ptr<Scheduler> open_scheduler(const std::string& file,
                                           const SchedulerOptions& options) {
-  const auto& plugin =
+  const auto plugin =
       plugin_of<SchedulerPlugin>(file, "scheduler", "MUSTER_SCHEDULER", "muster_scheduler_plugin");
   return checked(within("making the scheduler of " + file, [&] { return plugin.make(options); }),
                  file);

@@ -36,7 +36,8 @@ if(MUSTER_MOLD)
   target_link_options(muster_warnings INTERFACE -fuse-ld=mold)
 endif()
 if(MUSTER_SANITIZE)
-  target_compile_options(muster_warnings INTERFACE -fsanitize=${MUSTER_SANITIZE} -fno-omit-frame-pointer)
+  target_compile_options(muster_warnings INTERFACE -fsanitize=${MUSTER_SANITIZE} -fno-omit-frame-pointer
+    -Wno-maybe-uninitialized)  # beside a sanitizer GCC 12 says it of <regex>
   target_link_options(muster_warnings INTERFACE -fsanitize=${MUSTER_SANITIZE})
   if(MUSTER_SANITIZE MATCHES undefined)
     target_compile_options(muster_warnings INTERFACE -fno-sanitize-recover=undefined)

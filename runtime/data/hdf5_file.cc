@@ -60,11 +60,16 @@ hid_t open_file(const std::string& name, unsigned mode) {
            : fmt::format("{}: this is no HDF5 file", name));
 }
 
-herr_t collect_dataset(hid_t, const char* name, const H5O_info_t* info, void* into) {
-  if (info->type == H5O_TYPE_DATASET) {
-    static_cast<std::vector<std::string>*>(into)->push_back(fmt::format("/{}", name));
+/// A link at a time, since what visits objects has another signature in each version of HDF5.
+herr_t collect_dataset(hid_t group, const char* name, const H5L_info_t* link, void* into) {
+  if (link->type != H5L_TYPE_HARD) {
+    return 0;
   }
-  return 0;
+  const hid_t object = H5Oopen(group, name, H5P_DEFAULT);
+  if (object >= 0 && H5Iget_type(object) == H5I_DATASET) {
+    static_cast<std::vector<std::string>*>(into)->push_back("/" + std::string(name));
+  }
+  return object < 0 ? -1 : H5Oclose(object);
 }
 
 }  // namespace
@@ -141,8 +146,8 @@ Dataset File::dataset(const std::string& path) const {
 std::vector<std::string> File::datasets() const {
   const Session session;
   std::vector<std::string> paths;
-  check(H5Ovisit2(id_.get(), H5_INDEX_NAME, H5_ITER_INC, collect_dataset, &paths, H5O_INFO_BASIC),
-        Fault::io, fmt::format("{}: listing", name_));
+  check(H5Lvisit(id_.get(), H5_INDEX_NAME, H5_ITER_INC, collect_dataset, &paths), Fault::io,
+        fmt::format("{}: listing", name_));
   std::ranges::sort(paths);
   return paths;
 }
