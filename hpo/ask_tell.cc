@@ -182,7 +182,7 @@ std::string AskTell::hello() const {
                  {"max_resource", nullptr},
                  {"out", study_->state().running()}};
   if (const auto resource = setup.max_resource()) {
-    answer["max_resource"] = *resource;
+    answer["max_resource"] = json::parse(exact(*resource));
   }
   return answer.dump(-1, ' ', false, json::error_handler_t::replace);
 }

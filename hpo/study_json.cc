@@ -263,6 +263,11 @@ std::string do_set(Study& study, Fields& fields) {
       if (!is_target && !std::isnan(*value) && *value <= 0.0) {
         bad_request(Code::field, std::string("\"") + name + "\" is above 0; null lifts it");
       }
+      const bool is_count = name != std::string_view("max_wall") && !is_target &&
+                            name != std::string_view("max_slot_hours");
+      if (is_count && !std::isnan(*value) && *value != std::floor(*value)) {
+        bad_request(Code::field, std::string("\"") + name + "\" is a whole number");
+      }
       *limit = std::isnan(*value) ? std::nullopt : value;  // null lifts a limit
       has_any = true;
     }
@@ -279,7 +284,7 @@ std::string do_set(Study& study, Fields& fields) {
   study.set_limits(limits);
   json answer = json::object();
   for (const auto& [name, limit] : known) {
-    answer[name] = *limit ? json(**limit) : json(nullptr);
+    answer[name] = *limit ? json::parse(exact(**limit)) : json(nullptr);
   }
   return "{\"limits\":" + answer.dump() + "}";
 }

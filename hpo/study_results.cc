@@ -18,6 +18,21 @@ std::string trial_name(TrialId trial) {
   return "trial " + std::to_string(trial);
 }
 
+/// Another value for a resource that was reported.
+std::optional<Refusal> conflict_of(const Trial& trial, const Study::Told& told) {
+  if (!told.resource || *told.resource > trial.resource) {
+    return std::nullopt;  // news: the usual case, and curves are long
+  }
+  for (const Trial::Point& point : trial.curve) {
+    if (point.resource == told.resource && point.value != told.value) {
+      return refuse(Refusal::Code::conflict,
+                    trial_name(told.trial) + " reported " + exact(point.value) + " at resource " +
+                        exact(*told.resource) + " before, not " + exact(told.value));
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string_view name_of(Refusal::Code code) {
@@ -60,6 +75,9 @@ std::optional<Refusal> Study::check(const Trial* trial, const Told& told) const 
   if (trial == nullptr) {
     return refuse(Code::unknown_trial, trial_name(told.trial) + " was never handed out");
   }
+  if (auto conflict = conflict_of(*trial, told)) {
+    return conflict;
+  }
   if (trial->state != TrialState::running) {
     return refuse(Code::closed, trial_name(told.trial) + " is " +
                                     std::string(name_of(trial->state)) +
@@ -73,13 +91,6 @@ std::optional<Refusal> Study::check(const Trial* trial, const Told& told) const 
   }
   if (*told.resource > trial->resource) {
     return std::nullopt;
-  }
-  for (const Trial::Point& point : trial->curve) {
-    if (point.resource == told.resource) {
-      return refuse(Code::conflict, trial_name(told.trial) + " reported " + exact(point.value) +
-                                        " at resource " + exact(*told.resource) + " before, not " +
-                                        exact(told.value));
-    }
   }
   return refuse(Code::field, trial_name(told.trial) + " reported at resource " +
                                  exact(trial->resource) + " before; resources grow");

@@ -20,6 +20,11 @@ std::vector<SpaceLine> lines_of(const std::vector<std::string>& texts, const std
 
 Space space_of(const TuneSettings& tune, std::span<const Keys::Entry> search) {
   std::vector<SpaceLine> lines;
+  if (search.empty()) {
+    throw Error(
+        Fault::bad_input,
+        "[search] is missing: name what is sought, a line each, as in 'lr = log 1e-4 1e-1'");
+  }
   for (const Keys::Entry& entry : search) {
     lines.push_back({entry.key, entry.value, entry.origin.text()});
   }

@@ -5,8 +5,22 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/base/text.h"
 
 namespace muster::hpo {
+namespace {
+
+std::string lines_only_in(const std::string& text, const std::string& other,
+                          const std::string& lead) {
+  const std::vector<std::string> known = split(other, '\n');
+  std::string only;
+  for (const std::string& line : split(text, '\n')) {
+    only += std::ranges::count(known, line) == 0 ? "\n  " + lead + line : "";
+  }
+  return only;
+}
+
+}  // namespace
 
 SweepState::SweepState(const StudySetup& setup)
     : setup_(setup),
@@ -43,9 +57,10 @@ Completion::Spent SweepState::spent(double now) const {
 void SweepState::on(const SweepOpened& event, double /*seconds*/) {
   if (event.identity != setup_.identity()) {
     throw Error(Fault::bad_input,
-                "the journal is of a sweep with another space, objective, strategy or seed; give "
-                "this one another name. The journal's:\n" +
-                    event.identity + "this one's:\n" + setup_.identity());
+                "the journal is of another sweep: give this one another name "
+                "(--name NEW), or undo what differs:" +
+                    lines_only_in(event.identity, setup_.identity(), "there: ") +
+                    lines_only_in(setup_.identity(), event.identity, "here:  "));
   }
   is_opened_ = true;
   started_wall_ = event.wall;

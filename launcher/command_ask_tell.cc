@@ -145,7 +145,6 @@ int command_ask_tell(const Arguments& arguments) {
       hpo::study_setup(settings.name, settings.tune, settings.search, *settings.resumes);
   SystemClock clock;
   const OwnerLock lock(directory, clock, [](const std::string& text) { log::warning(text); });
-  write_file_atomically(directory / "sweep.ini", resolved_text(keys, nullptr));
   const auto open = [&] {
     auto study = std::make_unique<hpo::Study>(setup, directory / "journal", clock);
     if (!study->state().has_begun()) {
@@ -157,6 +156,7 @@ int command_ask_tell(const Arguments& arguments) {
     return study;
   };
   hpo::AskTell server(open);
+  write_file_atomically(directory / "sweep.ini", resolved_text(keys, nullptr));
   Input input;
   while (input.read(stop.get())) {
     write_all(server.answer(input.lines()));

@@ -72,8 +72,6 @@ void bench(const std::string& out, const std::map<std::string, std::string>& opt
   const auto from = static_cast<std::uint64_t>(parse_int(option("--from", "0")).value_or(0));
   for (std::uint64_t seed = from; seed < from + seeds; ++seed) {
     for (const Problem& problem : problems) {
-      if (std::getenv("ONLY") && !problem.name.starts_with(std::getenv("ONLY")))
-        continue;
       hpo::SearcherOptions searcher{.seed = seed};
       searcher.acquisition = option("--acquisition", "ucb") == "logei" ? hpo::Acquisition::logei
                                                                        : hpo::Acquisition::ucb;

@@ -58,6 +58,9 @@ TEST_F(AskTellTest, ATrialFromAskToComplete) {
       say(R"({"op":"tell","trial":1,"resource":0.5,"value":0.5,"metrics":{"loss":2},"seconds":1})"),
       json::parse(R"({"trial":1,"decision":"continue","resource":1})"));
   EXPECT_EQ(say(R"({"op":"tell","trial":1,"resource":1,"value":0.5})")["decision"], "pause");
+  EXPECT_EQ(say(R"({"op":"tell","trial":1,"resource":1,"value":0.5})")["decision"], "pause");
+  EXPECT_EQ(code(R"({"op":"tell","trial":1,"resource":1,"value":0.6})"), "conflict");
+  EXPECT_EQ(code(R"({"op":"tell","trial":1,"resource":2,"value":0.6})"), "closed");
   for (int trial = 2; trial <= 3; ++trial) {
     say(R"({"op":"ask"})");
     say(R"({"op":"tell","trial":)" + std::to_string(trial) + R"(,"resource":1,"value":0.1})");
@@ -110,6 +113,7 @@ TEST_F(AskTellTest, EveryBadRequestHasItsCode) {
       {R"({"op":"set"})", "field"},
       {R"({"op":"set","max_trials":0})", "field"},
       {R"({"op":"set","patience":2})", "field"},
+      {R"({"op":"set","max_trials":2.5})", "field"},
       {R"({"op":"set","colour":2})", "field"}};
   const std::string before = final_table(server_->study().state());
   for (const auto& [line, expected] : cases) {

@@ -111,6 +111,20 @@ TEST_F(TuneCommand, AnotherSpaceUnderTheSameNameIsRefused) {
   EXPECT_NE(text("err").find("another name"), std::string::npos);
 }
 
+TEST_F(TuneCommand, AnAskedSweepKeepsItsFileWhereAnotherSpaceIsRefused) {
+  const std::string asked = "[tune]\nobjective = min loss\n[search]\nx = linear 0 1\ny = int 1 ";
+  write_file_atomically(directory_ / "one.ini", asked + "4\n");
+  write_file_atomically(directory_ / "two.ini", asked + "5\n");
+  ASSERT_EQ(run("ask-tell one.ini </dev/null"), 0) << text("err");
+  const std::string kept = text("sweeps/one/sweep.ini");
+  EXPECT_EQ(run("ask-tell two.ini --name one </dev/null"), 64);
+  EXPECT_NE(text("err").find("there: y = int linear 1 4\n"), std::string::npos) << text("err");
+  EXPECT_NE(text("err").find("here:  y = int linear 1 5\n"), std::string::npos) << text("err");
+  EXPECT_EQ(text("err").find("x ="), std::string::npos) << text("err");
+  EXPECT_NE(text("err").find("--name NEW"), std::string::npos) << text("err");
+  EXPECT_EQ(text("sweeps/one/sweep.ini"), kept);
+}
+
 TEST_F(TuneCommand, TermSavesTheSweepAndTheSameCommandGoesOn) {
   const pid_t child = start("tune sweep.ini");
   wait_for_a_trial();
@@ -139,6 +153,9 @@ TEST_F(TuneCommand, BadCommandLinesExit64WithASentence) {
   EXPECT_EQ(run("tune sweep.ini --tune.scheduler pbt"), 64);
   EXPECT_EQ(run("tune sweep.ini --tune.objective 'max a, min b'"), 64);
   EXPECT_EQ(run("ask-tell"), 64);
+  write_file_atomically(directory_ / "empty.ini", "[tune]\nobjective = min loss\n");
+  EXPECT_EQ(run("ask-tell empty.ini </dev/null"), 64);
+  EXPECT_NE(text("err").find("[search] is missing"), std::string::npos) << text("err");
 }
 
 }  // namespace
