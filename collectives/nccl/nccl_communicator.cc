@@ -102,6 +102,8 @@ nccl::Event NcclCommunicator::new_event() {
   }
   nccl::Event event = nullptr;
   check_cuda(cuda_.event_create(&event, no_timing), "cudaEventCreateWithFlags");
+  const std::lock_guard lock(mutex_);
+  made_.push_back(event);
   return event;
 }
 

@@ -107,9 +107,10 @@ class NcclCommunicator final : public Communicator {
   nccl::Comm comm_ = nullptr;
   nccl::Stream stream_ = nullptr;
   std::uint64_t operations_ = 0;
-  std::mutex mutex_;  // pending_, free_, failure_; never held while NCCL is called
+  std::mutex mutex_;  // pending_, made_, free_, failure_; never held while NCCL is called
   std::condition_variable_any changed_;
   std::deque<Pending> pending_;
+  std::vector<nccl::Event> made_;  // all there are: an operation that fails gives none back
   std::vector<nccl::Event> free_;
   std::vector<void*> registered_;
   std::string failure_;

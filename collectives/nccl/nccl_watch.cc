@@ -141,10 +141,7 @@ void NcclCommunicator::close() noexcept {
   } catch (const std::exception& error) {
     log::warning(fmt::format("closing NCCL: {}", report(error)));
   }
-  for (const auto& pending : pending_) {
-    free_.push_back(pending.done);
-  }
-  for (auto* event : free_) {
+  for (auto* event : made_) {
     cuda_.event_destroy(event);
   }
   if (stream_ != nullptr) {
