@@ -22,7 +22,8 @@ class HostMover final : public Mover {
     stream_copy(host, from);
   }
   void in(const TensorSlice&, std::span<std::byte> to, std::span<const std::byte> host) override {
-    std::ranges::copy(host.first(to.size()), to.begin());  // of nothing too: a rank may have no part
+    std::ranges::copy(host.first(to.size()),
+                      to.begin());  // of nothing too: a rank may have no part
   }
   void finish() override {}
 };

@@ -112,8 +112,7 @@ struct Rank {
     }
   }
 
-  [[gnu::noinline, gnu::no_sanitize("undefined", "address")]] static void
-  write_where_nothing_is() {
+  [[gnu::noinline, gnu::no_sanitize("undefined", "address")]] static void write_where_nothing_is() {
     volatile int* volatile nothing = nullptr;
     *nothing = 1;
   }
