@@ -49,6 +49,7 @@ Coordinator::Outcome Coordinator::run() {
       drain();
       return wants_stop_ ? Outcome::stopped : Outcome::suspended;
     }
+    count_slots();
     fill_slots();
     think_ahead();
     commit_and_act();
@@ -72,6 +73,12 @@ Monotonic Coordinator::next_deadline() const {
     }
   }
   return deadline;
+}
+
+void Coordinator::count_slots() {
+  const std::size_t slots = runner_.slots().count() / options_.shares;
+  study_.count_slots(static_cast<std::uint32_t>(
+      options_.parallel > 0 ? std::min(slots, options_.parallel) : slots));
 }
 
 void Coordinator::fill_slots() {

@@ -46,6 +46,7 @@ class Coordinator {
   void stop();     ///< Ctrl-C, `muster stop`: the same, and the sweep counts as stopped by hand
 
  private:
+  void count_slots();
   void fill_slots();
   bool have_proposal();
   void think_ahead();

@@ -207,6 +207,13 @@ void read(ByteReader& in, RowLent& event) {
   event.failed = in.byte() != 0;
 }
 
+void write(ByteWriter& out, const SlotsCounted& event) {
+  out.integer(event.count);
+}
+void read(ByteReader& in, SlotsCounted& event) {
+  event.count = in.integer_as<std::uint32_t>();
+}
+
 template <std::size_t Index = 0>
 Event read_event(std::size_t type, ByteReader& in) {
   if constexpr (Index < std::variant_size_v<Event>) {

@@ -100,8 +100,15 @@ struct RowLent {
   bool operator==(const RowLent&) const = default;
 };
 
+/// So many trials may run at once from here on: workers come and go.
+struct SlotsCounted {
+  std::uint32_t count = 0;
+  bool operator==(const SlotsCounted&) const = default;
+};
+
 using Event = std::variant<SweepOpened, AttemptStarted, TrialAsked, TrialLaunched, TrialReported,
-                           TrialEnded, MetricNamed, ResultAdded, LimitsSet, SweepOver, RowLent>;
+                           TrialEnded, MetricNamed, ResultAdded, LimitsSet, SweepOver, RowLent,
+                           SlotsCounted>;
 
 struct Record {
   double seconds = 0.0;  ///< of the sweep's own time: attempts end to end, without the gaps between

@@ -225,6 +225,12 @@ void Study::lend(std::uint32_t source, const Config& config, std::optional<doubl
   put(RowLent{source, config, resource, value, failed || !std::isfinite(value)});
 }
 
+void Study::count_slots(std::uint32_t count) {
+  if (count != state_.slots()) {
+    put(SlotsCounted{count});
+  }
+}
+
 void Study::set_limits(const Limits& limits) {
   put(LimitsSet{limits, true});
 }

@@ -97,6 +97,8 @@ class Study {
   /// A row of the `source`-th similar sweep, from 1: the model's to weigh, no result of this one.
   void lend(std::uint32_t source, const Config& config, std::optional<double> resource,
             double value, bool failed);
+  /// How many trials may run at once now; a record where that is news.
+  void count_slots(std::uint32_t count);
   void set_limits(const Limits& limits);
   void finish(
       const std::string& reason);  ///< over, until limits change or the sweep is opened again

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "hpo/slot_time.h"
 #include "hpo/study.h"
 #include "hpo/study_json.h"
 #include "runtime/base/clock.h"
@@ -28,6 +29,11 @@ json worker_of(const Trial& trial) {
                              : json("slot " + std::to_string(trial.spans.back().slot));
 }
 
+/// As the journal has them: whole microseconds, and no digits that binary fractions add.
+double in_microseconds(double seconds) {
+  return std::round(seconds * 1e6) / 1e6;
+}
+
 json row_of(const SweepState& state, const Trial& trial) {
   json row = {{"trial", trial.id},
               {"state", name_of(trial.state)},
@@ -44,8 +50,9 @@ json row_of(const SweepState& state, const Trial& trial) {
     row["resource"] = trial.resource;
   }
   if (!trial.spans.empty()) {
-    row["started"] = trial.spans.front().from;
-    row["ended"] = or_null(trial.spans.back().to);
+    const auto& end = trial.spans.back().to;
+    row["started"] = in_microseconds(trial.spans.front().from);
+    row["ended"] = end ? json(in_microseconds(*end)) : json(nullptr);
   }
   return row;
 }
@@ -124,6 +131,12 @@ std::string csv_word(const std::string& word) {
   return quoted + "\"";
 }
 
+/// A record of the table is one line, whatever a program's last words were.
+std::string in_one_line(std::string text) {
+  std::ranges::replace(text, '\n', ' ');
+  return text;
+}
+
 }  // namespace
 
 std::string state_name(const SweepState& state, bool is_owned) {
@@ -131,43 +144,6 @@ std::string state_name(const SweepState& state, bool is_owned) {
     return *state.over() == stopped_by_hand ? "stopped" : "finished";
   }
   return is_owned ? "running" : "interrupted";
-}
-
-double idle_share(const SweepState& state) {
-  double last_start = 0.0;
-  double first_start = no_limit;
-  std::map<std::uint32_t, double> busy;
-  for (const Trial& trial : state.trials()) {
-    for (const Trial::Span& span : trial.spans) {
-      last_start = std::max(last_start, span.from);
-      first_start = std::min(first_start, span.from);
-    }
-  }
-  for (const Trial& trial : state.trials()) {
-    for (const Trial::Span& span : trial.spans) {
-      busy[span.slot] +=
-          std::max(0.0, std::min(span.to.value_or(last_start), last_start) - span.from);
-    }
-  }
-  double used = 0.0;
-  for (const auto& [slot, seconds] : busy) {
-    used += seconds;
-  }
-  const double whole = static_cast<double>(busy.size()) * (last_start - first_start);
-  return whole > 0.0 ? std::max(0.0, 1.0 - used / whole) : 0.0;
-}
-
-double lost_seconds(const SweepState& state) {
-  double lost = 0.0;
-  for (const Trial& trial : state.trials()) {
-    double held = 0.0;
-    for (const Trial::Span& span : trial.spans) {
-      held += span.to.value_or(span.from) - span.from;
-    }
-    const bool came_back = trial.failures > 0 || trial.came_again;
-    lost += came_back && trial.seconds > 0.0 ? std::max(0.0, held - trial.seconds) : 0.0;
-  }
-  return lost;
 }
 
 std::string sweep_report(const SweepState& state, double now, const SweepReportExtras& extras) {
@@ -234,7 +210,7 @@ std::string sweep_json(const SweepState& state, bool is_owned) {
 
 std::string sweep_csv(const SweepState& state) {
   const Space& space = state.setup().space;
-  std::string csv = "trial,state,value,resource,worker,started,ended,retries,origin";
+  std::string csv = "trial,state,value,resource,worker,started,ended,retries,origin,reason";
   for (std::size_t i = 0; i < space.size(); ++i) {
     csv += "," + csv_word(space[i].key);
   }
@@ -245,9 +221,10 @@ std::string sweep_csv(const SweepState& state) {
            (trial.value ? exact(*trial.value) : "") + "," +
            (trial.resource > 0.0 ? exact(trial.resource) : "") + "," +
            (ran ? "slot " + std::to_string(trial.spans.back().slot) : "") + "," +
-           (ran ? exact(trial.spans.front().from) : "") + "," +
-           (ran && trial.spans.back().to ? exact(*trial.spans.back().to) : "") + "," +
-           std::to_string(trial.failures) + "," + csv_word(trial.origin);
+           (ran ? exact(in_microseconds(trial.spans.front().from)) : "") + "," +
+           (ran && trial.spans.back().to ? exact(in_microseconds(*trial.spans.back().to)) : "") + "," +
+           std::to_string(trial.failures) + "," + csv_word(trial.origin) + "," +
+           csv_word(in_one_line(trial.reason));
     for (std::size_t i = 0; i < space.size(); ++i) {
       const double value = trial.config.values[i];
       csv += "," + (std::isnan(value) ? "" : csv_word(space.word(i, value)));

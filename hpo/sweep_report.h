@@ -36,12 +36,4 @@ std::string sweep_csv(const SweepState& state);
 /// "finished", "stopped" by hand, "running", or "interrupted" when nobody runs it.
 std::string state_name(const SweepState& state, bool is_owned);
 
-/// Of the trials' time, what was spent since the last report of launches that then failed, were
-/// evicted or preempted.
-double lost_seconds(const SweepState& state);
-
-/// Of the slots' time up to the last start of a trial, the share in which they ran none. The drain
-/// after it is left out.
-double idle_share(const SweepState& state);
-
 }  // namespace muster::hpo

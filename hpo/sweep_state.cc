@@ -219,6 +219,10 @@ void SweepState::on(const RowLent& event, double /*seconds*/) {
                    .source = std::clamp(event.source, 1U, std::max(1U, setup_.searching.sources))});
 }
 
+void SweepState::on(const SlotsCounted& event, double seconds) {
+  slot_counts_.push_back({.from = seconds, .count = event.count});
+}
+
 void SweepState::leave_slot(Trial& trial, double seconds) {
   if (running_.erase(trial.id) > 0) {
     Trial::Span& span = trial.spans.back();

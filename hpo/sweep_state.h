@@ -89,6 +89,13 @@ class SweepState {
   std::uint64_t seen() const { return seen_; }  ///< by the last proposal
   const std::string& searcher_state() const { return searcher_state_; }
   const std::vector<std::string>& metric_names() const { return metric_names_; }
+  /// How many trials might run at once, and since when. Empty in journals of earlier versions.
+  struct SlotCount {
+    double from = 0.0;
+    std::uint32_t count = 0;
+  };
+  const std::vector<SlotCount>& slot_counts() const { return slot_counts_; }
+  std::uint32_t slots() const { return slot_counts_.empty() ? 0 : slot_counts_.back().count; }
   double seconds() const { return seconds_; }  ///< of the last record
   double started_wall() const { return started_wall_; }
 
@@ -104,6 +111,7 @@ class SweepState {
   void on(const LimitsSet& event, double seconds);
   void on(const SweepOver& event, double seconds);
   void on(const RowLent& event, double seconds);
+  void on(const SlotsCounted& event, double seconds);
 
   Trial& at(TrialId id);
   void leave_slot(Trial& trial, double seconds);
@@ -123,6 +131,7 @@ class SweepState {
   Limits limits_, limits_of_setup_;
   std::optional<std::string> over_;
   std::vector<std::string> metric_names_;
+  std::vector<SlotCount> slot_counts_;
   std::string searcher_state_;
   std::uint64_t asked_ = 0, proposals_ = 0, seen_ = 0;
   double closed_slot_seconds_ = 0.0, open_from_ = 0.0;

@@ -13,6 +13,7 @@
 #include "hpo/control.h"
 #include "hpo/journal.h"
 #include "hpo/records.h"
+#include "hpo/slot_time.h"
 #include "hpo/sweep_report.h"
 #include "launcher/sweep/live_table.h"
 #include "runtime/base/clock.h"

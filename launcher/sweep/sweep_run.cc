@@ -7,6 +7,7 @@
 #include <csignal>
 #include <mutex>
 
+#include "hpo/slot_time.h"
 #include "hpo/sweep_report.h"
 #include "launcher/engine/owner_lock.h"
 #include "launcher/engine/resources.h"

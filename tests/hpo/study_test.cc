@@ -452,7 +452,8 @@ TEST(Records, EveryEventReadsBack) {
       ResultAdded{8, {{1.0, 2.0}}, std::nullopt, 3.0, false, "old"},
       LimitsSet{{.max_trials = 10, .converged = true}, true},
       SweepOver{"done"},
-      RowLent{2, {{1.0, 2.0}}, 3.0, 0.5, false}};
+      RowLent{2, {{1.0, 2.0}}, 3.0, 0.5, false},
+      SlotsCounted{64}};
   for (const Event& event : events) {
     const Record record = decode(encode({12.25, event}));
     EXPECT_EQ(record.event, event);
