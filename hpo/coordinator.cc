@@ -163,8 +163,8 @@ void Coordinator::take(const TrialEvent& event) {
   const std::uint64_t failures = study_.state().completion().failures();
   if (failures > failures_told_) {
     failures_told_ = failures;
-    log::warning("trial " + std::to_string(event.trial) + " failed: " + trial->reason + " (" +
-                 std::to_string(failures) + " failed so far; the sweep goes on)");
+    log::warning("trial " + std::to_string(event.trial) + " failed: " + study_.state().why(*trial) +
+                 " (" + std::to_string(failures) + " failed so far; the sweep goes on)");
   }
 }
 

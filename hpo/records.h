@@ -106,9 +106,9 @@ struct SlotsCounted {
   bool operator==(const SlotsCounted&) const = default;
 };
 
-using Event = std::variant<SweepOpened, AttemptStarted, TrialAsked, TrialLaunched, TrialReported,
-                           TrialEnded, MetricNamed, ResultAdded, LimitsSet, SweepOver, RowLent,
-                           SlotsCounted>;
+using Event =
+    std::variant<SweepOpened, AttemptStarted, TrialAsked, TrialLaunched, TrialReported, TrialEnded,
+                 MetricNamed, ResultAdded, LimitsSet, SweepOver, RowLent, SlotsCounted>;
 
 struct Record {
   double seconds = 0.0;  ///< of the sweep's own time: attempts end to end, without the gaps between

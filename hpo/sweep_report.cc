@@ -34,6 +34,11 @@ double in_microseconds(double seconds) {
   return std::round(seconds * 1e6) / 1e6;
 }
 
+/// How often it came again after a failure: the last failure of a failed trial brought no retry.
+std::uint32_t retries_of(const Trial& trial) {
+  return trial.failures - (trial.state == TrialState::failed && trial.failures > 0 ? 1 : 0);
+}
+
 json row_of(const SweepState& state, const Trial& trial) {
   json row = {{"trial", trial.id},
               {"state", name_of(trial.state)},
@@ -43,9 +48,9 @@ json row_of(const SweepState& state, const Trial& trial) {
               {"worker", worker_of(trial)},
               {"started", nullptr},
               {"ended", nullptr},
-              {"retries", trial.failures},
+              {"retries", retries_of(trial)},
               {"origin", trial.origin},
-              {"reason", trial.reason}};
+              {"reason", state.why(trial)}};
   if (trial.resource > 0.0) {
     row["resource"] = trial.resource;
   }
@@ -168,6 +173,7 @@ std::string sweep_report(const SweepState& state, double now, const SweepReportE
       {"strategy",
        extras.strategy.empty() ? setup.searcher + " + " + setup.scheduler : extras.strategy},
       {"started", iso_time(started)},
+      {"over", or_null(state.over())},
       {"seconds", now},
       {"slot_seconds", state.spent(now).slot_hours * 3600.0},
       {"lost_seconds", lost_seconds(state)},
@@ -222,9 +228,9 @@ std::string sweep_csv(const SweepState& state) {
            (trial.resource > 0.0 ? exact(trial.resource) : "") + "," +
            (ran ? "slot " + std::to_string(trial.spans.back().slot) : "") + "," +
            (ran ? exact(in_microseconds(trial.spans.front().from)) : "") + "," +
-           (ran && trial.spans.back().to ? exact(in_microseconds(*trial.spans.back().to)) : "") + "," +
-           std::to_string(trial.failures) + "," + csv_word(trial.origin) + "," +
-           csv_word(in_one_line(trial.reason));
+           (ran && trial.spans.back().to ? exact(in_microseconds(*trial.spans.back().to)) : "") +
+           "," + std::to_string(retries_of(trial)) + "," + csv_word(trial.origin) + "," +
+           csv_word(in_one_line(state.why(trial)));
     for (std::size_t i = 0; i < space.size(); ++i) {
       const double value = trial.config.values[i];
       csv += "," + (std::isnan(value) ? "" : csv_word(space.word(i, value)));

@@ -219,6 +219,10 @@ void SweepState::on(const RowLent& event, double /*seconds*/) {
                    .source = std::clamp(event.source, 1U, std::max(1U, setup_.searching.sources))});
 }
 
+std::string SweepState::why(const Trial& trial) const {
+  return trial.reason == "nan" ? "its " + setup_.metric + " was not a finite number" : trial.reason;
+}
+
 void SweepState::on(const SlotsCounted& event, double seconds) {
   slot_counts_.push_back({.from = seconds, .count = event.count});
 }

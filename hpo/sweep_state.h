@@ -63,6 +63,8 @@ class SweepState {
   const Trial* find(TrialId id) const;
   TrialId next_id() const { return static_cast<TrialId>(trials_.size() + 1); }
   const Trial* best() const;
+  /// Why it failed, was stopped or sent back, as a sentence; empty where there is nothing to say.
+  std::string why(const Trial& trial) const;
   double loss_of(double value) const { return setup_.maximise ? -value : value; }
 
   const History& history() const { return history_; }

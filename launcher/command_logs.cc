@@ -4,6 +4,7 @@
 #include <optional>
 #include <thread>
 
+#include "launcher/command_sweep.h"
 #include "launcher/commands.h"
 #include "launcher/job/find_job.h"
 #include "launcher/job/run_table.h"
@@ -17,13 +18,18 @@
 namespace muster {
 namespace {
 
-const CommandHelp help{.usage = "muster logs NAME [--rank K] [--follow] [--lines N]",
-                       .about =
-                           "Shows what the ranks of a run have printed: all of them with rank and "
-                           "time, or one rank alone. With --follow "
-                           "it goes on until the run ends or Ctrl-C.",
-                       .examples = {{"muster logs digits --follow --rank 1", "as it comes"},
-                                    {"muster logs digits --lines 20", "the end of it"}}};
+const CommandHelp help{
+    .usage =
+        "muster logs NAME [--rank K] [--follow] [--lines N]\nmuster logs SWEEP [TRIAL] [--follow] "
+        "[--lines N]",
+    .about =
+        "Shows what the ranks of a run have printed: all of them with rank and "
+        "time, or one rank alone. With --follow "
+        "it goes on until the run ends or Ctrl-C. Of a sweep: what one "
+        "of its trials printed, or its workers.",
+    .examples = {{"muster logs digits --follow --rank 1", "as it comes"},
+                 {"muster logs digits --lines 20", "the end of it"},
+                 {"muster logs tune_it 17", "what a program printed as a trial"}}};
 
 /// How long until it may have printed more: nothing when it neither runs nor waits in a queue.
 std::optional<std::chrono::milliseconds> next_look(const FoundJob& job) {
@@ -118,6 +124,8 @@ int command_logs(const Arguments& arguments) {
   std::optional<int> rank;
   std::optional<int> lines;
   std::string runs = "runs";
+  std::string sweeps = "sweeps";
+  keys.add("sweeps", sweeps, "Directory of all sweeps").only_on_command_line().placeholder("DIR");
   keys.add("rank", rank, "One rank instead of all").at_least(0).only_on_command_line();
   keys.add("follow", follow, "Go on until the run ends").only_on_command_line();
   keys.add("lines", lines, "Only the last so many").at_least(0).only_on_command_line();
@@ -127,13 +135,20 @@ int command_logs(const Arguments& arguments) {
     return exit_finished;
   }
   load(keys, {{}, {}, line->options});
-  if (line->words.size() != 1) {
+  if (line->words.empty() || line->words.size() > 2) {
     throw Error(Fault::bad_input,
-                "it takes the name of one run: muster logs NAME (muster ls lists them)");
+                "it takes the name of a run, or of a sweep and one of its trials: muster logs NAME "
+                "(muster ls lists them)");
   }
-  const auto found = find_job(line->words.front(), {runs});
+  const auto found = find_job(line->words.front(), {runs, sweeps});
+  const bool is_sweep = found.kind == JobKind::sweep;
+  if (!is_sweep && line->words.size() > 1) {
+    throw Error(Fault::bad_input, found.name + " is a run: it has no trials");
+  }
   const RunFiles files{found.root};
-  const Path path = rank ? files.rank_log(*rank) : files.merged_log();
+  const Path path = is_sweep ? log_of_sweep(found, line->words.size() > 1 ? line->words[1] : "")
+                    : rank   ? files.rank_log(*rank)
+                             : files.merged_log();
   if (!posix_file_system().exists(path) && !(follow && next_look(found))) {
     throw Error(Fault::bad_input,
                 rank ? fmt::format("{} has no log of rank {}; there are: {}", found.name, *rank,

@@ -11,6 +11,7 @@
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/text.h"
 #include "runtime/config/load.h"
+#include "runtime/config/sweep.h"
 
 namespace muster {
 namespace {
@@ -20,9 +21,11 @@ const CommandHelp help{
     .about =
         "Runs the stored command of a run again, with more budget if asked: limits, hosts, ranks "
         "and logging may differ from "
-        "before, nothing else may.",
-    .examples = {{"muster resume digits", "go on where it stopped"},
-                 {"muster resume digits --train.epochs 40", "with more epochs"}}};
+        "before, nothing else may. A sweep takes more budget so: --tune.max_trials 200.",
+    .examples = {
+        {"muster resume digits", "go on where it stopped"},
+        {"muster resume digits --train.epochs 40", "with more epochs"},
+        {"muster resume digits_sweep --tune.max_trials 200", "a sweep, with more trials"}}};
 
 /// The options with --runs put where the run was found, whatever it was called there.
 Arguments with_place(Arguments options, const FoundJob& found) {
@@ -43,6 +46,36 @@ bool is_program(const std::string& config) {
   return false;
 }
 
+/// Where the command line says that runs and sweeps are.
+JobRoots roots_of(const CommandLine& line) {
+  JobRoots roots;
+  for (const auto& option : line.options) {
+    if (option.starts_with("--runs=")) {
+      roots.runs = option.substr(7);
+    } else if (option.starts_with("--sweeps=")) {
+      roots.sweeps = option.substr(9);
+    }
+  }
+  return roots;
+}
+
+/// A sweep has keys of its own: `--tune.max_trials 200` is an option and its value.
+int resume_sweep(const FoundJob& found, const Arguments& arguments) {
+  SweepSettings settings;
+  Keys keys;
+  describe(keys, settings);
+  const auto line = split_command_line(keys, arguments);
+  if (line.words.size() != 1) {
+    throw Error(Fault::bad_input,
+                "it takes the name of one sweep: muster resume NAME (muster ls lists them)");
+  }
+  Arguments again{(found.root / "sweep.ini").string(), "--name=" + found.name};
+  std::ranges::remove_copy_if(line.options, std::back_inserter(again),
+                              [](const auto& option) { return option.starts_with("--sweeps="); });
+  again.push_back("--sweeps=" + found.root.parent_path().string());
+  return command_tune(again);
+}
+
 }  // namespace
 
 int command_resume(const Arguments& arguments) {
@@ -52,24 +85,28 @@ int command_resume(const Arguments& arguments) {
   ProgramSettings program;
   program.job.restarts_per_hour = 0;
   std::string rank_program;
+  std::string sweeps = "sweeps";
   describe(training, job);
+  training.add("sweeps", sweeps, "Directory of all sweeps")
+      .only_on_command_line()
+      .placeholder("DIR");
   training.add("rank_program", rank_program, "The rank program").only_on_command_line().hidden();
   describe_program(other, program);
   const auto line = take_command_line(training, arguments, help);
   if (!line) {
     return exit_finished;
   }
-  if (line->words.size() != 1) {
-    throw Error(Fault::bad_input,
-                "it takes the name of one run: muster resume NAME (muster ls lists them)");
+  const Error misused(Fault::bad_input,
+                      "it takes the name of one run: muster resume NAME (muster ls lists them)");
+  if (line->words.empty()) {
+    throw misused;
   }
-  const auto found = find_job(line->words.front(), {});
+  const auto found = find_job(line->words.front(), roots_of(*line));
   if (found.kind == JobKind::sweep) {
-    Arguments again{(found.root / "sweep.ini").string(), "--name=" + found.name,
-                    "--sweeps=" + found.root.parent_path().string()};
-    std::copy_if(arguments.begin(), arguments.end(), std::back_inserter(again),
-                 [&](const std::string& word) { return word != line->words.front(); });
-    return command_tune(again);
+    return resume_sweep(found, arguments);
+  }
+  if (line->words.size() != 1) {
+    throw misused;
   }
   const auto config = (found.root / "config.ini").string();
   if (is_program(read_file(config))) {

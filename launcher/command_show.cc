@@ -17,14 +17,15 @@ namespace muster {
 namespace {
 
 const CommandHelp help{
-    .usage = "muster show NAME [--json | --csv]",
+    .usage = "muster show NAME [--json | --csv]\nmuster show SWEEP TRIAL",
     .about =
         "How a run went: its state and every change of it, metrics, restarts, "
         "lost work and the share of time that "
         "was useful, its checkpoints and whether they can be trusted. Of a sweep: its "
-        "state, the best trial and all of them.",
+        "state, the best trials, why others failed; or one trial of it.",
     .examples = {{"muster show digits", "for people"},
-                 {"muster show digits --json", "for programs"}}};
+                 {"muster show digits --json", "for programs"},
+                 {"muster show digits_sweep 17", "one trial of a sweep"}}};
 
 /// Since an ISO time; empty when it is none.
 std::string age_of(const std::string& created, WallTime now) {
@@ -75,12 +76,20 @@ int command_show(const Arguments& arguments) {
     return exit_finished;
   }
   load(keys, {{}, {}, line->options});
-  if (line->words.size() != 1) {
-    throw Error(Fault::bad_input, "it takes one name: muster show NAME (muster ls lists them)");
+  if (line->words.empty() || line->words.size() > 2) {
+    throw Error(Fault::bad_input,
+                "it takes the name of a run, or of a sweep and one of its trials: muster show NAME "
+                "(muster ls lists them)");
   }
   const auto found = find_job(line->words.front(), {runs, sweeps});
+  if (found.kind == JobKind::run && line->words.size() > 1) {
+    throw Error(Fault::bad_input, found.name + " is a run: it has no trials to show");
+  }
   if (found.kind == JobKind::sweep) {
-    return show_sweep(found, csv ? SweepForm::csv : json ? SweepForm::json : SweepForm::text);
+    return show_sweep(found, line->words.size() > 1 ? line->words[1] : "",
+                      csv    ? SweepForm::csv
+                      : json ? SweepForm::json
+                             : SweepForm::text);
   }
   return show_run(found, json);
 }

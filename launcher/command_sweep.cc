@@ -3,12 +3,15 @@
 #include "launcher/command_sweep.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "hpo/sweep_report.h"
 #include "launcher/commands.h"
 #include "launcher/engine/owner_lock.h"
+#include "launcher/sweep/live_table.h"
 #include "launcher/sweep/stored_sweep.h"
 #include "launcher/sweep/sweep_run.h"
+#include "launcher/sweep/sweep_text.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/text.h"
@@ -57,7 +60,7 @@ std::optional<SweepLine> sweep_line(const Arguments& arguments, const CommandHel
     throw Error(Fault::bad_input,
                 "it takes the name of a sweep: " + help.usage + " (muster ls lists them)");
   }
-  const auto found = find_job(line->words.front(), {.runs = "/nonexistent", .sweeps = sweeps});
+  const auto found = find_job(line->words.front(), {.runs = {}, .sweeps = sweeps});
   if (found.kind != JobKind::sweep) {
     throw Error(Fault::bad_input, found.name + " is a run, not a sweep");
   }
@@ -75,10 +78,13 @@ int steer(const SweepLine& line, const std::string& request, std::string_view re
 
 }  // namespace
 
-int show_sweep(const FoundJob& found, SweepForm form) {
+int show_sweep(const FoundJob& found, const std::string& trial, SweepForm form) {
   const auto sweep = read_sweep(found.root);
-  if (form == SweepForm::text) {
-    fmt::print("{}", sweep_text(*sweep));
+  if (!trial.empty()) {
+    fmt::print("{}", trial_text(*sweep, trial));
+  } else if (form == SweepForm::text) {
+    fmt::print("{}", sweep_text(*sweep, is_owned(found.root, std::chrono::system_clock::now()),
+                                look_at(STDOUT_FILENO)));
   } else if (form == SweepForm::json) {
     fmt::print("{}\n", trim(hpo::sweep_json(
                            *sweep->state, is_owned(found.root, std::chrono::system_clock::now()))));
@@ -86,6 +92,23 @@ int show_sweep(const FoundJob& found, SweepForm form) {
     fmt::print("{}", hpo::sweep_csv(*sweep->state));
   }
   return exit_finished;
+}
+
+Path log_of_sweep(const FoundJob& found, const std::string& trial) {
+  if (trial.empty()) {
+    return found.root / "workers.log";
+  }
+  const auto sweep = read_sweep(found.root);
+  const Path log = directory_of(*sweep, trial) / "log";
+  for (const char* name : {"rank-0.log", "muster.log"}) {
+    if (posix_file_system().exists(log / name)) {
+      return log / name;
+    }
+  }
+  throw Error(Fault::bad_input,
+              fmt::format("trial {} has no log of its own: trials that share a worker write into "
+                          "its log, muster logs {}",
+                          trial, found.name));
 }
 
 int stop_sweep(const FoundJob& found, const std::string& trial) {

@@ -11,7 +11,10 @@
 namespace muster {
 
 enum class SweepForm { text, json, csv };
-int show_sweep(const FoundJob& sweep, SweepForm form);
+/// `trial`: "" for the whole sweep.
+int show_sweep(const FoundJob& sweep, const std::string& trial, SweepForm form);
+/// What a trial printed, or the workers of all.
+Path log_of_sweep(const FoundJob& sweep, const std::string& trial);
 /// A word among them is a sweep's file.
 bool names_a_sweep(const Arguments& arguments);
 int submit_sweep(const Arguments& arguments);

@@ -131,7 +131,6 @@ int command_tune(const Arguments& arguments) {
   const StopSignals signals(on_signal);
   SweepRun run(settings, keys, resolved,
                {.redraws = ::isatty(STDERR_FILENO) == 1,
-                .width = static_cast<std::size_t>(terminal_width()),
                 .muster = this_program().string(),
                 .rank_program = (this_program().parent_path() / "muster-rank").string(),
                 .environment = process_environment()});

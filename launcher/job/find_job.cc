@@ -27,18 +27,24 @@ std::optional<FoundJob> job_at(const Path& root) {
 }  // namespace
 
 FoundJob find_job(const std::string& name, const JobRoots& roots) {
-  for (const Path& candidate : {roots.runs / name, roots.sweeps / name, Path(name)}) {
-    if (auto job = job_at(candidate)) {
+  for (const Path& root : {roots.runs, roots.sweeps}) {
+    if (auto job = root.empty() ? std::nullopt : job_at(root / name)) {
       return *job;
     }
+  }
+  if (auto job = job_at(name)) {
+    return *job;
   }
   std::vector<std::string> known;
   for (const auto& job : all_jobs(roots)) {
     known.push_back(job.name);
   }
   const auto near = nearest(name, known);
-  throw Error(Fault::bad_input, fmt::format("there is no run or sweep '{}' in {} or {}{}", name,
-                                            roots.runs.string(), roots.sweeps.string(),
+  const auto where = roots.runs.empty()
+                         ? fmt::format("sweep '{}' in {}", name, roots.sweeps.string())
+                         : fmt::format("run or sweep '{}' in {} or {}", name, roots.runs.string(),
+                                       roots.sweeps.string());
+  throw Error(Fault::bad_input, fmt::format("there is no {}{}", where,
                                             near ? fmt::format(" (did you mean '{}'?)", *near)
                                             : known.empty() ? "; nothing has run here yet"
                                                             : "; 'muster ls' lists them"));
@@ -47,6 +53,9 @@ FoundJob find_job(const std::string& name, const JobRoots& roots) {
 std::vector<FoundJob> all_jobs(const JobRoots& roots) {
   std::vector<FoundJob> jobs;
   for (const Path& root : {roots.runs, roots.sweeps}) {
+    if (root.empty()) {
+      continue;
+    }
     for (const auto& name : posix_file_system().list(root)) {
       if (auto job = job_at(root / name)) {
         jobs.push_back(std::move(*job));

@@ -21,7 +21,8 @@ struct JobRoots {
   Path sweeps = "sweeps";
 };
 
-/// Throws bad_input that names what there is, and the nearest to it.
+/// An empty root is not looked in. Throws bad_input that names what there is, and the nearest to
+/// it.
 FoundJob find_job(const std::string& name, const JobRoots& roots);
 /// All of them, sorted by name, runs first.
 std::vector<FoundJob> all_jobs(const JobRoots& roots);

@@ -1,50 +1,56 @@
-/// LiveTable: a running sweep as people see it: on a terminal a table that redraws itself,
-/// elsewhere a line whenever something ends or the best improves. Draws on stderr, so that stdout
-/// stays for results. One thread.
+/// LiveTable: a running sweep as people see it: on a terminal a table that redraws itself, lines of
+/// the log above it; elsewhere a line whenever something ends or the best improves. Draws on
+/// stderr, so that stdout stays for results. show() and finish() belong to one thread; the log may
+/// come from any.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
-#include <map>
+#include <functional>
+#include <mutex>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "hpo/study.h"
+#include "launcher/sweep/departures.h"
+#include "launcher/sweep/sweep_table.h"
 #include "runtime/base/clock.h"
 
 namespace muster {
+
+/// How a table looks where this descriptor leads: the terminal's size now (people resize windows)
+/// and its colours, unless NO_COLOR; elsewhere plain and uncut.
+TableLook look_at(int descriptor);
 
 class LiveTable {
  public:
   struct Options {
     bool redraws = false;  ///< a terminal
-    std::size_t width = 100;
-    std::size_t slots = 0;
     std::string resource = "epochs";
+    std::function<void(std::string_view)> write;  ///< instead of stderr, for tests
   };
-  LiveTable(Options options, const Clock& clock) : options_(std::move(options)), clock_(clock) {}
+  LiveTable(Options options, const Clock& clock);
+  ~LiveTable();
+  LiveTable(const LiveTable&) = delete;
+  LiveTable& operator=(const LiveTable&) = delete;
 
   /// After each commit. Redraws at most five times a second.
   void show(const hpo::Study& study);
   /// The last picture, and no more.
   void finish(const hpo::Study& study);
 
-  /// The table's lines: pure, for tests.
-  static std::vector<std::string> lines(const hpo::SweepState& state, double now,
-                                        const Options& options);
-
  private:
   void draw(const hpo::Study& study);
+  void put(const std::string& above);
   void tell(const hpo::SweepState& state);
+
   Options options_;
   const Clock& clock_;
   Monotonic next_{};
-  std::size_t drawn_ = 0;  // lines on the screen that are ours
-  std::map<hpo::TrialId, hpo::TrialState> told_;
+  std::mutex mutex_;                // of the screen
+  std::vector<std::string> table_;  // as it stands there
+  std::size_t drawn_ = 0;           // lines on the screen that are ours
+  Departures departures_;
   hpo::TrialId best_told_ = 0;
 };
-
-/// Values as eight heights, worst to best: "▁▃▅▇". At most `width` of them, the last ones.
-std::string spark(const std::vector<double>& values, bool maximise, std::size_t width);
 
 }  // namespace muster

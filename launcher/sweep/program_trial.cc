@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <csignal>
 
 #include "runtime/base/error.h"
@@ -102,6 +103,15 @@ void ProgramTrial::take(const std::vector<MetricPoint>& points,
     readings.push_back({.value = point.value,
                         .resource = point.resource.value_or(counted_),
                         .others = {latest_.begin(), latest_.end()}});
+    record(readings.back());
+  }
+}
+
+void ProgramTrial::record(const TrialReading& reading) {
+  if (events_) {
+    auto values = reading.others;
+    values.emplace_back(plan_.objective, reading.value);
+    events_->write(static_cast<std::uint64_t>(std::max(0.0, std::round(reading.resource))), values);
   }
 }
 

@@ -20,6 +20,7 @@
 #include "launcher/program/metric_reader.h"
 #include "launcher/program/program_job.h"
 #include "launcher/sweep/memory_cap.h"
+#include "launcher/sweep/trial_events.h"
 #include "runtime/base/clock.h"
 
 namespace muster {
@@ -105,6 +106,7 @@ class ProgramTrial {
   void start_rank(const ProgramTrialPlan& plan, const ProgramTrialSeat& seat, int rank, int port);
   void read_lines(Rank& rank, std::vector<TrialReading>& readings);
   void take(const std::vector<MetricPoint>& points, std::vector<TrialReading>& readings);
+  void record(const TrialReading& reading);
   void write_log(const std::vector<std::string>& lines);
   void enforce_limits(Monotonic now);
   void watch_memory();
@@ -124,6 +126,7 @@ class ProgramTrial {
   double counted_;                       // reports, for programs that name no resource
   std::vector<std::string> last_words_;  // of stderr, for the failure
   std::unique_ptr<File> log_;
+  std::optional<TrialEvents> events_;  // a Muster job writes its own
   std::optional<Monotonic> kill_at_;
   Monotonic deadline_ = Monotonic::max();
   Monotonic next_look_{};

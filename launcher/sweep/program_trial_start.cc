@@ -93,6 +93,10 @@ ProgramTrial::ProgramTrial(const ProgramTrialPlan& plan, const ProgramTrialSeat&
   }
   log_ = files.open(job_.directory / "log" / (plan.is_job ? "muster.log" : "rank-0.log"),
                     OpenMode::append);
+  if (!plan.is_job) {
+    events_.emplace(job_.directory, static_cast<std::uint64_t>(std::max(0.0, seat.from)),
+                    job_.hyperparameters);
+  }
   if (plan.memory) {
     cap_ = std::make_unique<MemoryCap>(job_.name, *plan.memory, plan.uses_groups);
   }

@@ -13,10 +13,6 @@
 #include "hpo/control.h"
 #include "hpo/journal.h"
 #include "hpo/records.h"
-#include "hpo/slot_time.h"
-#include "hpo/sweep_report.h"
-#include "launcher/sweep/live_table.h"
-#include "runtime/base/clock.h"
 #include "runtime/base/error.h"
 #include "runtime/base/text.h"
 #include "runtime/config/load.h"
@@ -67,42 +63,6 @@ std::unique_ptr<StoredSweep> read_sweep(const Path& root) {
                       [&](std::string_view bytes) { sweep->state->apply(hpo::decode(bytes)); });
   }
   return sweep;
-}
-
-std::string sweep_text(const StoredSweep& sweep) {
-  const auto& state = *sweep.state;
-  std::string text;
-  for (const auto& line : LiveTable::lines(
-           state, state.seconds(),
-           {.redraws = false, .width = 120, .slots = state.running().size(), .resource = "done"})) {
-    text += line + "\n";
-  }
-  std::vector<const hpo::Trial*> ranked;
-  for (const auto& trial : state.trials()) {
-    if (trial.value) {
-      ranked.push_back(&trial);
-    }
-  }
-  std::ranges::sort(ranked, {},
-                    [&](const hpo::Trial* trial) { return state.loss_of(*trial->value); });
-  text += fmt::format("\n  {:>6} {:<10} {:>12} {:>9}  parameters\n", "trial", "state",
-                      state.setup().metric.substr(0, 12), "resource");
-  for (std::size_t i = 0; i < std::min<std::size_t>(ranked.size(), 10); ++i) {
-    const auto& trial = *ranked[i];
-    std::vector<std::string> params;
-    for (const auto& [key, word] : state.setup().space.params(trial.config)) {
-      params.push_back(key + " " + word);
-    }
-    text +=
-        fmt::format("  {:>6} {:<10} {:>12.5g} {:>9.4g}  {}\n", trial.id, hpo::name_of(trial.state),
-                    *trial.value, trial.resource, join(params, ", "));
-  }
-  if (const double lost = hpo::lost_seconds(state); lost >= 1) {
-    text += fmt::format("\n  trial time lost to failures and preemption: {:.0f} s\n", lost);
-  }
-  return text + fmt::format("\n  {}{}\n  report: {}\n",
-                            state.over() ? "over: " : "not over: the same command goes on",
-                            state.over().value_or(""), (sweep.root / "report.html").string());
 }
 
 std::string ask_running_sweep(const Path& root, const std::string& request) {

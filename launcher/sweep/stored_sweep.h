@@ -24,8 +24,6 @@ struct StoredSweep {
 
 /// Throws bad_input when `root` holds no sweep.
 std::unique_ptr<StoredSweep> read_sweep(const Path& root);
-/// The table for people: what is running, the best, the best trials.
-std::string sweep_text(const StoredSweep& sweep);
 /// Hands a request (one JSON object) to whoever runs the sweep; its answer, as JSON. Throws Error
 /// when nobody answers within 10 s.
 std::string ask_running_sweep(const Path& root, const std::string& request);

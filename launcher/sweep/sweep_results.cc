@@ -33,6 +33,12 @@ std::string best_config(const SweepSettings& settings, const hpo::SweepState& st
   for (const auto& [key, word] : params) {
     sources.arguments.push_back("--" + key + "=" + word);
   }
+  if (const auto most = state.setup().max_resource()) {  // as long as its trial was to be
+    sources.arguments.push_back(fmt::format("--train.epochs={:.0f}", *most));
+  }
+  if (settings.trial.ranks > 1) {
+    sources.arguments.push_back(fmt::format("--ranks={}", settings.trial.ranks));
+  }
   sources.arguments.push_back("--name=" + settings.name + "-best");
   return load(keys, sources).file_text;
 }

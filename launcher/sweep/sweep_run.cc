@@ -12,6 +12,7 @@
 #include "launcher/engine/owner_lock.h"
 #include "launcher/engine/resources.h"
 #include "launcher/engine/slurm_environment.h"
+#include "launcher/sweep/failure_notes.h"
 #include "launcher/sweep/group_store.h"
 #include "launcher/sweep/live_table.h"
 #include "launcher/sweep/local_programs.h"
@@ -201,8 +202,6 @@ int SweepRun::Impl::run() {
   runner = make_runner();
   LiveTable table(
       {.redraws = options.redraws,
-       .width = options.width,
-       .slots = runner->slots().count(),
        .resource = is_job(settings) ? "epochs" : settings.tune.resource.value_or("reports")},
       clock);
   hpo::CoordinatorOptions how;
@@ -211,7 +210,11 @@ int SweepRun::Impl::run() {
     how.ahead = static_cast<std::size_t>(*settings.tune.ahead);
   }
   how.control = root / "control";
-  how.on_change = [&table](const hpo::Study& now) { table.show(now); };
+  FailureNotes notes(root / "trials");
+  how.on_change = [&table, &notes](const hpo::Study& now) {
+    table.show(now);
+    notes.write(now.state());
+  };
   coordinator = std::make_unique<hpo::Coordinator>(*study, *runner, clock, std::move(how));
   {
     const std::lock_guard guard(mutex);
@@ -271,7 +274,9 @@ void SweepRun::Impl::tell_outcome() const {
     for (const auto& [key, word] : setup.space.params(best->config)) {
       fmt::print("  {} = {}\n", key, word);
     }
-    fmt::print("its configuration and model: {}\n", (root / "best").string());
+    const bool has_model = !posix_file_system().list(root / "best" / "model").empty();
+    fmt::print("its configuration{}: {}\n", has_model ? " and model" : "",
+               (root / "best").string());
   }
   fmt::print("report: {}\n", (root / "report.html").string());
 }

@@ -19,8 +19,7 @@
 namespace muster {
 
 struct SweepRunOptions {
-  bool redraws = false;  ///< stderr is a terminal
-  std::size_t width = 100;
+  bool redraws = false;             ///< stderr is a terminal
   std::string muster;               ///< this program, for workers and trials of several ranks
   std::string rank_program;         ///< muster-rank, for trials that are Muster jobs
   WorkerSource* workers = nullptr;  ///< instead of processes on this machine; outlives the run

@@ -268,6 +268,7 @@ void TrialLane::open_records() {
   if (!is_first()) {
     return;
   }
+  posix_file_system().remove(directory() / "failure");  // of the launch before, whose retry this is
   write_file_atomically(directory() / "config.ini", file_text_);
   records_ = std::make_unique<MetricsWriter>(
       directory(), trainer_->step(), MetricsWriter::Options{.tensorboard = job_.train.tensorboard});

@@ -236,12 +236,15 @@ TEST(WorkerSweep, ATrialThatIsRefusedMemoryMakesRoomAndComesAgain) {
 
 TEST(WorkerSweep, TheBestIsReadyToTrain) {
   const SweepShop shop;
-  shop.sweep("max_trials = 3\n");
+  shop.sweep("max_trials = 3\nmin_resource = 5\nmax_resource = 5\n");  // not the job's own 3
   finish(shop.start("best", {"--ranks=1"}));
-  EXPECT_FALSE(shop.file("best", "best/model/model.h5").empty());
-  Running train(shop.path(), {"train", (shop.root("best") / "best" / "job.ini").string()});
+  const auto model = shop.file("best", "best/model/model.h5");
+  EXPECT_FALSE(model.empty());
+  Running train(shop.path(),
+                {"train", (shop.root("best") / "best" / "job.ini").string(), "--ranks=1"});
   EXPECT_EQ(train.wait(), 0) << train.output();
-  EXPECT_TRUE(posix_file_system().exists(shop.path() / "runs" / "best-best" / "model"));
+  EXPECT_EQ(read_file(shop.path() / "runs" / "best-best" / "model" / "model.h5"), model)
+      << "it trains something else than the trial did";
 }
 
 }  // namespace
