@@ -10,10 +10,11 @@
 namespace muster {
 
 /// `data` is one JSON object:
-///   name, objective, metric, goal ("max" or "min"), strategy, started (ISO), seconds,
-///   slot_seconds, lost_seconds, idle (0 to 1), resource (what a rung counts, or null), best_config
-///   (an INI text, optional), keys: [{name, kind: float|int|choice|order|const, scale, low, high,
-///   values}], trials: [{trial, state, value, resource, worker, started, ended, retries, params:
+///   name, objective, metric, goal ("max" or "min"), strategy, started (ISO), over (why, or null),
+///   seconds, slot_seconds, lost_seconds, idle (0 to 1), resource (what a rung counts, or null),
+///   best_config (an INI text, optional), keys: [{name, kind: float|int|choice|order|const, scale,
+///   low, high, values}], trials: [{trial, state, value, resource, worker, started, ended, retries,
+///   origin, reason, params:
 ///   {}, curve: [[resource, value], ..]}]
 ///     with times in seconds since the sweep began and null where unknown,
 ///   rungs: [{resource, entered, promoted}], slots: [{worker, spans: [[trial, from, to], ..]}],

@@ -43,6 +43,13 @@ std::string sweep(int count) {
   for (int trial = 1; trial <= count; ++trial) {
     const double exponent = -4 + 3 * random.uniform();
     const double value = 0.95 - 0.1 * (exponent + 2) * (exponent + 2);
+    if (trial % 10 == 0) {
+      trials += fmt::format(
+          R"(,{{"trial":{},"state":"failed","value":null,"resource":null,"worker":"a","started":{},"ended":{},"retries":0,)"
+          R"("reason":"out of memory","params":{{"optimizer.lr":{},"model.kind":"mlp"}},"curve":[]}})",
+          trial, trial, trial + 0.9, std::pow(10, exponent));
+      continue;
+    }
     trials += fmt::format(
         R"({}{{"trial":{},"state":"complete","value":{},"resource":3,"worker":"a","started":{},"ended":{},"retries":0,)"
         R"("params":{{"optimizer.lr":{},"model.kind":"{}"}},"curve":[[1,0.5],[3,{}]]}})",
@@ -52,7 +59,8 @@ std::string sweep(int count) {
   return fmt::format(
       R"({{"name":"digits","objective":"max val_accuracy","metric":"val_accuracy","goal":"max","seconds":{},"resource":"epochs",)"
       R"("keys":[{{"name":"optimizer.lr","kind":"float","scale":"log","low":0.0001,"high":0.1}},)"
-      R"({{"name":"model.kind","kind":"choice","values":["mlp","cnn"]}}],"trials":[{}],"rungs":[],"slots":[],"importance":{{}}}})",
+      R"({{"name":"model.kind","kind":"choice","values":["mlp","cnn"]}}],"trials":[{}],"rungs":[{{"resource":1,"entered":9,"promoted":3}}],)"
+      R"("slots":[{{"worker":"slot 0","spans":[[1,0,1],[2,1,2]]}}],"importance":{{}}}})",
       count + 1, trials);
 }
 
@@ -70,6 +78,12 @@ note('first', document.querySelector('#table tbody td').textContent);
 const filter = document.getElementById('filter');
 filter.value = 'model.kind = mlp trial <= 10'; filter.dispatchEvent(new Event('input'));
 note('filtered', document.getElementById('table-count').textContent);
+filter.value = ''; filter.dispatchEvent(new Event('input'));
+document.querySelector('#table tbody tr').onmouseenter();
+note('pointed', document.querySelectorAll('tr.pointed').length);
+const isBlank = canvas => !canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(byte => byte);
+setTimeout(() => note('blank', [...document.querySelectorAll('canvas[id]')].filter(isBlank).map(c => c.id).join(' ') || 'none'), 500);
+note('failures', document.getElementById('failures').textContent);
 </script>)js";
 
 class ReportInBrowser : public testing::Test {
@@ -105,6 +119,9 @@ TEST_F(ReportInBrowser, SelectsSortsAndFilters) {
   EXPECT_NE(dom.find("data-ready=\"yes\""), std::string::npos) << "the script failed";
   EXPECT_NE(dom.find("data-first=\"1\""), std::string::npos);
   EXPECT_NE(dom.find("data-filtered=\"5 of 200\""), std::string::npos);
+  EXPECT_NE(dom.find("data-pointed=\"1\""), std::string::npos);
+  EXPECT_NE(dom.find("data-blank=\"none\""), std::string::npos) << "a chart was not drawn";
+  EXPECT_NE(dom.find("data-failures=\"20 trialsout of memory10, 20, 30"), std::string::npos);
   const auto brushed = dom.find("data-brushed=\"");
   ASSERT_NE(brushed, std::string::npos);
   const int chosen = std::stoi(dom.substr(brushed + 14));

@@ -3,7 +3,7 @@
 function canvasOf(id) {
   const canvas = document.getElementById(id), ratio = window.devicePixelRatio || 1;
   if (!canvas.dataset.height) canvas.dataset.height = canvas.getAttribute('height');
-  const width = canvas.parentElement.clientWidth - 32, height = Number(canvas.dataset.height);
+  const width = canvas.closest('.card').clientWidth - 32, height = Number(canvas.dataset.height);
   canvas.style.height = `${height}px`;
   canvas.width = width * ratio;
   canvas.height = height * ratio;
@@ -72,6 +72,13 @@ function drawHistory() {
     points.push([x, y, t]);
   }
   pen.globalAlpha = 1;
+  const floor = view.height - 36;
+  for (const t of trials) if (!isNumber(t.value) && t.state === 'failed') {
+    const x = X(place(t));
+    pen.fillStyle = color('--bad');
+    pen.fillRect(x - 1, floor - 7, 2, 7);
+    points.push([x, floor - 3, t]);
+  }
   pen.strokeStyle = color('--good');
   pen.lineWidth = 2;
   pen.beginPath();
@@ -164,8 +171,44 @@ function drawSlots() {
   hits.set('slots', points);
 }
 
+// A second canvas over a chart, for the one trial that is pointed at: nothing else is drawn again.
+const overlays = new Map();
+function stage(id) {
+  const canvas = document.getElementById(id), box = document.createElement('div'), over = document.createElement('canvas');
+  box.className = 'stage';
+  canvas.replaceWith(box);
+  box.append(canvas, over);
+  over.setAttribute('height', canvas.getAttribute('height'));
+  over.style.height = canvas.style.height;
+  overlays.set(id, over);
+}
+let pointed = null;
+function pointTo(t) {
+  if (pointed === t) return;
+  pointed = t;
+  for (const [id, over] of overlays) {
+    const base = document.getElementById(id), ratio = window.devicePixelRatio || 1, pen = over.getContext('2d');
+    over.width = base.width; over.height = base.height;
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    if (!t) continue;
+    pen.strokeStyle = pen.fillStyle = color('--warm');
+    pen.lineWidth = 2.5;
+    const places = (hits.get(id) || []).filter(hit => hit[2] === t);
+    if (id === 'slots') for (const [x, y, , halfWide, halfHigh] of places) pen.strokeRect(x - halfWide, y - halfHigh + 1, halfWide * 2, halfHigh * 2 - 2);
+    else if (id === 'history') for (const [x, y] of places) { pen.beginPath(); pen.arc(x, y, 6, 0, 7); pen.stroke(); }
+    else {
+      pen.beginPath();
+      const line = id === 'parallel' ? axes.map((axis, i) => [axisX(i, base.clientWidth), axis.place(t)]).filter(p => p[1] !== null)
+        .map(([x, at]) => [x, axisY(at, base.clientHeight)]) : places;
+      line.forEach(([x, y], i) => i ? pen.lineTo(x, y) : pen.moveTo(x, y));
+      pen.stroke();
+    }
+  }
+  for (const row of document.querySelectorAll('#table tbody tr')) row.classList.toggle('pointed', !!t && row.dataset.trial === String(t.trial));
+}
 function describe(t) {
   const lines = [`trial ${t.trial} · ${t.state}`, `${data.metric} ${show(t.value)}` + (t.resource ? ` at ${data.resource || 'resource'} ${show(t.resource)}` : '')];
+  if (t.reason) lines.push(t.reason.slice(0, 120));
   for (const [key, value] of Object.entries(t.params).slice(0, 14)) lines.push(`${key} = ${show(value)}`);
   return lines.join('\n');
 }
@@ -182,10 +225,11 @@ function pointAt(id) {
   canvas.addEventListener('mousemove', event => {
     const t = nearestHit(id, event.offsetX, event.offsetY);
     tip.hidden = !t;
+    pointTo(t);
     if (!t) return;
     tip.textContent = describe(t);
     tip.style.left = `${Math.min(event.clientX + 14, window.innerWidth - tip.offsetWidth - 8)}px`;
     tip.style.top = `${Math.min(event.clientY + 14, window.innerHeight - tip.offsetHeight - 8)}px`;
   });
-  canvas.addEventListener('mouseleave', () => { tip.hidden = true; });
+  canvas.addEventListener('mouseleave', () => { tip.hidden = true; pointTo(null); });
 }

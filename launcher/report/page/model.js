@@ -42,8 +42,13 @@ function duration(seconds) {
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${String(Math.round(seconds % 60)).padStart(2, '0')} s`;
   return `${Math.floor(seconds / 3600)} h ${String(Math.round(seconds % 3600 / 60)).padStart(2, '0')} min`;
 }
+function localTime(iso) {
+  const at = new Date(iso);
+  return isNaN(at) ? iso : at.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
+}
 const color = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const stateColor = state => color({ complete: '--accent', failed: '--bad', running: '--warm' }[state] || '--faint');
+const stateOrder = ['complete', 'stopped', 'paused', 'running', 'queued', 'preempted', 'evicted', 'failed'];
+const stateColor = state => color({ complete: '--accent', failed: '--bad', running: '--warm', stopped: '--soft' }[state] || '--faint');
 // So many lines are drawn and no more: the best twentieth, and an even sample of the rest (more would be one blot, slowly).
 function thinned(list, most = 1200) {
   if (list.length <= most) return list;

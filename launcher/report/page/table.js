@@ -6,7 +6,9 @@ const columns = [
   { name: data.resource || 'resource', get: t => t.resource, number: true },
   { name: 'seconds', get: t => isNumber(t.ended) && isNumber(t.started) ? t.ended - t.started : null, number: true },
   { name: 'retries', get: t => t.retries, number: true }, { name: 'worker', get: t => t.worker },
+  ...(trials.some(t => t.origin) ? [{ name: 'origin', get: t => t.origin }] : []),
   ...(data.keys || []).map(key => ({ name: key.name, get: t => t.params[key.name], number: key.kind !== 'choice' && key.kind !== 'order' })),
+  ...(trials.some(t => t.reason) ? [{ name: 'why', get: t => t.reason || null }] : []),
 ];
 const sorting = { column: columns[2], down: maximize };
 const rowHeight = 29;
@@ -83,10 +85,14 @@ function drawRows() {
   for (const t of rows.slice(first, last)) {
     const row = body.insertRow();
     if (t === best) row.className = 'best';
+    row.dataset.trial = t.trial;
+    row.onmouseenter = () => pointTo(t);
+    row.onmouseleave = () => pointTo(null);
     for (const column of columns) {
       const cell = row.insertCell();
       cell.textContent = show(column.get(t));
       if (column.number) cell.className = 'number';
+      if (column.name === 'why') { cell.className = 'reason'; cell.title = t.reason || ''; }
       if (column.name === 'state') cell.className = `state-${t.state}`;
     }
   }
