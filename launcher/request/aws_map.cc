@@ -25,6 +25,18 @@ std::pair<std::string, std::string> name_and_rest(const std::string& key, const 
   return {whole.substr(0, end), std::string(trim(std::string_view(whole).substr(end)))};
 }
 
+std::string without_end_slash(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) {
+    path.pop_back();
+  }
+  return path;
+}
+
+/// "s3://bucket/data" has "s3://bucket/data/a" below it, and nothing of "s3://bucket/data2".
+bool is_below(const std::string& uri, const std::string& prefix) {
+  return uri.starts_with(prefix) && (uri.size() == prefix.size() || uri[prefix.size()] == '/');
+}
+
 AwsMap::Instance instance_from(const std::string& line, const std::string& text) {
   AwsMap::Instance instance;
   for (const auto& word : words(text)) {
@@ -50,7 +62,9 @@ AwsMap::AwsMap(const std::vector<std::string>& images, const std::vector<std::st
     images_.push_back(name_and_rest("image", line, "*pytorch* python3"));
   }
   for (const auto& line : paths) {
-    paths_.push_back(name_and_rest("path", line, "s3://bucket/data /data"));
+    auto [prefix, directory] = name_and_rest("path", line, "s3://bucket/data /data");
+    paths_.emplace_back(without_end_slash(std::move(prefix)),
+                        without_end_slash(std::move(directory)));
   }
   for (const auto& line : instances) {
     auto [type, text] = name_and_rest("instance", line, "ml.p3.2xlarge cpus=8 gpus=1");
@@ -83,13 +97,14 @@ std::optional<std::string> AwsMap::command_of(const std::string& image) const {
 std::optional<std::string> AwsMap::path_of(const std::string& uri) const {
   const std::pair<std::string, std::string>* longest = nullptr;
   for (const auto& entry : paths_) {
-    if (uri.starts_with(entry.first) &&
-        (longest == nullptr || entry.first.size() > longest->first.size())) {
+    const bool is_longer = longest == nullptr || entry.first.size() > longest->first.size();
+    if (is_longer && is_below(uri, entry.first)) {
       longest = &entry;
     }
   }
   if (longest != nullptr) {
-    return longest->second + uri.substr(longest->first.size());
+    const auto rest = uri.find_first_not_of('/', longest->first.size());
+    return rest == std::string::npos ? longest->second : longest->second + "/" + uri.substr(rest);
   }
   if (uri.starts_with("file://")) {
     return uri.substr(7);

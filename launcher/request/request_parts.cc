@@ -4,9 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "launcher/engine/tool.h"
+#include "runtime/base/file_system.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -78,6 +81,34 @@ void channel(const Json& value, const std::string& path, RequestFindings& findin
           fmt::format("{} is not known here: add 'path = {} DIRECTORY' to [aws]", *uri, *uri));
     }
   }
+}
+
+constexpr std::string_view archive_end = ".tar.gz";
+
+/// Where an archive's program lies: beside it or in a folder of its name, where somebody has
+/// unpacked it, else in that folder, unpacked now.
+std::string unpacked(RequestReader& reader, const std::string& field, const std::string& archive,
+                     const std::string& program) {
+  auto& files = posix_file_system();
+  const std::string beside = Path(archive).parent_path().string();
+  const std::string folder = archive.substr(0, archive.size() - archive_end.size());
+  if (files.exists(Path(folder) / program)) {
+    return folder;
+  }
+  if (files.exists(Path(beside) / program) || !files.exists(archive)) {
+    reader.note(field, fmt::format("taken as unpacked in {}", beside));
+    return beside;
+  }
+  files.make_directory(folder);
+  const auto answer = run_tool({"tar", "-xzf", archive, "-C", folder}, std::chrono::minutes(5));
+  if (!answer.ended.finished()) {
+    reader.violate(field, fmt::format("{} cannot be unpacked: {}", archive, trim(answer.output)));
+  } else if (!files.exists(Path(folder) / program)) {
+    reader.violate(field, fmt::format("there is no {} in {}", program, archive));
+  } else {
+    reader.note(field, fmt::format("unpacked into {}", folder));
+  }
+  return folder;
 }
 
 }  // namespace
@@ -206,10 +237,8 @@ std::string program_of(RequestReader& reader, const std::string& field,
         fmt::format(
             "{} is not known here: add 'path = {} DIRECTORY' to [aws], with the archive unpacked",
             directory, directory));
-  } else if (place.ends_with(".tar.gz")) {
-    place = place.substr(0, place.rfind('/'));
-    reader.note(field + ".sagemaker_submit_directory",
-                fmt::format("taken as unpacked in {}", place));
+  } else if (place.ends_with(archive_end)) {
+    place = unpacked(reader, field + ".sagemaker_submit_directory", place, program);
   }
   const std::string script = shell_quoted(place + "/" + program);
   if (!image_command.empty()) {

@@ -6,10 +6,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "launcher/engine/tool.h"
 #include "runtime/base/error.h"
 #include "runtime/base/file_system.h"
 #include "runtime/config/load.h"
 #include "runtime/config/sweep.h"
+#include "tests/launcher/programs.h"
 
 namespace muster {
 namespace {
@@ -256,6 +258,36 @@ TEST(TrainingRequest, ListsThePythonModulesThatAreMissing) {
   EXPECT_EQ(missing_modules(file.string(), "python3"),
             std::vector<std::string>{"no-such-module-at-all"});
   EXPECT_TRUE(missing_modules("/no/requirements.txt", "python3").empty());
+}
+
+TEST(AwsMap, APrefixEndsWhereAFolderDoesWithOrWithoutASlash) {
+  const AwsMap map({}, {"s3://bucket/ data", "s3://bucket/code /src/"}, {});
+  EXPECT_EQ(map.path_of("s3://bucket/digits/"), "data/digits/");
+  EXPECT_EQ(map.path_of("s3://bucket"), "data");
+  EXPECT_EQ(map.path_of("s3://bucket/code/a.tar.gz"), "/src/a.tar.gz");
+  EXPECT_EQ(map.path_of("s3://bucket/code2/a"), "data/code2/a");
+  EXPECT_EQ(map.path_of("s3://bucket2/digits"), std::nullopt);
+}
+
+TEST(TuningRequest, UnpacksTheArchiveOfItsProgram) {
+  const test::TemporaryDirectory directory;
+  const Path code = directory.path() / "code";
+  posix_file_system().make_directory(code);
+  write_file_atomically(directory.path() / "train.py", "print('acc=1')\n");
+  ASSERT_TRUE(run_tool({"tar", "-C", directory.path().string(), "-czf",
+                        (code / "src.tar.gz").string(), "train.py"},
+                       std::chrono::minutes(1))
+                  .ended.finished());
+  const AwsMap here({"*pytorch-training* python3"},
+                    {"s3://bucket /data", "s3://bucket/code " + code.string()},
+                    {"ml.p3.2xlarge cpus=8 gpus=1"});
+  const auto request = translate_tuning_request(tuning().dump(), here, false);
+  EXPECT_THAT(value_of(request, "trial.command"), HasSubstr((code / "src" / "train.py").string()));
+  EXPECT_EQ(read_file(code / "src" / "train.py"), "print('acc=1')\n");
+  std::filesystem::remove(code / "src" / "train.py");
+  write_file_atomically(code / "src.tar.gz", "this is no archive");
+  EXPECT_THAT([&] { translate_tuning_request(tuning().dump(), here, false); },
+              testing::ThrowsMessage<Error>(HasSubstr("src.tar.gz cannot be unpacked")));
 }
 
 TEST(AwsMap, RefusesLinesItCannotRead) {
