@@ -13,10 +13,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string scaled(RequestReader& reader, double low, double high, bool is_integer) {
-  const auto scaling =
-      reader.word("ScalingType", {"Auto", "Linear", "Logarithmic", "ReverseLogarithmic"})
-          .value_or("Auto");
+std::string scaled(RequestReader& reader, const std::string& scaling, double low, double high,
+                   bool is_integer) {
   if (scaling == "Logarithmic" && low <= 0) {
     reader.violate("ScalingType", "Logarithmic needs a range above 0");
   }
@@ -37,6 +35,9 @@ void read_number_range(const Json& value, const std::string& path, RequestFindin
   const auto name = reader.text("Name", true);
   const auto low_text = reader.text("MinValue", true);
   const auto high_text = reader.text("MaxValue", true);
+  const auto scaling =
+      reader.word("ScalingType", {"Auto", "Linear", "Logarithmic", "ReverseLogarithmic"})
+          .value_or("Auto");
   if (!name || !low_text || !high_text) {
     return;
   }
@@ -54,7 +55,7 @@ void read_number_range(const Json& value, const std::string& path, RequestFindin
     return;
   }
   reader.cap("MinValue", *low < *high, "must be below MaxValue");
-  const auto scale = scaled(reader, *low, *high, is_integer);
+  const auto scale = scaled(reader, scaling, *low, *high, is_integer);
   ranges.settings.emplace_back(
       "search." + *name, *low == *high ? "const " + *low_text
                                        : fmt::format("{}{} {} {}", is_integer ? "int " : "", scale,

@@ -62,7 +62,12 @@ void LiveTable::show(const hpo::Study& study) {
 }
 
 void LiveTable::finish(const hpo::Study& study) {
-  options_.redraws ? draw(study) : tell(study.state());
+  if (!options_.redraws) {
+    tell(study.state());
+    return;
+  }
+  draw(study);
+  log::set_sink({});  // from here on the screen is everybody's
 }
 
 void LiveTable::draw(const hpo::Study& study) {

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 
+#include "hpo/study.h"
 #include "launcher/sweep/text_grid.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/text.h"
@@ -74,7 +75,8 @@ std::string bar(double share, std::size_t width, bool has_colours) {
 
 std::string progress_line(const hpo::SweepState& state, double now, const TableLook& look) {
   const auto& limits = state.limits();
-  const double share = state.over() ? 1 : hpo::Completion::share(limits, state.spent(now));
+  const bool is_done = state.over() && *state.over() != hpo::stopped_by_hand;
+  const double share = is_done ? 1 : hpo::Completion::share(limits, state.spent(now));
   const bool has_limit = limits.max_trials || limits.max_wall || limits.max_slot_hours;
   std::string text = "  ";
   if (has_limit || state.over()) {

@@ -116,6 +116,16 @@ TEST(TuningRequest, LoadsAsSettings) {
   EXPECT_EQ(settings.search.size(), 7U);
 }
 
+TEST(TuningRequest, AFieldThatIsKnownIsNoViolationBesideOneThatIsWrong) {
+  auto request = tuning();
+  auto& range =
+      request["HyperParameterTuningJobConfig"]["ParameterRanges"]["ContinuousParameterRanges"][1];
+  range["MaxValue"] = "0.1";
+  EXPECT_THAT([&] { translate_tuning_request(request.dump(), aws, false); },
+              testing::ThrowsMessage<Error>(testing::AllOf(HasSubstr("0.1 is below MinValue 0.5"),
+                                                           Not(HasSubstr("unknown field")))));
+}
+
 TEST(TuningRequest, ReportsAllViolationsWithTheirPaths) {
   auto request = tuning();
   auto& config = request["HyperParameterTuningJobConfig"];

@@ -178,6 +178,7 @@ TEST_F(SweepTable, ALineOfTheLogStandsAboveTheTableAndTearsNothing) {
   log::warning("trial 2 is slow");
   report(2, 1, 0.5);
   live.finish(*study_);
+  log::warning("the table is left alone now");
   const auto screen = screen_after(bytes);
   ASSERT_GT(screen.size(), 7U);
   EXPECT_THAT(screen[0], HasSubstr("trial 1 is slow"));
@@ -186,6 +187,7 @@ TEST_F(SweepTable, ALineOfTheLogStandsAboveTheTableAndTearsNothing) {
   const auto after = join(std::vector<std::string>(screen.begin() + 3, screen.end()), "\n");
   EXPECT_THAT(after, Not(HasSubstr("night"))) << "it stands there twice";
   EXPECT_THAT(after, HasSubstr("2 of 10 trials"));
+  EXPECT_THAT(bytes, Not(HasSubstr("left alone")));
 }
 
 TEST(Spark, DrawsTheLastValuesFromWorstToBest) {
