@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <ctime>
+#include <optional>
 
 #include "launcher/command_sweep.h"
 #include "launcher/commands.h"
@@ -61,6 +62,21 @@ int show_run(const FoundJob& job, bool json) {
   return exit_finished;
 }
 
+namespace {
+
+/// The sweep whose trial this directory is, where it has no run's state of its own.
+std::optional<FoundJob> sweep_of_trial(const FoundJob& found) {
+  const Path root = std::filesystem::absolute(found.root).lexically_normal();
+  const Path sweep = root.parent_path().parent_path();
+  auto& files = posix_file_system();
+  if (files.exists(found.root / "status.json") || !files.exists(sweep / "sweep.ini")) {
+    return std::nullopt;
+  }
+  return FoundJob{JobKind::sweep, sweep, sweep.filename().string()};
+}
+
+}  // namespace
+
 int command_show(const Arguments& arguments) {
   Keys keys;
   bool json = false;
@@ -90,6 +106,9 @@ int command_show(const Arguments& arguments) {
                       csv    ? SweepForm::csv
                       : json ? SweepForm::json
                              : SweepForm::text);
+  }
+  if (const auto sweep = sweep_of_trial(found)) {
+    return show_sweep(*sweep, found.name, SweepForm::text);
   }
   return show_run(found, json);
 }

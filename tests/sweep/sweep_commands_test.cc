@@ -92,6 +92,8 @@ TEST_F(SweepCommands, OneTrialIsShownAndItsOutput) {
   const std::string good = table[0]["params"]["kind"] == "good" ? "1" : "2";
   const std::string bad = good == "1" ? "2" : "1";
   EXPECT_THAT(says({"show", "two", good}), HasSubstr("complete after 3 reports, the best"));
+  EXPECT_THAT(says({"show", "sweeps/two/trials/000" + good}),
+              HasSubstr("trial " + good + " of two"));
   EXPECT_THAT(says({"show", "two", bad}), HasSubstr("exited with 3: ValueError: no such layer"));
   EXPECT_EQ(says({"logs", "two", bad}), "acc=0.5\nValueError: no such layer\n");
   EXPECT_THAT(says({"show", "two", "7"}, 64), HasSubstr("numbered from 1 to 2"));

@@ -36,7 +36,7 @@ function valueRange(list) {
   return [low - margin, high + margin];
 }
 function frame(view, [x0, x1], [y0, y1], xName, xTick = show) {
-  const { pen, width, height } = view, left = 58, right = 12, top = 8, bottom = 36;
+  const { pen, width, height } = view, left = 58, right = 24, top = 8, bottom = 36;
   const X = x => left + (x - x0) / ((x1 - x0) || 1) * (width - left - right);
   const Y = y => height - bottom - (Math.max(y0, Math.min(y1, y)) - y0) / ((y1 - y0) || 1) * (height - top - bottom);
   pen.strokeStyle = color('--line');

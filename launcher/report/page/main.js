@@ -36,7 +36,7 @@ function drawSummary() {
   stateTile();
   tile(duration(data.seconds), 'elapsed');
   if (isNumber(data.slot_seconds)) tile(duration(data.slot_seconds), 'slot time');
-  if (isNumber(data.lost_seconds) && data.lost_seconds > 0) tile(duration(data.lost_seconds), 'lost to preemption');
+  if (isNumber(data.lost_seconds) && data.lost_seconds > 0) tile(duration(data.lost_seconds), 'lost to failures and preemption');
   if (isNumber(data.idle)) tile(`${(data.idle * 100).toFixed(1)} %`, 'slots idle');
 }
 function drawBest() {

@@ -37,6 +37,7 @@ function show(v) {
 }
 function duration(seconds) {
   if (!isNumber(seconds)) return '–';
+  if (seconds === 0) return '0';
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${String(Math.round(seconds % 60)).padStart(2, '0')} s`;
