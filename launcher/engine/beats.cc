@@ -37,6 +37,15 @@ BeatWatch::BeatWatch(Path log_directory, int ranks)
   }
 }
 
+bool BeatWatch::anybody_came() const {
+  for (std::size_t rank = 0; rank < heard_.size(); ++rank) {
+    if (posix_file_system().exists(beat_path(logs_, static_cast<int>(rank)))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 std::vector<std::pair<int, BeatWatch::Lost>> BeatWatch::look(const std::vector<int>& watched,
                                                              Monotonic now) {
   std::vector<std::pair<int, Lost>> lost;

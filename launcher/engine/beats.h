@@ -44,6 +44,8 @@ class BeatWatch {
   bool is_due(Monotonic now) const { return now >= next_; }
   /// Looks at those ranks that `watched` names. Those whom nobody hears any more.
   std::vector<std::pair<int, Lost>> look(const std::vector<int>& watched, Monotonic now);
+  /// Whether an attendant of this start has begun.
+  bool anybody_came() const;
 
  private:
   struct Heard {

@@ -56,6 +56,7 @@ std::vector<std::string> attended(const JobLaunch& launch) {
 LaunchedGroup::LaunchedGroup(const JobLaunch& launch, std::vector<std::string> command,
                              Environment environment, Explain explain)
     : logs_(launch.log_directory),
+      launcher_(command.front()),
       beats_(logs_, launch.ranks),
       explain_(std::move(explain)),
       ranks_(static_cast<std::size_t>(launch.ranks)) {
@@ -199,6 +200,15 @@ void LaunchedGroup::follow(int rank, std::vector<RankEvent>& events) {
   }
 }
 
+/// The launcher's words are the cause, or its death.
+std::string LaunchedGroup::why_none_ended(const Ended& launcher) const {
+  const std::string text =
+      beats_.anybody_came()
+          ? fmt::format("{} {}, and the ranks with it", launcher_, launcher.text())
+          : fmt::format("the ranks did not start: {} {}", launcher_, launcher.text());
+  return last_words_.empty() ? text : text + ": " + join(last_words_, " / ");
+}
+
 void LaunchedGroup::close(const Ended& ended, std::vector<RankEvent>& events) {
   over_ = true;
   const bool none = std::ranges::none_of(ranks_, [](const Followed& rank) { return rank.ended; });
@@ -212,10 +222,9 @@ void LaunchedGroup::close(const Ended& ended, std::vector<RankEvent>& events) {
     event.ended = ended;
     if (killed_) {
       event.ended.status = SIGKILL;
-    } else if (none && rank == 0) {  // nothing ever started: the launcher's words are the cause
+    } else if (none && rank == 0) {
       const auto why = explain_ ? explain_(last_words_) : std::nullopt;
-      event.cause = why.value_or(fmt::format("the ranks did not start: the launcher {}: {}",
-                                             ended.text(), join(last_words_, " / ")));
+      event.cause = why.value_or(why_none_ended(ended));
       event.fault = why ? Fault::bad_input : Fault::io;
     } else if (!ended.finished()) {
       event.ended.status = SIGKILL;

@@ -40,7 +40,10 @@ class LaunchedGroup final : public RankGroup {
   void miss_silent_ranks(std::vector<RankEvent>& events);
   void close(const Ended& ended, std::vector<RankEvent>& events);
 
+  std::string why_none_ended(const Ended& launcher) const;
+
   Path logs_;
+  std::string launcher_;  ///< "mpirun", "srun"
   Orders orders_;
   BeatWatch beats_;
   bool killed_ = false;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -38,11 +39,17 @@ int place_of(const std::string& metric) {
   return metric.starts_with("val_") ? 0 : metric == "lr" || metric == "samples_per_second" ? 2 : 1;
 }
 
+/// 0.9889, 147700, 2.5e+09
+std::string number_text(double value) {
+  const bool long_whole = std::abs(value) >= 10'000 && std::abs(value) < 1e9;
+  return long_whole ? fmt::format("{:.0f}", value) : fmt::format("{:.4g}", value);
+}
+
 std::string metrics_text(const JobStatus& status, std::size_t most) {
   std::vector<std::pair<int, std::string>> parts;
   for (const auto& [name, value] : status.metrics) {
     if (name != "time") {
-      parts.emplace_back(place_of(name), fmt::format("{} {:.4g}", name, value));
+      parts.emplace_back(place_of(name), name + " " + number_text(value));
     }
   }
   std::ranges::stable_sort(parts, {}, &std::pair<int, std::string>::first);
@@ -153,17 +160,23 @@ std::string run_json(const RunRow& row, const std::vector<ShownCheckpoint>& chec
 std::string run_text(const RunRow& row, const std::vector<ShownCheckpoint>& checkpoints) {
   const auto& status = row.status;
   std::string text = fmt::format("{}: {}\n", row.job.name, row.state);
-  text +=
-      fmt::format("  step {}{}, {} ranks by engine {}{}\n", status.step,
-                  status.epoch ? fmt::format(" (epoch {:.4g})", *status.epoch) : "", status.ranks,
-                  status.engine, status.slurm_job.empty() ? "" : ", Slurm job " + status.slurm_job);
+  if (row.state == "Lost" && status.pid != 0) {
+    text += fmt::format("  its muster (pid {} on {}) is gone; the same command continues\n",
+                        status.pid, status.host);
+  }
+  text += fmt::format("  step {}{}, {} rank{} by engine {}{}\n", status.step,
+                      status.epoch ? fmt::format(" (epoch {:.4g})", *status.epoch) : "",
+                      status.ranks, status.ranks == 1 ? "" : "s", status.engine,
+                      status.slurm_job.empty() ? "" : ", Slurm job " + status.slurm_job);
   if (!status.metrics.empty()) {
     text += "  " + metrics_text(status, 12) + "\n";
   }
-  text += fmt::format(
-      "  {} restart{}; ran {}, of which {} lost to starts and repeated work: {:.1f} % useful\n",
-      status.restarts, status.restarts == 1 ? "" : "s", human_seconds(status.run_seconds),
-      human_seconds(status.lost_seconds), 100 * status.useful_share());
+  text += fmt::format("  {} restart{}; ran {}", status.restarts, status.restarts == 1 ? "" : "s",
+                      human_seconds(status.run_seconds));
+  text += status.lost_seconds > 0
+              ? fmt::format(", of which {} lost to starts and repeated work: {:.1f} % useful\n",
+                            human_seconds(status.lost_seconds), 100 * status.useful_share())
+              : std::string(", nothing lost so far\n");
   if (!status.excluded_hosts.empty()) {
     text += "  left out after repeated failures: " + join(status.excluded_hosts, ", ") + "\n";
   }

@@ -36,8 +36,9 @@ class NoticeSource {
   virtual void hurry() {}
 };
 
-/// A file that somebody creates. Its first word, if any, is the time left ("90", "2m").
-std::unique_ptr<NoticeSource> file_notice(Path path, Notice reason);
+/// A file that somebody creates. Its first word, if any, is the time left ("90", "2m"). `who` asks
+/// by it, where that says more than its path.
+std::unique_ptr<NoticeSource> file_notice(Path path, Notice reason, std::string who = {});
 /// The job's own budget of time over all its attempts: `left` of it remains now.
 std::unique_ptr<NoticeSource> budget_notice(std::chrono::milliseconds left, Monotonic now);
 /// The end of a Slurm job, asked for as squeue tells it, since preemption moves it; every 15 s, or

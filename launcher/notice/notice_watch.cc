@@ -12,7 +12,8 @@ namespace {
 
 class FileNotice final : public NoticeSource {
  public:
-  FileNotice(Path path, Notice reason) : path_(std::move(path)), reason_(reason) {}
+  FileNotice(Path path, Notice reason, std::string who)
+      : path_(std::move(path)), reason_(reason), who_(std::move(who)) {}
 
   std::optional<NoticeEvent> ask(Monotonic now, WallTime /*wall*/) override {
     const auto text = said_ ? std::nullopt : read_file_if_there(path_);
@@ -20,7 +21,7 @@ class FileNotice final : public NoticeSource {
       return std::nullopt;
     }
     said_ = true;
-    NoticeEvent event{reason_, std::nullopt, fmt::format("{} asks for it", path_.string())};
+    NoticeEvent event{reason_, std::nullopt, who_};
     if (const auto left = parse_seconds(trim(*text))) {
       event.deadline =
           now + std::chrono::duration_cast<Nanoseconds>(std::chrono::duration<double>(*left));
@@ -31,6 +32,7 @@ class FileNotice final : public NoticeSource {
  private:
   Path path_;
   Notice reason_;
+  std::string who_;
   bool said_ = false;
 };
 
@@ -52,8 +54,11 @@ class BudgetNotice final : public NoticeSource {
 
 }  // namespace
 
-std::unique_ptr<NoticeSource> file_notice(Path path, Notice reason) {
-  return std::make_unique<FileNotice>(std::move(path), reason);
+std::unique_ptr<NoticeSource> file_notice(Path path, Notice reason, std::string who) {
+  if (who.empty()) {
+    who = path.string() + " asks for it";
+  }
+  return std::make_unique<FileNotice>(std::move(path), reason, std::move(who));
 }
 
 std::unique_ptr<NoticeSource> budget_notice(std::chrono::milliseconds left, Monotonic now) {

@@ -57,11 +57,13 @@ void EngineKeeper::save_now(const StateTree& tree) {
 }
 
 void EngineKeeper::show_committed() {
-  const auto step = engine_.last_committed();
-  if (step && static_cast<std::uint64_t>(*step) !=
-                  control_.last_checkpoint_step.load(std::memory_order_relaxed)) {
-    control_.last_checkpoint_step.store(static_cast<std::uint64_t>(*step));
-    control_.last_checkpoint_ns.store(monotonic_ns());
+  const auto step = static_cast<std::uint64_t>(engine_.last_committed().value_or(0));
+  auto shown = control_.last_checkpoint_step.load(std::memory_order_relaxed);
+  while (shown < step) {  // all ranks share the page, and all but rank 0 learn of a commit late
+    if (control_.last_checkpoint_step.compare_exchange_weak(shown, step)) {
+      control_.last_checkpoint_ns.store(monotonic_ns());
+      return;
+    }
   }
 }
 

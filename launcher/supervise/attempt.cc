@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 
 #include "launcher/supervise/run_status.h"
 #include "launcher/supervise/stack_dumps.h"
@@ -147,10 +148,18 @@ void Attempt::took_end(const RankEvent& event) {
     fault.time_ns = event.time_ns;
     fault.operation = event.operation;
   }
+  if (event.ended.exec_error != 0) {
+    fault.text = fmt::format("could not start {}: {}", options_.program,
+                             std::strerror(event.ended.exec_error));
+  }
   if (!event.cause.empty()) {
     fault.recorded = true;
     fault.text = event.cause;
     fault.fault = event.fault;
+    const Path stacks = options_.files.logs() / fmt::format("stacks-rank-{}.txt", event.rank);
+    if (event.cause.find(") hangs: ") != std::string::npos && posix_file_system().exists(stacks)) {
+      fault.stacks = stacks.string();
+    }
   }
   fault.killed_by_us = killed_ && event.ended.signal() == SIGKILL && !fault.recorded;
   faults_.push_back(std::move(fault));
@@ -203,9 +212,11 @@ void Attempt::look_for_hang() {
     }
   }
   const Path file = options_.files.logs() / fmt::format("stacks-{}.txt", options_.number);
+  std::string stacks;
   try {
     write_file_atomically(file, hang->text + "\n\n" + stack_dumps(pids));
     log::info(fmt::format("their stacks are in {}", file.string()));
+    stacks = file.string();
   } catch (const std::exception& error) {
     log::warning(fmt::format("no stacks: {}", error.what()));
   }
@@ -214,6 +225,7 @@ void Attempt::look_for_hang() {
   fault.recorded = true;
   fault.fault = Fault::io;
   fault.text = hang->text;
+  fault.stacks = stacks;
   faults_.push_back(std::move(fault));
   killed_ = true;
   group_.kill();
@@ -281,6 +293,9 @@ void Attempt::enforce_deadlines() {
 
 AttemptOutcome Attempt::outcome() {
   look_for_progress();
+  // One that became durable as the ranks died is on nobody's page.
+  files_checkpoint_ =
+      std::max(files_checkpoint_, newest_checkpoint_step(options_.files.checkpoints()));
   AttemptOutcome outcome;
   outcome.step = step();
   outcome.checkpoint = checkpoint();

@@ -20,6 +20,7 @@ namespace muster {
 
 struct AttemptOptions {
   RunFiles files;
+  std::string program;      ///< what the ranks run, for sentences
   bool speaks_page = true;  ///< ranks of ours; false: any program, which is told to stop by TERM
   std::chrono::milliseconds grace{30'000};  ///< from a notice without deadline to the kill
   std::chrono::milliseconds hang_after{30'000};

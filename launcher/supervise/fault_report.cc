@@ -131,6 +131,12 @@ std::string remedy_for(const FaultReport& report, const std::string& log_file) {
     return "What to do: free space on that disk; the same command continues from the last "
            "checkpoint.";
   }
+  if (!first.stacks.empty()) {
+    return fmt::format(
+        "What to do: {} says where every rank was; the same command continues from "
+        "the last checkpoint.",
+        first.stacks);
+  }
   const auto signal = first.ended ? first.ended->signal() : std::nullopt;
   if (signal == SIGKILL) {
     return "What to do: somebody killed it; if it was the kernel for want of memory (dmesg says "

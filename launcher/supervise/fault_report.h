@@ -27,6 +27,7 @@ struct RankFault {
   std::optional<Ended> ended;
   std::uint64_t step = 0;
   std::string operation;      ///< the last collective, "" when there was none
+  std::string stacks;         ///< of a hang: the file that says where every rank was
   bool killed_by_us = false;  ///< we ended it because of another
 };
 

@@ -12,6 +12,13 @@ namespace {
 
 constexpr int merged = -2;  // the key of the stream of all ranks
 
+/// "2026-11-28T17:01:41.563Z [rank 0] epoch 5": a line of ours, which has its time and rank.
+bool has_time_and_rank(std::string_view line) {
+  constexpr std::size_t time = 24;
+  return line.size() > time && line[10] == 'T' && line[time - 1] == 'Z' &&
+         line.substr(time).starts_with(" [rank ");
+}
+
 }  // namespace
 
 RankLogs::RankLogs(RunFiles files, Console console,
@@ -45,7 +52,9 @@ void RankLogs::line(int rank, bool error_stream, std::string_view text, WallTime
     if (!already_in_file) {
       file_of(rank).append(as_bytes(std::string(text) + "\n"));
     }
-    file_of(merged).append(as_bytes(fmt::format("{} [rank {}] {}\n", iso_time(now), rank, text)));
+    file_of(merged).append(as_bytes(
+        has_time_and_rank(text) ? fmt::format("{}\n", text)
+                                : fmt::format("{} [rank {}] {}\n", iso_time(now), rank, text)));
   } catch (
       const Error& error) {  // a full disk must not end the job that may be saving on another one
     if (!broken_) {
@@ -60,7 +69,7 @@ void RankLogs::to_console(int rank, bool error_stream, std::string_view text) co
   if (console_ == Console::nobody || (console_ == Console::rank_zero && rank != 0)) {
     return;
   }
-  const std::string whole = console_ == Console::everybody
+  const std::string whole = console_ == Console::everybody && !has_time_and_rank(text)
                                 ? fmt::format("[rank {}] {}\n", rank, text)
                                 : fmt::format("{}\n", text);
   std::string_view rest = whole;

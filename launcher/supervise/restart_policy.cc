@@ -18,11 +18,11 @@ std::chrono::milliseconds RestartPolicy::next_wait() {
 RestartDecision RestartPolicy::on_failure(const Failure& failure, Monotonic now) {
   RestartDecision decision;
   if (failure.user_error || failure.fault == Fault::bad_input) {
-    decision.why = "not started again: the configuration or the command is at fault";
+    decision.why = "the configuration or the command is at fault";
     return decision;
   }
   if (limits_.per_hour <= 0) {
-    decision.why = "not started again: restarts are off (restarts_per_hour)";
+    decision.why = "restarts are off (restarts_per_hour = 0)";
     return decision;
   }
   if (failure.checkpoint > checkpoint_) {
@@ -32,7 +32,7 @@ RestartDecision RestartPolicy::on_failure(const Failure& failure, Monotonic now)
   }
   barren_ = failure.last_step == 0 ? barren_ + 1 : 0;
   if (barren_ >= 2) {
-    decision.why = "not started again: it failed twice in a row before its first step";
+    decision.why = "it failed twice in a row before its first step";
     return decision;
   }
   while (!recent_.empty() && now - recent_.front() > std::chrono::hours(1)) {
@@ -41,10 +41,9 @@ RestartDecision RestartPolicy::on_failure(const Failure& failure, Monotonic now)
   recent_.push_back(now);
   ++since_checkpoint_;
   if (static_cast<int>(recent_.size()) > limits_.per_hour) {
-    decision.why = fmt::format(
-        "not started again: {} failures within an hour and no new checkpoint (restarts_per_hour = "
-        "{})",
-        recent_.size(), limits_.per_hour);
+    decision.why =
+        fmt::format("{} failures within an hour and no new checkpoint (restarts_per_hour = {})",
+                    recent_.size(), limits_.per_hour);
     return decision;
   }
   if (!failure.host.empty() && ++host_failures_[failure.host] == limits_.host_failures) {

@@ -65,6 +65,7 @@ void Supervisor::describe_run() {
   status.host = this_host();
   status.pid = ::getpid();
   status.slurm_job = plan_.slurm_job;
+  plan_.attempt.program = plan_.launch.command.front();
 }
 
 void Supervisor::watch_for_notices() {
@@ -74,7 +75,7 @@ void Supervisor::watch_for_notices() {
     sources.push_back(
         budget_notice(std::chrono::milliseconds(static_cast<std::int64_t>(left * 1000)), now()));
   }
-  sources.push_back(file_notice(plan_.files.control() / "stop", Notice::stopped));
+  sources.push_back(file_notice(plan_.files.control() / "stop", Notice::stopped, "muster stop"));
   sources.push_back(file_notice(plan_.files.control() / "drain", Notice::file));
   watch_ =
       std::make_unique<NoticeWatch>(std::move(sources), std::chrono::milliseconds(250),
@@ -115,7 +116,8 @@ int Supervisor::run_attempts() {
 }
 
 void Supervisor::say_what_starts(std::uint64_t checkpoint) {
-  record_->enter(state::starting, fmt::format("starting {} ranks", plan_.launch.ranks));
+  record_->enter(state::starting, fmt::format("starting {} rank{}", plan_.launch.ranks,
+                                              plan_.launch.ranks == 1 ? "" : "s"));
   log::info(plan_.engine->plan(plan_.launch));
   const int restarts = record_->status.restarts;
   if (restarts > 0) {
@@ -250,7 +252,6 @@ int Supervisor::end_drained(const AttemptOutcome& outcome) {
 
 std::optional<int> Supervisor::end_failed(AttemptOutcome outcome) {
   auto& report = *outcome.fault;
-  log::error(report.sentence());
   report.first.text = readable_back_trace(report.first.text);
   FaultReport told = report;  // a file is read elsewhere too: there it says which machine this is
   if (told.first.host.empty()) {
@@ -261,6 +262,7 @@ std::optional<int> Supervisor::end_failed(AttemptOutcome outcome) {
       told.file_text(logs_->tail(report.first.rank),
                      remedy_for(report, plan_.files.rank_log(report.first.rank).string())));
   if (leaving_ != Leaving::no) {
+    log::error(report.sentence());
     return finish(exit_unsaved, left_state(), "failed while leaving; " + report.sentence());
   }
   Failure failure;
@@ -270,11 +272,13 @@ std::optional<int> Supervisor::end_failed(AttemptOutcome outcome) {
   failure.checkpoint = outcome.checkpoint;
   failure.host = report.first.host;
   const auto decision = policy_.on_failure(failure, now());
-  log::info(decision.why);
   if (decision.again) {
+    log::error(report.sentence());
+    log::info(decision.why);
     return start_again(report, decision);
   }
-  return give_up(report, outcome.user_error || report.first.fault == Fault::bad_input);
+  return give_up(report, decision.why,
+                 outcome.user_error || report.first.fault == Fault::bad_input);
 }
 
 /// Nothing: the next attempt may begin.
@@ -285,7 +289,8 @@ std::optional<int> Supervisor::start_again(const FaultReport& report,
   }
   drop_lost_hosts();
   if (const auto code = fit_to_hosts()) {
-    return code == exit_failed ? give_up(report, false) : *code;
+    return code == exit_failed ? give_up(report, "no host is left to start again on", false)
+                               : *code;
   }
   if (wait_before_restart(decision.wait)) {
     ++record_->status.restarts;
@@ -294,17 +299,24 @@ std::optional<int> Supervisor::start_again(const FaultReport& report,
   return finish(exit_unsaved, left_state(), "told to leave while waiting to start again");
 }
 
-int Supervisor::give_up(const FaultReport& report, bool users_fault) {
+/// What closes the output: the guilty rank's last lines, where the console does not end with them
+/// already, and the verdict.
+int Supervisor::give_up(const FaultReport& report, const std::string& why, bool users_fault) {
   const int code = finish(users_fault ? exit_usage : exit_failed, state::failed, report.sentence());
-  const auto last_lines = users_fault && report.first.recorded ? std::vector<std::string>()
-                                                               : logs_->tail(report.first.rank);
+  const int rank = report.first.rank;
+  const bool are_there = plan_.console == Console::rank_zero && rank == 0;
+  const bool says_it_all = users_fault && report.first.recorded;
+  const auto last_lines = are_there || says_it_all ? std::vector<std::string>() : logs_->tail(rank);
   std::string ending =
-      last_lines.empty() ? "\n" : fmt::format("\nThe last lines of rank {}:\n", report.first.rank);
+      last_lines.empty() ? "\n" : fmt::format("\nThe last lines of rank {}:\n", rank);
   for (const auto& line : last_lines) {
     ending += "  " + line + "\n";
   }
-  ending += fmt::format("{} failed: {}\n{}\n", plan_.name, report.sentence(),
-                        remedy_for(report, plan_.files.rank_log(report.first.rank).string()));
+  ending += fmt::format("{} failed: {}\n", plan_.name, report.sentence());
+  if (!users_fault) {
+    ending += fmt::format("Not started again: {}\n", why);
+  }
+  ending += remedy_for(report, plan_.files.rank_log(rank).string()) + "\n";
   [[maybe_unused]] const auto put = ::write(STDERR_FILENO, ending.data(), ending.size());
   return code;
 }

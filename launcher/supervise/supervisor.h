@@ -59,7 +59,7 @@ class Supervisor {
   int end_drained(const AttemptOutcome& outcome);
   std::optional<int> end_failed(AttemptOutcome outcome);
   std::optional<int> start_again(const FaultReport& report, const RestartDecision& decision);
-  int give_up(const FaultReport& report, bool users_fault);
+  int give_up(const FaultReport& report, const std::string& why, bool users_fault);
   void recall_left_out();
   void leave_out(const std::string& host, const std::string& why);
   void drop_lost_hosts();

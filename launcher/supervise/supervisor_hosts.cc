@@ -78,7 +78,6 @@ std::optional<int> Supervisor::fit_to_hosts() {
     log::warning(fmt::format("{} ranks share the hosts that are left", plan_.launch.ranks));
     return std::nullopt;
   }
-  log::error("no host is left to start again on");
   return exit_failed;
 }
 

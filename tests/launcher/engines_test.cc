@@ -99,7 +99,10 @@ TEST_P(RealRanks, ARankThatCrashesLeavesItsSignalBackTraceStepAndCollective) {
   EXPECT_THAT(record, HasSubstr("(1 more rank failed in consequence)"));
   EXPECT_THAT(record, HasSubstr("back-trace:\n"));
   EXPECT_THAT(record, HasSubstr("(muster-rank)"));
-  EXPECT_THAT(muster.output(), testing::ContainsRegex("\nThe last lines of rank [01]:\n"));
+  const bool told_already = record.starts_with("rank 0");  // rank 0 writes to the console itself
+  EXPECT_EQ(muster.output().find("\nThe last lines of rank 1:\n") == std::string::npos,
+            told_already)
+      << muster.output();
 }
 
 TEST_P(RealRanks, ARankThatIsStoppedIsNamedWithEveryStackAndTheJobGoesOn) {

@@ -57,6 +57,13 @@ TEST(FaultReport, TellsSignalStepAndOperation) {
   EXPECT_THAT(remedy_for(*report, "log/rank-0.log"), HasSubstr("it crashed"));
 }
 
+TEST(FaultReport, TheRemedyOfAHangNamesTheStacks) {
+  auto hang = fault(1, 1, Fault::io);
+  hang.stacks = "log/stacks-1.txt";
+  EXPECT_THAT(remedy_for(*first_fault({hang}), "log/rank-1.log"),
+              HasSubstr("log/stacks-1.txt says where every rank was"));
+}
+
 TEST(FaultReport, SaysAHangOnce) {
   RankFault fault;
   fault.rank = 1;

@@ -78,6 +78,28 @@ class Ranks {
   std::unique_ptr<ControlPage> page_;
 };
 
+/// What the supervisor takes for the newest checkpoint, to reset its budget by, is where the next
+/// attempt starts.
+void expect_newest_is_known(const std::string& output) {
+  const auto after = [](const std::string& line, std::string_view words) {
+    const auto at = line.find(words);
+    return at == std::string::npos
+               ? std::string()
+               : line.substr(at + words.size(), line.find(',', at) - at - words.size());
+  };
+  std::string known;
+  int restarts = 0;
+  for (const auto& line : split(output, '\n')) {
+    if (const auto step = after(line, "starting again from the checkpoint of step ");
+        !step.empty()) {
+      known = step;
+    } else if (const auto resumed = after(line, "Z resumed at step "); !resumed.empty()) {
+      EXPECT_EQ(known, resumed) << "at restart " << ++restarts;
+    }
+  }
+  EXPECT_FALSE(known.empty()) << output;
+}
+
 void print_quantiles(std::vector<double> seconds) {
   std::ranges::sort(seconds);
   const auto at = [&](double share) {
@@ -117,6 +139,7 @@ TEST(KillStress, AJobSurvivesTheDeathOfItsRanksWithTheSameBits) {
   }
   EXPECT_EQ(muster.wait(300), 0) << muster.output();
   EXPECT_EQ(shop.status()["restarts"], kills);
+  expect_newest_is_known(muster.output());
   auto undisturbed = shop.start({"train", "job.ini", "--name=undisturbed"});
   EXPECT_EQ(undisturbed.wait(300), 0) << undisturbed.output();
   expect_same_model(shop.run() / "model", shop.run("undisturbed") / "model");

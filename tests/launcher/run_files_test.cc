@@ -92,5 +92,17 @@ TEST(RankLogs, KeepsAFilePerRankTheStreamAndTheTail) {
   EXPECT_THAT(logs.tail(7), ElementsAre());
 }
 
+TEST(RankLogs, TheStreamKeepsTheTimeAndRankThatALineHas) {
+  const test::TemporaryDirectory directory;
+  const RunFiles files{directory.path()};
+  RankLogs logs(files, Console::nobody);
+  const std::string ours = "2026-11-28T17:01:41.563Z [rank 1] epoch 5/20";
+  const std::string theirs = "2026-11-28T17:01:41.563Z a program's own line";
+  logs.line(1, false, ours, noon);
+  logs.line(1, false, theirs, noon);
+  EXPECT_EQ(read_file(files.merged_log()),
+            ours + "\n" + iso_time(noon) + " [rank 1] " + theirs + "\n");
+}
+
 }  // namespace
 }  // namespace muster
