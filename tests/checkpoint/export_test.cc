@@ -13,6 +13,7 @@
 #include "runtime/base/error.h"
 #include "runtime/checkpoint/checkpoint_engine.h"
 #include "runtime/data/hdf5.h"
+#include "tests/support/python.h"
 #include "tests/support/sample_state.h"
 
 namespace muster {
@@ -50,10 +51,6 @@ class ExportTest : public testing::Test {
   }
   std::pair<int, std::string> muster(const std::string& words) const {
     return output_of(std::string(std::getenv("MUSTER_PROGRAM")) + " checkpoint " + words);
-  }
-  static std::string python() {
-    const char* home = std::getenv("HOME");
-    return std::string(home == nullptr ? "" : home) + "/.cache/muster/peers/bin/python";
   }
 
   Path root_;
@@ -143,8 +140,9 @@ TEST_F(ExportOfChannelsLast, SaysInTheFileHowToReadIt) {
 }
 
 TEST_F(ExportOfChannelsLast, IsReadByOtherPrograms) {
-  if (!std::filesystem::exists(python())) {
-    GTEST_SKIP() << "no Python with numpy and h5py at " << python();
+  const auto python = test::python_with("numpy, h5py");
+  if (!python) {
+    GTEST_SKIP() << "no Python with numpy and h5py (Debian: python3-h5py)";
   }
   save(false);
   export_npz(checkpoint_, root_ / "images.npz", "model/");
@@ -159,7 +157,7 @@ assert 'transpose(0, 3, 1, 2)' in stored.attrs['about'], stored.attrs['about']
 assert (stored[()].transpose(0, 3, 1, 2) == right).all()
 )");
   const auto [status, text] =
-      output_of(python() + " " + script.string() + " " + (root_ / "images.npz").string() + " " +
+      output_of(*python + " " + script.string() + " " + (root_ / "images.npz").string() + " " +
                 (checkpoint_ / "state.h5").string());
   EXPECT_EQ(status, 0) << text;
 }
@@ -175,8 +173,9 @@ TEST_F(ExportTest, RefusesADamagedCheckpoint) {
 }
 
 TEST_F(ExportTest, IsReadByOtherPrograms) {
-  if (!std::filesystem::exists(python())) {
-    GTEST_SKIP() << "no Python with numpy and h5py at " << python();
+  const auto python = test::python_with("numpy, h5py");
+  if (!python) {
+    GTEST_SKIP() << "no Python with numpy and h5py (Debian: python3-h5py)";
   }
   export_npz(checkpoint_, root_ / "m.npz", "");
   const Path script = root_ / "check.py";
@@ -193,7 +192,7 @@ assert bytes(file["records/generator"][()]).rstrip(b"\0").startswith(b"philox")
 print("weight", float(arrays["model/fc1.weight"][3, 4]))
 )");
   const auto [status, text] =
-      output_of(python() + " " + script.string() + " " + (root_ / "m.npz").string() + " " +
+      output_of(*python + " " + script.string() + " " + (root_ / "m.npz").string() + " " +
                 (checkpoint_ / "state.h5").string());
   EXPECT_EQ(status, 0) << text;
   EXPECT_NEAR(std::strtod(text.c_str() + 7, nullptr), state_.weight[154], 1e-6);

@@ -375,7 +375,8 @@ TEST(MpirunEngine, StartsNotesEndsAndLeavesNothingBehind) {
                   "/bin/sh", "-c", "setsid sleep " + mark + " & exec sleep " + mark});
   ASSERT_TRUE(eventually(
       [&] { return processes_with("sleep" + std::string(1, '\0') + mark).size() >= 4; }));
-  const auto launchers = processes_with("mpirun" + std::string(1, '\0') + "-np");
+  // Open MPI 4 calls itself mpirun, Open MPI 5 prterun.
+  const auto launchers = processes_with("run" + std::string(1, '\0') + "-np");
   pid_t ours = 0;
   for (const pid_t pid : launchers) {
     if (read_file("/proc/" + std::to_string(pid) + "/cmdline").find(shop.path().string()) !=

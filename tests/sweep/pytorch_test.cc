@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 
+#include "tests/support/python.h"
 #include "tests/sweep/sweep_shop.h"
 
 namespace muster::test {
@@ -45,10 +46,9 @@ dist.destroy_process_group()
 class PyTorch : public testing::Test {
  protected:
   void SetUp() override {
-    const char* home = std::getenv("HOME");
-    python_ = std::string(home == nullptr ? "" : home) + "/.cache/muster/peers/bin/python";
-    if (!posix_file_system().exists(python_)) {
-      GTEST_SKIP() << "no " << python_ << ": ./bootstrap peers makes it";
+    python_ = python_with("torch").value_or("");
+    if (python_.empty()) {
+      GTEST_SKIP() << "no Python with torch: ./bootstrap peers makes one";
     }
     shop_.write("train.py", training);
     shop_.write("together.py", distributed);

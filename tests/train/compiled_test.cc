@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tests/support/python.h"
 #include "tests/train/training_run.h"
 
 namespace muster {
@@ -44,7 +45,8 @@ class CompiledTraining : public TrainingRun {
 
   static std::string find_python() {
     const char* named = std::getenv("MUSTER_TEST_PYTHON");
-    const std::string python = named != nullptr ? named : std::getenv("MUSTER_PEERS_PYTHON");
+    const std::string python =
+        named != nullptr ? named : test::python_with("torch").value_or("false");
     const Ending asked =
         shell(python + " -c 'import torch; print(torch.__version__)' && command -v g++");
     return asked.code == 0 && asked.output.starts_with("2.11.") ? python : std::string();

@@ -1,5 +1,6 @@
 // muster-rank as a program, alone: the same command again.
 // SPDX-License-Identifier: Apache-2.0
+#include "tests/support/python.h"
 #include "tests/train/training_run.h"
 
 namespace muster {
@@ -64,13 +65,13 @@ TEST_F(RankProgram, KeepsTheCheckpointOfTheBestBesideTheNewest) {
 
 // Files of HDF5 that others open: names, shapes and values as the safetensors beside them.
 TEST_F(RankProgram, LeavesAModelThatH5pyReads) {
-  const std::string python = std::getenv("MUSTER_PEERS_PYTHON");
-  if (shell(python + " -c 'import h5py, numpy'").code != 0) {
-    GTEST_SKIP() << "there is no Python with h5py (./bootstrap peers makes one)";
+  const auto python = test::python_with("numpy, h5py");
+  if (!python) {
+    GTEST_SKIP() << "no Python with numpy and h5py (Debian: python3-h5py)";
   }
   ASSERT_EQ(run("").code, 0);
   const Ending read =
-      shell(python +
+      shell(*python +
             " -c 'import h5py, sys; f = h5py.File(sys.argv[1]); f.visititems(lambda n, o: "
             "print(n, o.dtype, o.shape, float(o[...].sum())) if hasattr(o, \"dtype\") else "
             "None)' " +
