@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <csignal>
+#include <cstdlib>
 
 #include "launcher/engine/owner_lock.h"
 #include "tests/launcher/real_job.h"
@@ -47,7 +48,8 @@ class RealRanks : public testing::TestWithParam<std::string> {
     if (GetParam() == "mpirun" && ::access("/usr/bin/mpirun", X_OK) != 0) {
       GTEST_SKIP() << "there is no mpirun here";
     }
-    write_real_job(shop_.path() / "job.ini", 40);
+    write_paced_job(shop_.path() / "job.ini", 40);
+    ::setenv("PACED_MODEL_MS", "5", 1);
   }
   Running train(std::vector<std::string> more = {}) {
     more.insert(more.begin(), {"train", "job.ini", "--engine=" + GetParam()});
@@ -55,6 +57,7 @@ class RealRanks : public testing::TestWithParam<std::string> {
   }
   /// Trained by this machine's engine, with nobody to disturb it.
   void expect_undisturbed_model() {
+    ::unsetenv("PACED_MODEL_MS");
     auto other = shop_.start({"train", "job.ini", "--engine=local", "--name=undisturbed"});
     EXPECT_EQ(other.wait(300), 0) << other.output();
     expect_same_model(shop_.run() / "model", shop_.run("undisturbed") / "model");

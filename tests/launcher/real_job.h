@@ -27,6 +27,23 @@ inline void write_real_job(const Path& file, int epochs, int hidden = 64) {
                                           hidden, epochs));
 }
 
+/// tests/slurm/paced_model.cc: each step takes at least PACED_MODEL_MS.
+inline Path paced_model() {
+  return program("").parent_path().parent_path() / "lib" / "libpaced_model.so";
+}
+
+/// The same steps with a model that keeps its pace: there is time to disturb it on a machine of any
+/// speed.
+inline void write_paced_job(const Path& file, int epochs) {
+  write_file_atomically(file, fmt::format("ranks = 2\n"
+                                          "[data]\nformat = synthetic\nrows = 2048\nshape = 16\n"
+                                          "classes = 4\n"
+                                          "[model]\nkind = plugin:{}\n"
+                                          "[train]\nepochs = {}\nbatch_size = 64\nsave = hdf5\n"
+                                          "[checkpoint]\nevery_steps = 20\n",
+                                          paced_model().string(), epochs));
+}
+
 /// Every file of two model directories, byte for byte.
 inline void expect_same_model(const Path& one, const Path& other) {
   auto& files = posix_file_system();
