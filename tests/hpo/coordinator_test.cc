@@ -236,13 +236,13 @@ std::string table_of_a_modelled_sweep(Study& study, bool aside) {
     study.launch({.kind = Next::Kind::launch, .trial = trial, .offer = study.next().offer});
     study.tell({.trial = trial, .value = bowl(study.state().find(trial)->config, 1.0)});
   };
-  for (int round = 0; round < 40; ++round) {
+  for (int round = 0; round < 30; ++round) {
     OwnedQuestion question = study.question();
     if (aside) {
       proposer.ask(std::move(question));
     }
     Random random(7, static_cast<std::uint64_t>(round));
-    for (int i = 0; i < 20; ++i) {
+    for (int i = 0; i < 3; ++i) {
       run(study.enqueue(study.setup().space.sample(random)));
     }
     if (aside) {
