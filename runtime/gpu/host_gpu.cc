@@ -63,6 +63,65 @@ class Mark final : public GpuMark {
   std::uint64_t count_;  // of the copy queue; 0 for compute, which is always over
 };
 
+// Of a job, what a graph would keep for ever. Places are left out: the host's torch moves its
+// tensors about.
+std::string numbers_of(const PackJob& job) {
+  std::string text = std::string(name_of(job.to_type)) + (job.add == nullptr ? "" : " added");
+  for (const PackPiece& piece : job.pieces) {
+    text += fmt::format(" {}+{}", piece.offset, piece.count);
+  }
+  return text;
+}
+std::string numbers_of(const NormJob& job) {
+  return fmt::format("{} {} {}", job.chunk_count, job.loss_count, job.loss_factor);
+}
+std::string numbers_of(const DecideJob& job) {
+  return fmt::format("{} {} {}", job.rate_count, job.clip_norm, job.ema);
+}
+std::string numbers_of(const UpdateJob& job) {
+  return fmt::format("{} {} {}", job.chunk_count, job.momentum, job.decay);
+}
+std::string numbers_of(const GatherJob& job) {
+  return fmt::format("{} {} {} {}", job.count, job.first_part, job.batch, job.row_bytes);
+}
+std::string numbers_of(const CrossEntropyJob& job) {
+  return fmt::format("{} {} {}", job.rows, job.classes, job.scale);
+}
+std::string numbers_of(const AddNormJob& job) {
+  return fmt::format("{} {} {}", job.rows, job.width, job.residual != nullptr);
+}
+std::string numbers_of(const AddNormBackwardJob& job) {
+  return fmt::format("{} {} {}", job.rows, job.width, job.add != nullptr);
+}
+std::string numbers_of(const DropoutJob& job) {
+  return fmt::format("{} {} {} {}", job.count, job.share, job.part, job.place);
+}
+
+/// What a graph of the real one would keep: our kernels with their numbers, in order. A graph is
+/// recorded once, so a body must queue the same every time.
+class Recording {
+ public:
+  void begin() { at_ = 0; }
+  void add(std::string what) {
+    if (!is_complete_) {
+      expected_.push_back(std::move(what));
+      return;
+    }
+    require(at_ < expected_.size() && expected_[at_] == what,
+            "a captured body queues the same every time, not " + what);
+    ++at_;
+  }
+  void end() {
+    require(!is_complete_ || at_ == expected_.size(), "a captured body queues all that it did");
+    is_complete_ = true;
+  }
+
+ private:
+  std::vector<std::string> expected_;
+  std::size_t at_ = 0;
+  bool is_complete_ = false;
+};
+
 class Replay final : public GpuGraph {
  public:
   explicit Replay(std::function<void()> body) : body_(std::move(body)) {}
@@ -86,6 +145,7 @@ class HostGpu final : public Gpu {
   void* stream(Queue /*queue*/) override { return nullptr; }
 
   std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
+    refuse_in_graph("memory of the lane is allocated");
     if (bytes > memory().free) {
       throw Error(Fault::io, fmt::format("out of GPU memory: {} bytes asked for, {} of {} free",
                                          bytes, memory().free, memory().total));
@@ -93,7 +153,11 @@ class HostGpu final : public Gpu {
     *taken_ += bytes;
     return zeroed(bytes, [taken = taken_, bytes] { *taken -= bytes; });
   }
+  std::shared_ptr<std::byte> allocate_shared(std::size_t bytes) override {
+    return zeroed(bytes, [] {});
+  }
   std::shared_ptr<std::byte> allocate_pinned(std::size_t bytes) override {
+    refuse_in_graph("pinned memory is allocated");
     return zeroed(bytes, [] {});
   }
   std::shared_ptr<void> pin(void* data, std::size_t /*bytes*/) override {
@@ -101,6 +165,7 @@ class HostGpu final : public Gpu {
   }
 
   void copy(void* to, const void* from, std::size_t bytes, Queue queue) override {
+    refuse_in_graph("the host copies");
     note(fmt::format("copy {} {}", queue == Queue::copy ? "copy" : "compute", bytes));
     if (queue == Queue::copy) {
       copies_->add(to, from, bytes);
@@ -118,7 +183,10 @@ class HostGpu final : public Gpu {
       event->wait();  // compute runs at once, so what it waits for must run now
     }
   }
-  void synchronise() override { copies_->make(copies_->asked()); }
+  void synchronise() override {
+    refuse_in_graph("the host waits");
+    copies_->make(copies_->asked());
+  }
 
   void run(const PackJob& job) override { queue("pack", job); }
   void run(const NormJob& job) override { queue("norm", job); }
@@ -134,11 +202,22 @@ class HostGpu final : public Gpu {
   std::unique_ptr<GpuGraph> capture(const std::function<void()>& body, std::string& why) override {
     why = options_.no_graphs;
     note(why.empty() ? "capture" : "capture refused");
-    return why.empty() ? std::make_unique<Replay>([this, body] {
+    if (!why.empty()) {
+      return nullptr;
+    }
+    return std::make_unique<Replay>([this, body, recording = std::make_shared<Recording>()] {
       note("replay");
-      body();
-    })
-                       : nullptr;
+      recording->begin();
+      recording_ = recording.get();
+      try {
+        body();
+      } catch (...) {
+        recording_ = nullptr;
+        throw;
+      }
+      recording_ = nullptr;
+      recording->end();
+    });
   }
   void warm(const std::function<void()>& body) override { body(); }
 
@@ -146,7 +225,15 @@ class HostGpu final : public Gpu {
   template <class Job>
   void queue(const char* name, const Job& job) {
     note(name);
+    if (recording_ != nullptr) {
+      recording_->add(std::string(name) + " " + numbers_of(job));
+    }
     host_kernels::run(job);
+  }
+  void refuse_in_graph(const char* what) const {
+    if (recording_ != nullptr) {
+      throw Error(Fault::bug, fmt::format("in a captured step {}", what));
+    }
   }
   void note(std::string what) {
     if (options_.trace != nullptr) {
@@ -167,6 +254,7 @@ class HostGpu final : public Gpu {
   }
 
   HostGpuOptions options_;
+  Recording* recording_ = nullptr;  // while a graph is played
   std::shared_ptr<std::atomic<std::uint64_t>> taken_ =
       std::make_shared<std::atomic<std::uint64_t>>(0);
   std::shared_ptr<LazyCopies> copies_ = std::make_shared<LazyCopies>();

@@ -14,6 +14,7 @@ AutocastScope::AutocastScope(bool on, c10::DeviceType device, at::ScalarType typ
     : on_(on), device_(device) {
   if (on_) {
     was_on_ = at::autocast::is_autocast_enabled(device_);
+    type_before_ = at::autocast::get_autocast_dtype(device_);
     at::autocast::set_autocast_dtype(device_, type);
     at::autocast::set_autocast_enabled(device_, true);
   }
@@ -22,6 +23,7 @@ AutocastScope::AutocastScope(bool on, c10::DeviceType device, at::ScalarType typ
 AutocastScope::~AutocastScope() {
   if (on_) {
     at::autocast::set_autocast_enabled(device_, was_on_);
+    at::autocast::set_autocast_dtype(device_, type_before_);
     at::autocast::clear_cache();
   }
 }

@@ -25,6 +25,7 @@ class AutocastScope {
   bool on_;
   c10::DeviceType device_;
   bool was_on_ = false;
+  c10::ScalarType type_before_ = c10::ScalarType::Undefined;
 };
 
 }  // namespace muster

@@ -13,6 +13,7 @@
 #include <optional>
 
 #include "runtime/base/error.h"
+#include "runtime/model/autocast.h"
 
 namespace muster::gpu_ops {
 namespace {
@@ -169,22 +170,23 @@ class Recomputed : public torch::autograd::Function<Recomputed> {
                             const c10::intrusive_ptr<Body>& body) {
     context->save_for_backward({input});
     context->saved_data["body"] = c10::IValue::make_capsule(body);
-    context->saved_data["autocast"] = at::autocast::is_autocast_enabled(input.device().type());
+    const auto device = input.device().type();
+    context->saved_data["autocast"] = at::autocast::is_autocast_enabled(device);
+    context->saved_data["type"] =
+        static_cast<std::int64_t>(at::autocast::get_autocast_dtype(device));
     const at::NoGradGuard none;
     return body->run(input);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const auto device = context->get_saved_variables()[0].device().type();
-    const bool was_on = at::autocast::is_autocast_enabled(device);
-    at::autocast::set_autocast_enabled(device, context->saved_data["autocast"].toBool());
     const at::Tensor input = context->get_saved_variables()[0].detach().set_requires_grad(true);
     at::Tensor output;
-    {
+    {  // backward may run in a thread of torch's, whose autocast has another type
+      const AutocastScope autocast(
+          context->saved_data["autocast"].toBool(), input.device().type(),
+          static_cast<at::ScalarType>(context->saved_data["type"].toInt()));
       const at::AutoGradMode on(true);
       output = static_cast<Body*>(context->saved_data["body"].toCapsule().get())->run(input);
     }
-    at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(device, was_on);
     torch::autograd::backward({output}, {gradients[0]});
     return {input.grad(), at::Tensor()};
   }

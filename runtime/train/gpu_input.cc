@@ -175,8 +175,8 @@ std::shared_ptr<const ResidentSet> ResidentSets::get(const Dataset& data, Gpu& g
   auto set = std::make_shared<ResidentSet>();
   const std::size_t feature_bytes = data.shape().feature_bytes();
   const std::size_t label_bytes = data.shape().label_bytes();
-  set->features = gpu.allocate(data.rows() * feature_bytes);
-  set->labels = gpu.allocate(data.rows() * label_bytes);
+  set->features = gpu.allocate_shared(data.rows() * feature_bytes);
+  set->labels = gpu.allocate_shared(data.rows() * label_bytes);
   const std::uint64_t piece =
       std::clamp<std::uint64_t>((std::uint64_t{64} << 20) / feature_bytes, 1, data.rows());
   std::vector<std::byte> features(piece * feature_bytes);

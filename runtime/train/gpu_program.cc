@@ -344,10 +344,26 @@ void GpuProgram::sum_part(bool is_first) {
   }
   gpu_.run(
       PackJob{.pieces = pieces, .to = arena_->sums(), .add = is_first ? nullptr : arena_->sums()});
+  drop_gradients();
+}
+
+void GpuProgram::drop_gradients() {
   for (const at::Tensor& tensor : arena_->tensors()) {
     tensor.mutable_grad().reset();
   }
   kept_.clear();
+}
+
+void GpuProgram::forget_step() {
+  drop_gradients();
+  exchanges_ = false;
+  for (Work& work : works_) {
+    try {
+      work.wait();
+    } catch (const std::exception&) {  // of a capture that is broken: there is nothing to wait for
+    }
+  }
+  works_.clear();
 }
 
 void GpuProgram::end_backward() {
@@ -355,10 +371,11 @@ void GpuProgram::end_backward() {
     send(bucket);
   }
   exchanges_ = false;
-  for (const at::Tensor& tensor : arena_->tensors()) {
-    tensor.mutable_grad().reset();
-  }
-  kept_.clear();
+  drop_gradients();
+  wait_for_works();
+}
+
+void GpuProgram::wait_for_works() {
   for (Work& work : works_) {
     work.wait();
   }
@@ -438,10 +455,7 @@ void GpuProgram::bring_shards_together() {
         parts_.device->all_gather(floats(arena_->plan().part(bucket, arena_->shape().rank)),
                                   floats(arena_->plan().buckets()[bucket])));
   }
-  for (Work& work : works_) {
-    work.wait();
-  }
-  works_.clear();
+  wait_for_works();
 }
 
 void GpuProgram::put_state(const StepState& value) {

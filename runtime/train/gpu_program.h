@@ -31,6 +31,8 @@ class GpuProgram {
   void prepare(std::uint64_t whole);
   /// Queues one step with `own` of `whole` samples.
   void step(std::uint64_t own, std::uint64_t whole);
+  /// After step() threw: nothing of it is left that the next one would add to.
+  void forget_step();
 
   at::Tensor forward(const at::Tensor& features, bool training, std::uint64_t part = 0);
   GpuArena& arena() { return *arena_; }
@@ -51,7 +53,9 @@ class GpuProgram {
   void start_backward(const at::Tensor& outputs, SampleRange part, std::uint64_t whole,
                       std::uint64_t number);
   void sum_part(bool is_first);
+  void drop_gradients();
   void end_backward();
+  void wait_for_works();
   void update(std::uint64_t own, std::uint64_t whole);
   void agree_on_notes();
   void bring_shards_together();

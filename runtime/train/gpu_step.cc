@@ -85,6 +85,7 @@ struct GpuStep::Impl {
   void queue(std::uint64_t steps);
   void run_eagerly(const StepShape& shape, Captured& captured);
   bool capture(const StepShape& shape, Captured& captured);
+  bool all_have(bool own);
   void body(const StepShape& shape);
   void agree(Wishes own);
   void collect(bool waits);
@@ -98,7 +99,7 @@ struct GpuStep::Impl {
   Communicator& world;
   std::function<void(const std::string&)> remark;
   ResidentSets own_sets;
-  std::unique_ptr<GpuScope> scope;
+  std::unique_ptr<GpuScope> scope;  // while this is made
   std::unique_ptr<GpuInput> input;
   GpuProgram program;
   GpuMover mover;
@@ -153,7 +154,8 @@ void GpuStep::Impl::run_eagerly(const StepShape& shape, Captured& captured) {
   ++captured.runs;
 }
 
-/// True when there is a graph now.
+/// True when there is a graph now. Either all ranks play one or none does: a rank that queued what
+/// others play would meet them in another order.
 bool GpuStep::Impl::capture(const StepShape& shape, Captured& captured) {
   if (captured.graph) {
     return true;
@@ -166,8 +168,15 @@ bool GpuStep::Impl::capture(const StepShape& shape, Captured& captured) {
   if (parts.capturing) {
     parts.capturing(false);
   }
-  if (captured.graph) {
+  if (!captured.graph) {
+    program.forget_step();
+  }
+  if (all_have(captured.graph != nullptr)) {
     return true;
+  }
+  if (captured.graph) {
+    captured.graph.reset();
+    why = "another rank cannot capture it";
   }
   captured.failed = true;
   if (options.graph == GraphMode::on) {
@@ -181,6 +190,14 @@ bool GpuStep::Impl::capture(const StepShape& shape, Captured& captured) {
   }
   why_eager = why;
   return false;
+}
+
+bool GpuStep::Impl::all_have(bool own) {
+  std::int32_t has = own ? 1 : 0;
+  if (world.size() > 1) {
+    world.all_reduce(buffer_of(&has, 1), ReduceOp::min).wait();
+  }
+  return has != 0;
 }
 
 void GpuStep::Impl::queue(std::uint64_t steps) {
@@ -266,6 +283,7 @@ GpuStep::GpuStep(Model& model, const Dataset& data, const Loss& loss, const GpuP
                  Communicator& world, const Options& options,
                  std::function<void(const std::string&)> remark)
     : impl_(std::make_unique<Impl>(model, data, loss, parts, world, options, std::move(remark))) {
+  impl_->scope.reset();  // whoever calls later may be another thread
   seek(0, 0);
 }
 
@@ -352,12 +370,15 @@ void GpuStep::restored() {
 at::Tensor GpuStep::evaluate(const at::Tensor& features) {
   const auto scope = impl_->parts.gpu->enter();
   const at::NoGradGuard none;
-  return impl_->program.forward(features.to(torch_device(*impl_->parts.gpu)), false)
-      .to(at::kCPU, at::kFloat);
+  const at::Tensor there = features.to(torch_device(*impl_->parts.gpu));
+  at::Tensor outputs;
+  impl_->parts.gpu->warm([&] { outputs = impl_->program.forward(there, false).to(at::kFloat); });
+  return outputs.to(at::kCPU);  // waits, which other lanes need not
 }
 
 void GpuStep::with_average(const std::function<void()>& body) {
   Impl& impl = *impl_;
+  const auto scope = impl.parts.gpu->enter();
   if (impl.options.rule.ema == 0) {
     body();
     return;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/TensorOperators.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/core/Reduction.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/layer_norm.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <c10/util/BFloat16.h>
@@ -15,11 +17,13 @@
 #include <cmath>
 #include <limits>
 #include <ostream>
+#include <thread>
 
 #include "runtime/base/random.h"
 #include "runtime/gpu/host_gpu.h"
 #include "runtime/gpu/host_kernels.h"
 #include "runtime/gpu/small_floats.h"
+#include "runtime/model/autocast.h"
 #include "runtime/model/gpu_ops.h"
 #include "runtime/model/random_fill.h"
 
@@ -334,6 +338,26 @@ TEST(Recomputed, GivesTheSameGradientsAndKeepsNothing) {
   gpu_ops::recomputed(body, x * 1).sum().backward();
   EXPECT_LT(largest(of_w - w.grad()), 1e-6);
   EXPECT_LT(largest(of_x - x.grad()), 1e-6);
+}
+
+/// On a card backward runs in a thread of torch's own, whose autocast was never told the type.
+TEST(Recomputed, RunsInTheSamePrecisionInWhateverThreadBackwardRuns) {
+  const at::Tensor w = at::randn({8, 8}).set_requires_grad(true);
+  const at::Tensor x = at::randn({4, 8}).set_requires_grad(true);
+  std::vector<at::ScalarType> types;
+  const auto body = [&](const at::Tensor& in) {
+    const at::Tensor product = in.matmul(w);
+    types.push_back(product.scalar_type());
+    return product.to(at::kFloat);
+  };
+  at::Tensor y;
+  {
+    const AutocastScope half(true, at::kCPU, at::kHalf);
+    y = gpu_ops::recomputed(body, x * 1).sum();
+  }
+  std::thread([&] { torch::autograd::backward({y}, {at::ones_like(y)}); }).join();
+  EXPECT_THAT(types, testing::ElementsAre(at::kHalf, at::kHalf));
+  EXPECT_EQ(at::autocast::get_autocast_dtype(at::kCPU), at::kBFloat16) << "as it was";
 }
 
 TEST(GatherKernel, FollowsTheOrderAndTheStep) {

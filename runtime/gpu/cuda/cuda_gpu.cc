@@ -10,23 +10,22 @@
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cstring>
 #include <mutex>
 #include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/gpu/cuda/check.h"
+#include "runtime/gpu/cuda/lane_memory.h"
 #include "runtime/gpu/cuda/launch.h"
 
 namespace muster::cuda {
 namespace {
 
 namespace allocator = c10::cuda::CUDACachingAllocator;
-
-void check(cudaError_t error, const char* what) {
-  if (error != cudaSuccess) {
-    throw Error(Fault::io, fmt::format("{}: {}", what, cudaGetErrorString(error)));
-  }
-}
 
 /// Warm-up and capture of all lanes take turns: libraries make their handles and workspaces then,
 /// and torch has one default generator.
@@ -35,10 +34,15 @@ std::mutex& capture_turn() {
   return turn;
 }
 
+/// Lanes of the process. A lane alone waits on its core; several would take cores from each other,
+/// so their threads sleep.
+std::atomic<int> lane_count = 0;
+
 class Event final : public GpuMark {
  public:
   explicit Event(cudaStream_t stream) {
-    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreate");
+    const unsigned sleeps = lane_count > 1 ? cudaEventBlockingSync : cudaEventDefault;
+    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | sleeps), "cudaEventCreate");
     check(cudaEventRecord(event_, stream), "cudaEventRecord");
   }
   ~Event() override { cudaEventDestroy(event_); }
@@ -59,39 +63,6 @@ class Event final : public GpuMark {
   cudaEvent_t event_ = nullptr;
 };
 
-/// What the lane's stream allocates comes from the lane's pool, whichever thread asks: backward
-/// runs in a thread of torch's own.
-class PoolScope {
- public:
-  PoolScope(at::cuda::MemPool& pool, cudaStream_t stream) : pool_(pool) {
-    allocator::beginAllocateToPool(pool_.device(), pool_.id(),
-                                   [stream](cudaStream_t asked) { return asked == stream; });
-  }
-  ~PoolScope() { allocator::endAllocateToPool(pool_.device(), pool_.id()); }
-  PoolScope(const PoolScope&) = delete;
-  PoolScope& operator=(const PoolScope&) = delete;
-
- private:
-  at::cuda::MemPool& pool_;
-};
-
-/// The lane's generator stands for torch's default one. Only under the capture lock.
-class GeneratorScope {
- public:
-  GeneratorScope(const at::Generator& lane, c10::DeviceIndex device)
-      : default_(at::cuda::detail::getDefaultCUDAGenerator(device)),
-        before_(default_.graphsafe_get_state()) {
-    default_.graphsafe_set_state(lane.graphsafe_get_state());
-  }
-  ~GeneratorScope() { default_.graphsafe_set_state(before_); }
-  GeneratorScope(const GeneratorScope&) = delete;
-  GeneratorScope& operator=(const GeneratorScope&) = delete;
-
- private:
-  at::Generator default_;
-  at::Generator before_;
-};
-
 class CudaGpu;
 
 class Graph final : public GpuGraph {
@@ -109,14 +80,16 @@ class CudaGpu final : public Gpu {
  public:
   explicit CudaGpu(int index)
       : device_(static_cast<c10::DeviceIndex>(index)),
-        compute_(c10::cuda::getStreamFromPool(false, device_)),
-        copy_(c10::cuda::getStreamFromPool(false, device_)),
+        compute_(device_),
+        copy_(device_),
         generator_(at::cuda::detail::createCUDAGenerator(device_)) {
     const c10::cuda::CUDAGuard guard(device_);
+    ++lane_count;
     pool_ = std::make_unique<at::cuda::MemPool>();
     graph_pool_ = std::make_unique<at::cuda::MemPool>();
   }
   ~CudaGpu() override {
+    --lane_count;
     try {
       synchronise();
     } catch (const std::exception& error) {
@@ -145,22 +118,31 @@ class CudaGpu final : public Gpu {
     return most_bytes_;
   }
   void* stream(Queue queue) override { return raw(queue); }
-  cudaStream_t raw(Queue queue) const { return (queue == Queue::copy ? copy_ : compute_).stream(); }
+  cudaStream_t raw(Queue queue) const { return (queue == Queue::copy ? copy_ : compute_).raw(); }
 
   std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
     const auto scope = enter();
-    void* data = nullptr;
-    try {
-      data =
-          allocator::raw_alloc_with_stream(std::max<std::size_t>(bytes, 512), raw(Queue::compute));
-    } catch (const c10::OutOfMemoryError&) {
-      const GpuMemory now = memory();
-      throw Error(Fault::io, fmt::format("out of GPU memory: {} bytes asked for, {} of {} free",
-                                         bytes, now.free, now.total));
-    }
+    void* data = allocate_raw(std::max<std::size_t>(bytes, 512));
     check(cudaMemsetAsync(data, 0, bytes, raw(Queue::compute)), "cudaMemset");
     return {static_cast<std::byte*>(data),
             [](std::byte* memory) { allocator::raw_delete(memory); }};
+  }
+  std::shared_ptr<std::byte> allocate_shared(std::size_t bytes) override {
+    const c10::cuda::CUDAGuard guard(device_);
+    void* data = nullptr;
+    cudaError_t error = cudaMalloc(&data, std::max<std::size_t>(bytes, 512));
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      allocator::emptyCache();
+      error = cudaMalloc(&data, std::max<std::size_t>(bytes, 512));
+    }
+    if (error == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      throw_out_of_memory(bytes);
+    }
+    check(error, "cudaMalloc");
+    check(cudaMemsetAsync(data, 0, bytes, raw(Queue::compute)), "cudaMemset");
+    return {static_cast<std::byte*>(data), [](std::byte* memory) { cudaFree(memory); }};
   }
   std::shared_ptr<std::byte> allocate_pinned(std::size_t bytes) override {
     const c10::cuda::CUDAGuard guard(device_);
@@ -212,6 +194,28 @@ class CudaGpu final : public Gpu {
 
  private:
   friend class LaneScope;
+  void fill_own_pool() {
+    filling_ = std::make_unique<PoolScope>(device_, pool_->id(), raw(Queue::compute));
+  }
+  /// What lanes that are gone have left is given up before memory is said to be short: while any
+  /// lane lives, torch does not do that by itself.
+  void* allocate_raw(std::size_t bytes) {
+    try {
+      return allocator::raw_alloc_with_stream(bytes, raw(Queue::compute));
+    } catch (const c10::OutOfMemoryError&) {
+      allocator::emptyCache();
+    }
+    try {
+      return allocator::raw_alloc_with_stream(bytes, raw(Queue::compute));
+    } catch (const c10::OutOfMemoryError&) {
+      throw_out_of_memory(bytes);
+    }
+  }
+  [[noreturn]] void throw_out_of_memory(std::size_t bytes) const {
+    const GpuMemory now = memory();
+    throw Error(Fault::io, fmt::format("out of GPU memory: {} bytes asked for, {} of {} free",
+                                       bytes, now.free, now.total));
+  }
   template <class Job>
   void queue(const char* what, const Job& job) {
     launch(job, raw(Queue::compute));
@@ -219,8 +223,8 @@ class CudaGpu final : public Gpu {
   }
 
   c10::DeviceIndex device_;
-  c10::cuda::CUDAStream compute_;
-  c10::cuda::CUDAStream copy_;
+  OwnQueue compute_;
+  OwnQueue copy_;
   at::Generator generator_;
   std::unique_ptr<at::cuda::MemPool> pool_;
   std::unique_ptr<at::cuda::MemPool> graph_pool_;  // of all graphs: they are played one by one
@@ -231,9 +235,9 @@ class CudaGpu final : public Gpu {
 
 class LaneScope final : public GpuScope {
  public:
-  explicit LaneScope(CudaGpu& gpu) : gpu_(gpu), guard_(gpu.compute_) {
+  explicit LaneScope(CudaGpu& gpu) : gpu_(gpu), guard_(gpu.compute_.get()) {
     if (gpu_.inside_++ == 0) {
-      gpu_.filling_ = std::make_unique<PoolScope>(*gpu_.pool_, gpu_.raw(Gpu::Queue::compute));
+      gpu_.fill_own_pool();
     }
   }
   ~LaneScope() override {
@@ -282,10 +286,12 @@ std::unique_ptr<GpuGraph> CudaGpu::capture(const std::function<void()>& body, st
       } catch (const std::exception&) {  // the capture is broken, which is what we tell
       }
     }
-    cudaGetLastError();
+    forget_capture(device_, graph_pool_->id());
     graph.reset();
+    generator_ = at::cuda::detail::createCUDAGenerator(device_);  // the old one is still captured
+    cudaGetLastError();
   }
-  filling_ = std::make_unique<PoolScope>(*pool_, raw(Queue::compute));
+  fill_own_pool();
   return graph ? std::make_unique<Graph>(*this, std::move(graph)) : nullptr;
 }
 

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runtime/gpu/cuda/lane_memory.h"
+
+#include <ATen/core/CachingHostAllocator.h>
+#include <ATen/cuda/CUDAGeneratorImpl.h>
+#include <c10/cuda/CUDAGuard.h>
+
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "runtime/gpu/cuda/check.h"
+
+namespace muster::cuda {
+namespace {
+
+namespace allocator = c10::cuda::CUDACachingAllocator;
+
+/// Queues that no lane has at the moment. Never closed: the driver does it when the process ends.
+struct IdleQueues {
+  std::mutex mutex;
+  std::map<c10::DeviceIndex, std::vector<cudaStream_t>> of;
+};
+
+IdleQueues& idle_queues() {
+  static auto* queues = new IdleQueues;  // NOLINT(cppcoreguidelines-owning-memory): outlives all
+  return *queues;
+}
+
+}  // namespace
+
+OwnQueue::OwnQueue(c10::DeviceIndex device) : device_(device) {
+  IdleQueues& idle = idle_queues();
+  const std::lock_guard lock(idle.mutex);
+  auto& here = idle.of[device];
+  if (here.empty()) {
+    const c10::cuda::CUDAGuard guard(device);
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+  } else {
+    stream_ = here.back();
+    here.pop_back();
+  }
+}
+
+OwnQueue::~OwnQueue() {
+  IdleQueues& idle = idle_queues();
+  const std::lock_guard lock(idle.mutex);
+  idle.of[device_].push_back(stream_);
+}
+
+c10::cuda::CUDAStream OwnQueue::get() const {
+  return c10::cuda::getStreamFromExternal(stream_, device_);
+}
+
+PoolScope::PoolScope(c10::DeviceIndex device, c10::MempoolId_t pool, cudaStream_t stream)
+    : device_(device), pool_(pool) {
+  allocator::beginAllocateToPool(device_, pool_,
+                                 [stream](cudaStream_t asked) { return asked == stream; });
+}
+
+/// Both: to begin counts one more user of the pool, to end does not take it back, and a pool that
+/// has users is never freed.
+PoolScope::~PoolScope() {
+  allocator::endAllocateToPool(device_, pool_);
+  allocator::releasePool(device_, pool_);
+}
+
+GeneratorScope::GeneratorScope(const at::Generator& lane, c10::DeviceIndex device)
+    : default_(at::cuda::detail::getDefaultCUDAGenerator(device)),
+      before_(default_.graphsafe_get_state()) {
+  default_.graphsafe_set_state(lane.graphsafe_get_state());
+}
+
+GeneratorScope::~GeneratorScope() {
+  default_.graphsafe_set_state(before_);
+}
+
+void forget_capture(c10::DeviceIndex device, c10::MempoolId_t pool) noexcept {
+  try {
+    allocator::endAllocateToPool(device, pool);
+    allocator::releasePool(device, pool);
+  } catch (const std::exception&) {  // it was ended, and releases its pool itself
+  }
+  try {
+    auto* host = at::getHostAllocator(at::kCUDA);
+    host->end_allocate_to_pool(pool);
+    host->release_pool(pool);
+  } catch (const std::exception&) {  // likewise
+  }
+}
+
+}  // namespace muster::cuda

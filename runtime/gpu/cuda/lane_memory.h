@@ -1,0 +1,61 @@
+/// What a lane takes of torch's process-wide things and gives back: a queue of the card, a pool of
+/// the caching allocator while somebody fills it, and torch's default generator.
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAStream.h>
+
+namespace muster::cuda {
+
+/// A queue that no other lane of the process has. Torch's own pool hands its 32 out in turns, so
+/// that a lane made later would share, and capture, the queue of one that is still at work. Queues
+/// are kept and used again: torch keeps a workspace of cuBLAS for each that it has seen.
+class OwnQueue {
+ public:
+  explicit OwnQueue(c10::DeviceIndex device);
+  ~OwnQueue();
+  OwnQueue(const OwnQueue&) = delete;
+  OwnQueue& operator=(const OwnQueue&) = delete;
+
+  c10::cuda::CUDAStream get() const;
+  cudaStream_t raw() const { return stream_; }
+
+ private:
+  c10::DeviceIndex device_;
+  cudaStream_t stream_ = nullptr;
+};
+
+/// While it lives, what `stream` allocates comes from the pool, whichever thread asks: backward
+/// runs in a thread of torch's own.
+class PoolScope {
+ public:
+  PoolScope(c10::DeviceIndex device, c10::MempoolId_t pool, cudaStream_t stream);
+  ~PoolScope();
+  PoolScope(const PoolScope&) = delete;
+  PoolScope& operator=(const PoolScope&) = delete;
+
+ private:
+  c10::DeviceIndex device_;
+  c10::MempoolId_t pool_;
+};
+
+/// A lane's generator stands for torch's default one. Only under the capture lock.
+class GeneratorScope {
+ public:
+  GeneratorScope(const at::Generator& lane, c10::DeviceIndex device);
+  ~GeneratorScope();
+  GeneratorScope(const GeneratorScope&) = delete;
+  GeneratorScope& operator=(const GeneratorScope&) = delete;
+
+ private:
+  at::Generator default_;
+  at::Generator before_;
+};
+
+/// Takes out of the allocators what a capture that could not be ended has left there: they would go
+/// on asking a graph that is gone.
+void forget_capture(c10::DeviceIndex device, c10::MempoolId_t pool) noexcept;
+
+}  // namespace muster::cuda
