@@ -63,12 +63,17 @@ double distance(const std::vector<T>& a, const std::vector<T>& b) {
   return std::sqrt(apart / std::max(whole, 1e-300));
 }
 
+/// As JSON, which has no NaN.
+std::string number(double value) {
+  return std::isfinite(value) ? fmt::format("{:.3g}", value) : "null";
+}
+
 int report(const char* what, double distance, double allowed) {
   const bool ok = distance <= allowed;  // false for NaN
   fmt::print(
-      "{{\"part\": \"kernels\", \"what\": \"{}\", \"distance\": {:.3g}, \"allowed\": {:g}, "
+      "{{\"part\": \"kernels\", \"what\": \"{}\", \"distance\": {}, \"allowed\": {:g}, "
       "\"ok\": {}}}\n",
-      what, distance, allowed, ok);
+      what, number(distance), allowed, ok);
   return ok ? 0 : 1;
 }
 
@@ -238,6 +243,77 @@ int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
          report("add_norm bias", distance(of_bias.fetched(), of_bias.host), 1e-4);
 }
 
+/// Squares, losses and what the step makes of them, twice: the count of blocks starts anew.
+int check_step_end(Gpu& gpu) {
+  constexpr std::size_t count = 1000003;
+  constexpr std::size_t chunk = 4096;
+  Twin<float> g(gpu, count);
+  Twin<float> losses(gpu, 5003);
+  Twin<Chunk> chunks(gpu, (count + chunk - 1) / chunk);
+  Twin<double> partial(gpu, 2 * chunks.host.size());
+  Twin<std::uint32_t> arrived(gpu, 1);
+  Twin<StepNotes> notes(gpu, 1);
+  Twin<StepState> state(gpu, 1);
+  Twin<float> rates(gpu, 4);
+  fill(g, 11);
+  fill(losses, 12);
+  fill(rates, 13);
+  for (std::size_t i = 0; i < chunks.host.size(); ++i) {
+    chunks.host[i].at = i * chunk;
+    chunks.host[i].count = static_cast<std::uint32_t>(std::min(chunk, count - i * chunk));
+  }
+  chunks.upload();
+  state.upload();
+  const auto results = gpu.allocate_pinned(2 * sizeof(StepResult));
+  std::vector<StepResult> twin_results(2);
+  const auto job = [&](auto place, StepResult* to) {
+    return NormJob{.gradients = place(g),
+                   .chunks = place(chunks),
+                   .chunk_count = chunks.host.size(),
+                   .partial = place(partial),
+                   .arrived = place(arrived),
+                   .losses = place(losses),
+                   .loss_count = losses.host.size(),
+                   .loss_factor = 0.5,
+                   .notes = place(notes),
+                   .decides = true,
+                   .decide = {.state = place(state),
+                              .notes = place(notes),
+                              .results = to,
+                              .result_count = 2,
+                              .rates = place(rates),
+                              .rate_count = 4,
+                              .clip_norm = 3}};
+  };
+  const NormJob there =
+      job([](auto& twin) { return twin.device(); }, reinterpret_cast<StepResult*>(results.get()));
+  const NormJob here = job([](auto& twin) { return twin.host.data(); }, twin_results.data());
+  for (int i = 0; i < 2; ++i) {
+    gpu.run(there);
+    host_kernels::run(here);
+  }
+  const StepState own = state.fetched()[0];
+  const StepState& exact = state.host[0];
+  const auto& last = reinterpret_cast<const StepResult*>(results.get())[1];
+  const std::vector<float> found{own.factor, own.rate, static_cast<float>(last.loss),
+                                 static_cast<float>(last.norm), static_cast<float>(last.step)};
+  const std::vector<float> wanted{exact.factor, exact.rate,
+                                  static_cast<float>(twin_results[1].loss),
+                                  static_cast<float>(twin_results[1].norm), 2};
+  return report("norm and decide", distance(found, wanted), 1e-6);
+}
+
+int check_order(Gpu& gpu) {
+  constexpr std::uint64_t rows = 60032;
+  Twin<std::uint32_t> order(gpu, rows);
+  OrderJob job{.to = order.device(), .rows = rows, .key = 99};
+  gpu.run(job);
+  const auto on_gpu = order.fetched();
+  job.to = order.host.data();
+  host_kernels::run(job);
+  return report("order", on_gpu == order.host ? 0 : 1, 0);
+}
+
 int check_draws(Gpu& gpu) {
   constexpr std::uint64_t count = 100001;
   Twin<float> x(gpu, count);
@@ -269,12 +345,18 @@ int check_draws(Gpu& gpu) {
   constexpr std::uint64_t row = 3 * 32 * 32;
   Twin<float> images(gpu, 64 * row);
   Twin<float> batch(gpu, 32 * row);
+  Twin<float> labels(gpu, 64);
+  Twin<float> labels_to(gpu, 32);
   fill(images, 2);
+  fill(labels, 3);
   GatherJob gather{.state = state.device(),
                    .rows = images.device(),
                    .order = order.device(),
                    .to = batch.device(),
                    .row_bytes = row * 4,
+                   .labels = labels.device(),
+                   .labels_to = labels_to.device(),
+                   .label_bytes = 4,
                    .count = 32,
                    .steps_per_epoch = 2,
                    .batch = 32,
@@ -284,14 +366,24 @@ int check_draws(Gpu& gpu) {
                    .crop_padding = 4,
                    .flips = true,
                    .seed = 8};
-  gpu.run(gather);
-  gather.state = state.host.data();
-  gather.rows = images.host.data();
-  gather.order = order.host.data();
-  gather.to = batch.host.data();
-  const auto on_gpu = batch.fetched();
-  host_kernels::run(gather);
-  return wrong + report("gather", distance(on_gpu, batch.host), 0);
+  int apart = 0;
+  for (const std::uint32_t channels : {3U, 0U}) {  // moved, and as they are
+    gather.channels = channels;
+    gpu.run(gather);
+    GatherJob here = gather;
+    here.state = state.host.data();
+    here.rows = images.host.data();
+    here.order = order.host.data();
+    here.to = batch.host.data();
+    here.labels = labels.host.data();
+    here.labels_to = labels_to.host.data();
+    const auto on_gpu = batch.fetched();
+    const auto labels_on_gpu = labels_to.fetched();
+    host_kernels::run(here);
+    apart += report("gather", distance(on_gpu, batch.host), 0) +
+             report("gather labels", distance(labels_on_gpu, labels_to.host), 0);
+  }
+  return wrong + apart;
 }
 
 double furthest(const std::vector<float>& a, const std::vector<float>& b) {
@@ -309,9 +401,9 @@ int compare(const char* what, Session& a, Session& b, std::uint64_t steps, doubl
   const double apart = furthest(a.parameters(), b.parameters());
   const bool ok = apart <= allowed;
   fmt::print(
-      "{{\"part\": \"training\", \"what\": \"{}\", \"steps\": {}, \"furthest\": {:.3g}, "
+      "{{\"part\": \"training\", \"what\": \"{}\", \"steps\": {}, \"furthest\": {}, "
       "\"allowed\": {:g}, \"modes\": [\"{}\", \"{}\"], \"ok\": {}}}\n",
-      what, steps, apart, allowed, a.trainer().gpu_mode(), b.trainer().gpu_mode(), ok);
+      what, steps, number(apart), allowed, a.trainer().gpu_mode(), b.trainer().gpu_mode(), ok);
   return ok ? 0 : 1;
 }
 
@@ -326,8 +418,11 @@ int check_kernels(Gpu& gpu) {
   wrong += check_cross_entropy<Bf16>(gpu, DType::bfloat16, 50304, 5e-3);
   wrong += check_cross_entropy<float>(gpu, DType::float32, 10, 1e-5);
   wrong += check_norm<float>(gpu, DType::float32, 768, 1e-5);
+  wrong += check_norm<Bf16>(gpu, DType::bfloat16, 768, 5e-3);
   wrong += check_norm<Bf16>(gpu, DType::bfloat16, 1000, 5e-3);
-  return wrong + check_draws(gpu);
+  wrong += check_norm<F16>(gpu, DType::float16, 64, 5e-3);
+  wrong += check_norm<float>(gpu, DType::float32, 1003, 1e-5);  // rows that no warp holds
+  return wrong + check_step_end(gpu) + check_order(gpu) + check_draws(gpu);
 }
 
 int check_training(Gpus& gpus, const GpuBench& bench) {

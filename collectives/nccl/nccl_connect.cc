@@ -69,16 +69,20 @@ void NcclCommunicator::connect() {
   settle(comm_, fmt::format("connecting {} ranks", size()));
 }
 
-/// Calls on a non-blocking communicator are over when it no longer says "in progress".
+/// Calls on a non-blocking communicator are over when it no longer says "in progress": after some
+/// microseconds for an operation, which a step waits for, and after seconds for a connection.
 void NcclCommunicator::settle(nccl::Comm comm, std::string_view what) {
-  const auto give_up = std::chrono::steady_clock::now() + options_.start_deadline;
+  const auto start = std::chrono::steady_clock::now();
+  const auto give_up = start + options_.start_deadline;
+  constexpr std::chrono::milliseconds soon{2};
   auto state = nccl::in_progress;
   while (true) {
     check(table_.get_async_error(comm, &state), "ncclCommGetAsyncError");
     if (state != nccl::in_progress) {
       break;
     }
-    if (std::chrono::steady_clock::now() > give_up) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now > give_up) {
       table_.abort(comm);
       is_aborted_ = true;
       const auto sentence =
@@ -87,7 +91,11 @@ void NcclCommunicator::settle(nccl::Comm comm, std::string_view what) {
       host_.abort(sentence);
       throw Error(Fault::communication, sentence);
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (now - start < soon) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   }
   check(state, what);
 }

@@ -18,7 +18,8 @@ bool all_agree(Communicator& world, bool own) {
 
 }  // namespace
 
-RankGpu::RankGpu(const TrainSettings& train, Communicator& world, RankSlot* flight) {
+RankGpu::RankGpu(const TrainSettings& train, Communicator& world, RankSlot* flight,
+                 const ControlHeader& page) {
   Gpus* gpus = train.device == "cpu" ? nullptr : open_gpus(train.device, text_);
   if (!all_agree(world, gpus != nullptr)) {
     if (train.device == "cuda") {
@@ -37,7 +38,13 @@ RankGpu::RankGpu(const TrainSettings& train, Communicator& world, RankSlot* flig
   device_ = std::make_unique<NcclCommunicator>(
       nccl_table_, cuda_table_, world,
       NcclOptions{.device = index,
-                  .compute = static_cast<nccl::Stream>(gpu_->stream(Gpu::Queue::compute))},
+                  .compute = static_cast<nccl::Stream>(gpu_->stream(Gpu::Queue::compute)),
+                  .trouble_elsewhere =
+                      [&page] {
+                        return page.aborted.load(std::memory_order_acquire) == 0
+                                   ? std::string()
+                                   : std::string(page.abort_reason.data());
+                      }},
       flight);
 }
 

@@ -30,7 +30,7 @@ class TrainRank {
         meeting_(ranks),
         ranks_{ranks.node(), ranks.lane() != nullptr ? *ranks.lane() : *alone_, ranks.world()},
         files_(job, ranks_.world.rank(), is_supervised),
-        gpu_(job.train, ranks_.world, &ranks.slot()),
+        gpu_(job.train, ranks_.world, &ranks.slot(), ranks.page().header()),
         engine_(engine_options(job.checkpoint, files_.checkpoints()), ranks_.world,
                 posix_file_system(), clock_) {}
 

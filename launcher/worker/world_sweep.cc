@@ -104,7 +104,7 @@ class TeamOfRanks final : public LaneTeam {
   ControlHeader& control() override { return ranks_->page().header(); }
   RankSlot* slot() override { return &ranks_->slot(); }
   GpuParts gpu(const TrainSettings& train) override {
-    gpu_ = std::make_unique<RankGpu>(train, ranks_->world(), &ranks_->slot());
+    gpu_ = std::make_unique<RankGpu>(train, ranks_->world(), &ranks_->slot(), control());
     return gpu_->parts();
   }
   void finish() override {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 
 #ifdef __CUDACC__
 #define MUSTER_ANYWHERE __host__ __device__ inline
@@ -19,6 +20,39 @@ MUSTER_ANYWHERE float quick_exp(float x) {
   return __expf(x);
 #else
   return std::exp(x);
+#endif
+}
+
+/// The GPU's own roundings to 16-bit floats and back, to nearest even. False on the host, which has
+/// to do them by hand.
+MUSTER_ANYWHERE bool gpu_rounds_bf16(float value, std::uint16_t& bits) {
+#ifdef __CUDA_ARCH__
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return true;
+#else
+  (void)value;
+  (void)bits;
+  return false;
+#endif
+}
+MUSTER_ANYWHERE bool gpu_rounds_f16(float value, std::uint16_t& bits) {
+#ifdef __CUDA_ARCH__
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+  return true;
+#else
+  (void)value;
+  (void)bits;
+  return false;
+#endif
+}
+MUSTER_ANYWHERE bool gpu_widens_f16(std::uint16_t bits, float& value) {
+#ifdef __CUDA_ARCH__
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return true;
+#else
+  (void)bits;
+  (void)value;
+  return false;
 #endif
 }
 

@@ -40,6 +40,7 @@ class SampleOrder {
   SampleOrder(std::uint64_t rows, std::uint64_t seed, std::uint64_t epoch, Mixing mixing = {});
   std::uint64_t operator()(std::uint64_t position) const;  ///< position < rows
   std::uint64_t rows() const { return rows_; }
+  std::uint64_t key() const { return key_; }  ///< of this epoch's permutation
 
  private:
   std::uint64_t mixed_in_window(std::uint64_t position) const;

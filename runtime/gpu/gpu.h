@@ -78,6 +78,7 @@ class Gpu {
   virtual void run(const NormJob& job) = 0;
   virtual void run(const DecideJob& job) = 0;
   virtual void run(const UpdateJob& job) = 0;
+  virtual void run(const OrderJob& job) = 0;
   virtual void run(const GatherJob& job) = 0;
   virtual void run(const CrossEntropyJob& job) = 0;
   virtual void run(const AddNormJob& job) = 0;

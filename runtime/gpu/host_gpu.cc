@@ -75,6 +75,9 @@ std::string numbers_of(const PackJob& job) {
 std::string numbers_of(const NormJob& job) {
   return fmt::format("{} {} {}", job.chunk_count, job.loss_count, job.loss_factor);
 }
+std::string numbers_of(const OrderJob& job) {
+  return fmt::format("{} {}", job.rows, job.key);
+}
 std::string numbers_of(const DecideJob& job) {
   return fmt::format("{} {} {}", job.rate_count, job.clip_norm, job.ema);
 }
@@ -192,6 +195,7 @@ class HostGpu final : public Gpu {
   void run(const NormJob& job) override { queue("norm", job); }
   void run(const DecideJob& job) override { queue("decide", job); }
   void run(const UpdateJob& job) override { queue("update", job); }
+  void run(const OrderJob& job) override { queue("order", job); }
   void run(const GatherJob& job) override { queue("gather", job); }
   void run(const CrossEntropyJob& job) override { queue("cross_entropy", job); }
   void run(const AddNormJob& job) override { queue("add_norm", job); }

@@ -3,6 +3,7 @@
 
 #include "runtime/gpu/by_type.h"
 #include "runtime/gpu/layer_bodies.h"
+#include "runtime/gpu/norm_bodies.h"
 #include "runtime/gpu/update_bodies.h"
 
 namespace muster::host_kernels {
@@ -39,11 +40,14 @@ void run(const PackJob& job) {
 void run(const NormJob& job) {
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    for (std::uint64_t i = 0; i < job.chunk_count; ++i) {
-      job.partial[i] = bodies::squares(team, static_cast<const T*>(job.gradients), job.chunks[i]);
+    for (std::uint64_t i = 0; i < job.blocks(); ++i) {
+      bodies::norm_part(team, job, static_cast<const T*>(job.gradients), i);
     }
   });
-  bodies::sum_partials(team, job);
+  bodies::sum_parts(team, job);
+  if (job.decides) {
+    bodies::decide(job.decide);
+  }
 }
 
 void run(const DecideJob& job) {
@@ -58,9 +62,15 @@ void run(const UpdateJob& job) {
   });
 }
 
+void run(const OrderJob& job) {
+  for (std::uint64_t i = 0; i < job.rows; ++i) {
+    bodies::order(job, i);
+  }
+}
+
 void run(const GatherJob& job) {
   for (std::uint64_t row = 0; row < job.count; ++row) {
-    bodies::gather(team, job, row);
+    bodies::gather(team, job, row, 0, 1);
   }
 }
 
@@ -91,7 +101,9 @@ void run(const AddNormBackwardJob& job) {
     }
   });
   for (std::uint64_t column = 0; column < job.width; ++column) {
-    bodies::norm_weights_sum(team, job, column);
+    const bodies::WeightSums sums = bodies::norm_weights_slice(job, column, 0, 1);
+    job.weight_gradient[column] = sums.weight;
+    job.bias_gradient[column] = sums.bias;
   }
 }
 

@@ -10,6 +10,7 @@ void run(const PackJob& job);
 void run(const NormJob& job);
 void run(const DecideJob& job);
 void run(const UpdateJob& job);
+void run(const OrderJob& job);
 void run(const GatherJob& job);
 void run(const CrossEntropyJob& job);
 void run(const AddNormJob& job);

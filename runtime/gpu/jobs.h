@@ -66,20 +66,6 @@ struct PackJob {
   const float* add = nullptr;  ///< sums of earlier parts of the batch
 };
 
-/// notes.squares = sum of squares of the chunks' gradients, notes.loss = factor times the sum of
-/// the losses; in a fixed order.
-struct NormJob {
-  const void* gradients = nullptr;
-  DType type = DType::float32;
-  const Chunk* chunks = nullptr;
-  std::uint64_t chunk_count = 0;
-  double* partial = nullptr;  ///< chunk_count of them
-  const float* losses = nullptr;
-  std::uint64_t loss_count = 0;
-  double loss_factor = 1;
-  StepNotes* notes = nullptr;
-};
-
 /// Says what the update does, and closes the step: rate, corrections, clip, loss scale, skip.
 struct DecideJob {
   StepState* state = nullptr;
@@ -94,6 +80,26 @@ struct DecideJob {
   double ema = 0;
   bool scales_loss = false;
   std::uint32_t growth_every = 2000;  ///< good steps until the scale doubles
+};
+
+/// notes.squares = sum of squares of the chunks' gradients, notes.loss = factor times the sum of
+/// the losses; in a fixed order. The last block of the launch adds up; where nobody else has to be
+/// asked, it decides as well.
+struct NormJob {
+  const void* gradients = nullptr;
+  DType type = DType::float32;
+  const Chunk* chunks = nullptr;
+  std::uint64_t chunk_count = 0;
+  double* partial = nullptr;         ///< 2 * blocks() of them
+  std::uint32_t* arrived = nullptr;  ///< blocks that are done; 0 between launches
+  const float* losses = nullptr;
+  std::uint64_t loss_count = 0;
+  double loss_factor = 1;
+  StepNotes* notes = nullptr;
+  bool decides = false;
+  DecideJob decide;
+  /// A rank without chunks (all of its part is padding) still has losses.
+  constexpr std::uint64_t blocks() const { return chunk_count == 0 ? 1 : chunk_count; }
 };
 
 /// The optimiser over the chunks, in one pass, with the state's scalars. The rules are those of
@@ -116,15 +122,26 @@ struct UpdateJob {
   float decay = 0;
 };
 
+/// The order of an epoch: that of runtime/data/order.h for the same key.
+struct OrderJob {
+  std::uint32_t* to = nullptr;
+  std::uint64_t rows = 0;
+  std::uint64_t key = 0;
+  bool shuffles = true;
+};
+
 /// Rows of a data set that lies on the GPU: to[i] = rows[order[first + i]], where `first` follows
-/// from the step. Images may be shifted (zeros come in) and mirrored, by random numbers keyed by
-/// (seed, step, place).
+/// from the step, and their labels likewise. Images may be shifted (zeros come in) and mirrored, by
+/// random numbers keyed by (seed, step, place).
 struct GatherJob {
   const StepState* state = nullptr;
   const void* rows = nullptr;
   const std::uint32_t* order = nullptr;  ///< of the epoch
   void* to = nullptr;
-  std::uint64_t row_bytes = 0;
+  std::uint64_t row_bytes = 0;  ///< whole 4-byte words, as label_bytes
+  const void* labels = nullptr;
+  void* labels_to = nullptr;
+  std::uint64_t label_bytes = 0;
   std::uint64_t count = 0;
   std::uint64_t steps_per_epoch = 1;
   std::uint64_t batch = 0;       ///< global: positions a step moves on by
@@ -170,7 +187,8 @@ struct AddNormJob {
   float epsilon = 1e-5F;
 };
 
-/// Its backward: to = (gradient of the norm's input) + add; weight and bias in two launches.
+/// Its backward: to = (gradient of the norm's input) + add; weight and bias by parts of the rows,
+/// which a second launch adds up.
 struct AddNormBackwardJob {
   const void* gradient = nullptr;  ///< of y
   const void* add = nullptr;       ///< of sum, from further on; null: none

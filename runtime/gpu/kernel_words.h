@@ -1,4 +1,4 @@
-/// What the bodies of our kernels share: four neighbours at a time, and random words.
+/// What the bodies of our kernels share: several neighbours at a time, and random words.
 ///
 /// A body is the arithmetic of a kernel, once for the GPU and its twin on the CPU. It is run by a
 /// team: the threads of a block (kernels.cu), or one thread (host_kernels.cc). A team has rank(),
@@ -12,11 +12,34 @@
 
 namespace muster::bodies {
 
-/// Four neighbours: one 16-byte load of float32.
-template <class T>
-struct alignas(4 * sizeof(T)) Four {
-  T v[4];  // NOLINT(modernize-avoid-c-arrays): std::array's functions are not for the GPU
+/// Neighbours that are read and written in one access.
+template <class T, int count>
+struct alignas(count * sizeof(T)) Several {
+  T v[count];  // NOLINT(modernize-avoid-c-arrays): std::array's functions are not for the GPU
 };
+template <class T>
+using Four = Several<T, 4>;
+/// The widest access: 16 bytes.
+template <class T>
+inline constexpr int wide_count = 16 / sizeof(T);
+template <class T>
+using Wide = Several<T, wide_count<T>>;
+
+/// Null is.
+template <class Group>
+MUSTER_ANYWHERE bool is_aligned(const void* place) {
+  return reinterpret_cast<std::uintptr_t>(place) % alignof(Group) == 0;
+}
+
+template <class Group, class T>
+MUSTER_ANYWHERE Group load(const T* from) {
+  return *reinterpret_cast<const Group*>(from);
+}
+
+template <class Group, class T>
+MUSTER_ANYWHERE void store(T* to, const Group& group) {
+  *reinterpret_cast<Group*>(to) = group;
+}
 
 MUSTER_ANYWHERE std::uint64_t mixed(std::uint64_t z) {
   z += 0x9E3779B97F4A7C15ULL;
@@ -30,12 +53,13 @@ MUSTER_ANYWHERE std::uint64_t mix_words(std::uint64_t a, std::uint64_t b, std::u
   return mixed(mixed(mixed(a) ^ b) ^ c);
 }
 
-/// philox() of runtime/base/random.h with the counter (low, 0).
-MUSTER_ANYWHERE Four<std::uint32_t> philox_words(std::uint64_t key, std::uint64_t counter) {
+/// philox() of runtime/base/random.h.
+MUSTER_ANYWHERE Four<std::uint32_t> philox_words(std::uint64_t key, std::uint64_t counter,
+                                                 std::uint64_t high = 0) {
   std::uint32_t c0 = static_cast<std::uint32_t>(counter);
   std::uint32_t c1 = static_cast<std::uint32_t>(counter >> 32);
-  std::uint32_t c2 = 0;
-  std::uint32_t c3 = 0;
+  auto c2 = static_cast<std::uint32_t>(high);
+  auto c3 = static_cast<std::uint32_t>(high >> 32);
   auto k0 = static_cast<std::uint32_t>(key);
   auto k1 = static_cast<std::uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {

@@ -38,6 +38,10 @@ MUSTER_ANYWHERE float to_float(Bf16 value) {
 }
 
 MUSTER_ANYWHERE float to_float(F16 value) {
+  float widened = 0;
+  if (gpu_widens_f16(value.bits, widened)) {
+    return widened;
+  }
   const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000U) << 16;
   const std::uint32_t exponent = (value.bits >> 10) & 0x1fU;
   const std::uint32_t mantissa = value.bits & 0x3ffU;
@@ -56,6 +60,9 @@ MUSTER_ANYWHERE void from_float(float value, float& to) {
 }
 
 MUSTER_ANYWHERE void from_float(float value, Bf16& to) {
+  if (gpu_rounds_bf16(value, to.bits)) {
+    return;
+  }
   const std::uint32_t bits = bits_of(value);
   const bool is_nan = (bits & 0x7fffffffU) > 0x7f800000U;
   to.bits = static_cast<std::uint16_t>(is_nan ? (bits >> 16) | 0x40U
@@ -63,6 +70,9 @@ MUSTER_ANYWHERE void from_float(float value, Bf16& to) {
 }
 
 MUSTER_ANYWHERE void from_float(float value, F16& to) {
+  if (gpu_rounds_f16(value, to.bits)) {
+    return;
+  }
   const std::uint32_t bits = bits_of(value);
   const std::uint32_t sign = (bits >> 16) & 0x8000U;
   const std::uint32_t size = bits & 0x7fffffffU;

@@ -11,34 +11,74 @@
 
 namespace muster::bodies {
 
+/// Four elements a round are asked for before the first is used.
 template <class From, class To, class Team>
 MUSTER_ANYWHERE void pack(const Team& team, const From* from, To* to, const float* add,
                           std::uint64_t count) {
-  for (std::uint64_t i = team.rank(); i < count; i += team.size()) {
-    const float own = from == nullptr ? 0.0F : to_float(from[i]);
-    from_float(add == nullptr ? own : own + add[i], to[i]);
+  constexpr std::uint64_t at_once = 4;
+  for (std::uint64_t first = team.rank(); first < count; first += at_once * team.size()) {
+    float sum[at_once]{};  // NOLINT(modernize-avoid-c-arrays)
+    for (std::uint64_t k = 0; k < at_once; ++k) {
+      const std::uint64_t i = first + k * team.size();
+      if (i < count) {
+        sum[k] = (from == nullptr ? 0.0F : to_float(from[i])) + (add == nullptr ? 0.0F : add[i]);
+      }
+    }
+    for (std::uint64_t k = 0; k < at_once; ++k) {
+      const std::uint64_t i = first + k * team.size();
+      if (i < count) {
+        from_float(sum[k], to[i]);
+      }
+    }
   }
 }
 
 template <class T, class Team>
 MUSTER_ANYWHERE double squares(const Team& team, const T* gradients, const Chunk& chunk) {
+  const T* own = gradients + chunk.at;
+  const std::uint64_t whole = is_aligned<Four<T>>(own) ? chunk.count / 4 * 4 : 0;
   double sum = 0;
-  for (std::uint64_t i = team.rank(); i < chunk.count; i += team.size()) {
-    const double value = to_float(gradients[chunk.at + i]);
+  for (std::uint64_t i = 4 * team.rank(); i < whole; i += 4 * team.size()) {
+    const auto four = load<Four<T>>(own + i);
+    for (int k = 0; k < 4; ++k) {
+      const double value = to_float(four.v[k]);
+      sum += value * value;
+    }
+  }
+  for (std::uint64_t i = whole + team.rank(); i < chunk.count; i += team.size()) {
+    const double value = to_float(own[i]);
     sum += value * value;
   }
   return team.sum(sum);
 }
 
-template <class Team>
-MUSTER_ANYWHERE void sum_partials(const Team& team, const NormJob& job) {
-  double sum = 0;
-  for (std::uint64_t i = team.rank(); i < job.chunk_count; i += team.size()) {
-    sum += job.partial[i];
-  }
+/// Block `block` of blocks(): the squares of its chunk, and its share of the losses.
+template <class T, class Team>
+MUSTER_ANYWHERE void norm_part(const Team& team, const NormJob& job, const T* gradients,
+                               std::uint64_t block) {
+  const double own = block < job.chunk_count ? squares(team, gradients, job.chunks[block]) : 0;
+  const std::uint64_t end = job.loss_count * (block + 1) / job.blocks();
   double loss = 0;
-  for (std::uint64_t i = team.rank(); i < job.loss_count; i += team.size()) {
+  for (std::uint64_t i = job.loss_count * block / job.blocks() + team.rank(); i < end;
+       i += team.size()) {
     loss += job.losses[i];
+  }
+  loss = team.sum(loss);
+  if (team.rank() == 0) {
+    job.partial[2 * block] = own;
+    job.partial[2 * block + 1] = loss;
+  }
+}
+
+/// When all parts are there.
+template <class Team>
+MUSTER_ANYWHERE void sum_parts(const Team& team, const NormJob& job) {
+  const volatile double* partial = job.partial;  // other blocks wrote it a moment ago
+  double sum = 0;
+  double loss = 0;
+  for (std::uint64_t i = team.rank(); i < job.blocks(); i += team.size()) {
+    sum += partial[2 * i];
+    loss += partial[2 * i + 1];
   }
   sum = team.sum(sum);
   loss = team.sum(loss);
@@ -150,25 +190,25 @@ MUSTER_ANYWHERE void update(const Team& team, const UpdateJob& job, const Chunk&
   float* average = job.average == nullptr ? nullptr : job.average + chunk.state_at;
   const std::uint64_t whole = chunk.count / 4 * 4;
   for (std::uint64_t i = 4 * team.rank(); i < whole; i += 4 * team.size()) {
-    auto p4 = *reinterpret_cast<const Four<float>*>(p + i);
-    const auto g4 = *reinterpret_cast<const Four<T>*>(g + i);
+    auto p4 = load<Four<float>>(p + i);
+    const auto g4 = load<Four<T>>(g + i);
     Four<float> a4{};
     Four<float> b4{};
     if (first != nullptr) {
-      a4 = *reinterpret_cast<const Four<float>*>(first + i);
+      a4 = load<Four<float>>(first + i);
     }
     if (second != nullptr) {
-      b4 = *reinterpret_cast<const Four<float>*>(second + i);
+      b4 = load<Four<float>>(second + i);
     }
     for (int k = 0; k < 4; ++k) {
       p4.v[k] = updated(job, r, p4.v[k], to_float(g4.v[k]) * factor, a4.v[k], b4.v[k]);
     }
-    *reinterpret_cast<Four<float>*>(p + i) = p4;
+    store(p + i, p4);
     if (first != nullptr) {
-      *reinterpret_cast<Four<float>*>(first + i) = a4;
+      store(first + i, a4);
     }
     if (second != nullptr) {
-      *reinterpret_cast<Four<float>*>(second + i) = b4;
+      store(second + i, b4);
     }
     for (int k = 0; average != nullptr && k < 4; ++k) {
       average[i + k] = keep * average[i + k] + (1.0F - keep) * p4.v[k];
@@ -218,23 +258,74 @@ MUSTER_ANYWHERE float shifted(const GatherJob& job, const float* image, const Sh
                static_cast<std::uint64_t>(column)];
 }
 
-/// One row. Rows are whole numbers of 4-byte words.
+MUSTER_ANYWHERE std::uint64_t half_of(const OrderJob& job, std::uint64_t half, int round) {
+  const auto words = philox_words(job.key, half, static_cast<std::uint64_t>(round));
+  return (std::uint64_t{words.v[1]} << 32) | words.v[0];
+}
+
+/// Position `position` of the epoch: KeyedPermutation of runtime/data/order.h.
+MUSTER_ANYWHERE void order(const OrderJob& job, std::uint64_t position) {
+  int bits = 2;
+  while (job.rows > (std::uint64_t{1} << bits)) {
+    ++bits;
+  }
+  const int right_bits = bits - bits / 2;
+  const std::uint64_t left_mask = (std::uint64_t{1} << (bits / 2)) - 1;
+  const std::uint64_t right_mask = (std::uint64_t{1} << right_bits) - 1;
+  std::uint64_t value = position;
+  do {
+    std::uint64_t left = value >> right_bits;
+    std::uint64_t right = value & right_mask;
+    for (int round = 0; job.shuffles && round < 6; round += 2) {
+      left ^= half_of(job, right, round) & left_mask;
+      right ^= half_of(job, left, round + 1) & right_mask;
+    }
+    value = (left << right_bits) | right;
+  } while (value >= job.rows);
+  job.to[position] = static_cast<std::uint32_t>(value);
+}
+
+/// Words [begin, end) of a row as they are, 16 bytes at a time where that goes.
 template <class Team>
-MUSTER_ANYWHERE void gather(const Team& team, const GatherJob& job, std::uint64_t row) {
+MUSTER_ANYWHERE void copy_words(const Team& team, const std::uint32_t* from, std::uint32_t* to,
+                                std::uint64_t begin, std::uint64_t end) {
+  using Words = Four<std::uint32_t>;
+  const bool is_whole = is_aligned<Words>(from + begin) && is_aligned<Words>(to + begin);
+  const std::uint64_t whole = is_whole ? begin + (end - begin) / 4 * 4 : begin;
+  for (std::uint64_t i = begin + 4 * team.rank(); i < whole; i += 4 * team.size()) {
+    store(to + i, load<Words>(from + i));
+  }
+  for (std::uint64_t i = whole + team.rank(); i < end; i += team.size()) {
+    to[i] = from[i];
+  }
+}
+
+/// One of `slices` parts of a row.
+template <class Team>
+MUSTER_ANYWHERE void gather(const Team& team, const GatherJob& job, std::uint64_t row,
+                            std::uint64_t slice, std::uint64_t slices) {
   const std::uint64_t position =
       job.state->step % job.steps_per_epoch * job.batch + job.first_part + row;
+  const std::uint64_t source = job.order[position];
   const std::uint64_t words = job.row_bytes / 4;
-  const auto* from = static_cast<const std::uint32_t*>(job.rows) + job.order[position] * words;
+  const std::uint64_t fours = (words + 3) / 4;
+  const std::uint64_t begin = fours * slice / slices * 4;
+  const std::uint64_t after = fours * (slice + 1) / slices * 4;
+  const std::uint64_t end = after < words ? after : words;
+  const auto* from = static_cast<const std::uint32_t*>(job.rows) + source * words;
   auto* to = static_cast<std::uint32_t*>(job.to) + row * words;
   if (job.channels == 0) {
-    for (std::uint64_t i = team.rank(); i < words; i += team.size()) {
-      to[i] = from[i];
+    copy_words(team, from, to, begin, end);
+  } else {
+    const Shift shift = shift_of(job, job.first_part + row);
+    for (std::uint64_t i = begin + team.rank(); i < end; i += team.size()) {
+      to[i] = bits_of(shifted(job, reinterpret_cast<const float*>(from), shift, i));
     }
-    return;
   }
-  const Shift shift = shift_of(job, job.first_part + row);
-  for (std::uint64_t i = team.rank(); i < words; i += team.size()) {
-    to[i] = bits_of(shifted(job, reinterpret_cast<const float*>(from), shift, i));
+  if (slice == 0) {
+    const std::uint64_t label_words = job.label_bytes / 4;
+    copy_words(team, static_cast<const std::uint32_t*>(job.labels) + source * label_words,
+               static_cast<std::uint32_t*>(job.labels_to) + row * label_words, 0, label_words);
   }
 }
 

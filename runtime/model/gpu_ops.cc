@@ -39,9 +39,10 @@ std::uint64_t count(std::int64_t number) {
   return static_cast<std::uint64_t>(number);
 }
 
-/// Blocks that sum over rows: some for each multiprocessor, and not fewer than 32 rows each.
+/// Blocks that sum over rows: three for each multiprocessor of a large card, and not fewer than 32
+/// rows each.
 std::uint64_t parts_for(std::uint64_t rows) {
-  return std::clamp<std::uint64_t>(rows / 32, 1, 528);
+  return std::clamp<std::uint64_t>(rows / 32, 1, 396);
 }
 
 class AddNorm : public torch::autograd::Function<AddNorm> {

@@ -34,8 +34,7 @@ class ResidentInput final : public GpuInput {
                 std::shared_ptr<const ResidentSet> set)
       : GpuInput(data, gpu, options),
         set_(std::move(set)),
-        order_(gpu.allocate(data.rows() * sizeof(std::uint32_t))),
-        staged_(gpu.allocate_pinned(data.rows() * sizeof(std::uint32_t))) {}
+        order_(gpu.allocate(data.rows() * sizeof(std::uint32_t))) {}
 
   bool is_resident() const override { return true; }
   void seek(DataPosition /*position*/) override { epoch_.reset(); }
@@ -50,6 +49,9 @@ class ResidentInput final : public GpuInput {
                   .order = order(),
                   .to = feature_memory_.get(),
                   .row_bytes = data_.shape().feature_bytes(),
+                  .labels = set_->labels.get(),
+                  .labels_to = label_memory_.get(),
+                  .label_bytes = data_.shape().label_bytes(),
                   .count = count,
                   .steps_per_epoch = plan_.steps(),
                   .batch = plan_.batch,
@@ -59,7 +61,6 @@ class ResidentInput final : public GpuInput {
       const SampleRange last = plan_.of_step(plan_.steps() - 1);
       job.first_part = own_part({0, last.count}).first;
     }
-    GatherJob of_labels = job;
     const auto& sizes = data_.shape().features;
     if (sizes.size() == 3 && (options_.crop_padding > 0 || options_.flips)) {
       job.channels = static_cast<std::uint32_t>(sizes[0]);
@@ -69,10 +70,6 @@ class ResidentInput final : public GpuInput {
       job.flips = options_.flips;
     }
     gpu_.run(job);
-    of_labels.rows = set_->labels.get();
-    of_labels.to = label_memory_.get();
-    of_labels.row_bytes = data_.shape().label_bytes();
-    gpu_.run(of_labels);
   }
 
  private:
@@ -81,23 +78,16 @@ class ResidentInput final : public GpuInput {
   }
   // In the compute queue: the steps before have read theirs by then.
   void bring_order(std::uint64_t epoch) {
-    if (copied_) {
-      copied_->wait();
-    }
-    auto* rows = reinterpret_cast<std::uint32_t*>(staged_.get());
     const SampleOrder order(data_.rows(), options_.seed, epoch, data_.mixing());
-    for (std::uint64_t i = 0; i < data_.rows(); ++i) {
-      rows[i] = static_cast<std::uint32_t>(order(i));
-    }
-    gpu_.copy(order_.get(), rows, data_.rows() * sizeof(std::uint32_t), Gpu::Queue::compute);
-    copied_ = gpu_.record(Gpu::Queue::compute);
+    gpu_.run(OrderJob{.to = reinterpret_cast<std::uint32_t*>(order_.get()),
+                      .rows = data_.rows(),
+                      .key = order.key(),
+                      .shuffles = data_.mixing().shuffle});
     epoch_ = epoch;
   }
 
   std::shared_ptr<const ResidentSet> set_;
   std::shared_ptr<std::byte> order_;
-  std::shared_ptr<std::byte> staged_;
-  GpuEvent copied_;
   std::optional<std::uint64_t> epoch_;
 };
 
@@ -224,8 +214,10 @@ std::unique_ptr<GpuInput> make_gpu_input(const Dataset& data, Gpu& gpu, Resident
                                          const GpuInput::Options& options, Residency residency) {
   const bool fits = ResidentSets::bytes_of(data) <= gpu.memory().free / 4 &&
                     data.rows() <= std::numeric_limits<std::uint32_t>::max();
-  const bool is_whole = data.shape().feature_bytes() % 4 == 0;
-  if (residency == Residency::automatic && fits && is_whole && data.random_access()) {
+  const bool is_whole =
+      data.shape().feature_bytes() % 4 == 0 && data.shape().label_bytes() % 4 == 0;
+  const bool is_free = data.random_access() && data.mixing().block_rows == 0;  // in its order
+  if (residency == Residency::automatic && fits && is_whole && is_free) {
     return std::make_unique<ResidentInput>(data, gpu, options, sets.get(data, gpu));
   }
   return std::make_unique<StreamedInput>(data, gpu, options);

@@ -19,6 +19,8 @@
 namespace muster {
 namespace {
 
+constexpr std::uint64_t most_rates = std::uint64_t{1} << 24;  // then the last one holds
+
 /// A parameter used twice (tied) is one.
 std::vector<NamedTensor> distinct(const std::vector<NamedTensor>& parameters) {
   std::vector<NamedTensor> kept;
@@ -72,7 +74,6 @@ GpuProgram::GpuProgram(Model& model, const Loss& loss, GpuInput& input, const Gp
       state_(gpu_.allocate(sizeof(StepState))),
       notes_(gpu_.allocate(sizeof(StepNotes))),
       results_(gpu_.allocate_pinned(result_count * sizeof(StepResult))) {
-  constexpr std::uint64_t most_rates = std::uint64_t{1} << 24;  // then the last one holds
   std::vector<float> rates(std::clamp<std::uint64_t>(options.steps, 1, most_rates));
   for (std::uint64_t step = 0; step < rates.size(); ++step) {
     rates[step] = static_cast<float>(rate_at(options.schedule, step));
@@ -102,7 +103,9 @@ GpuProgram::GpuProgram(Model& model, const Loss& loss, GpuInput& input, const Gp
     gpu_.copy(arena_->state(options.rule.slot_names().size() - 1), arena_->parameters(),
               arena_->own_count() * sizeof(float), Gpu::Queue::compute);
   }
-  partial_ = gpu_.allocate(std::max<std::size_t>(1, arena_->chunk_count()) * sizeof(double));
+  const std::uint64_t blocks = NormJob{.chunk_count = arena_->chunk_count()}.blocks();
+  partial_ = gpu_.allocate(2 * blocks * sizeof(double));
+  arrived_ = gpu_.allocate(sizeof(std::uint32_t));
   watch_gradients();
 }
 
@@ -384,28 +387,35 @@ void GpuProgram::wait_for_works() {
 
 void GpuProgram::update(std::uint64_t own, std::uint64_t whole) {
   const OptimizerRule& rule = options_.rule;
+  const DecideJob decide{.state = state(),
+                         .notes = notes(),
+                         .results = results(),
+                         .result_count = result_count,
+                         .rates = reinterpret_cast<const float*>(rates_.get()),
+                         .rate_count = std::clamp<std::uint64_t>(options_.steps, 1, most_rates),
+                         .clip_norm = rule.clip_norm,
+                         .beta1 = rule.beta1,
+                         .beta2 = rule.beta2,
+                         .ema = rule.ema,
+                         .scales_loss = options_.amp == DType::float16,
+                         .growth_every = options_.growth_every};
+  const bool is_alone = parts_.device == nullptr;
   gpu_.run(NormJob{.gradients = arena_->gradients(),
                    .type = options_.wire,
                    .chunks = arena_->chunks(),
                    .chunk_count = arena_->chunk_count(),
                    .partial = reinterpret_cast<double*>(partial_.get()),
+                   .arrived = reinterpret_cast<std::uint32_t*>(arrived_.get()),
                    .losses = losses_.const_data_ptr<float>(),
                    .loss_count = own == 0 ? 0 : loss_count(own),
                    .loss_factor = 1.0 / static_cast<double>(whole),
-                   .notes = notes()});
-  agree_on_notes();
-  gpu_.run(DecideJob{.state = state(),
-                     .notes = notes(),
-                     .results = results(),
-                     .result_count = result_count,
-                     .rates = reinterpret_cast<const float*>(rates_.get()),
-                     .rate_count = std::clamp<std::uint64_t>(options_.steps, 1, 1U << 24U),
-                     .clip_norm = rule.clip_norm,
-                     .beta1 = rule.beta1,
-                     .beta2 = rule.beta2,
-                     .ema = rule.ema,
-                     .scales_loss = options_.amp == DType::float16,
-                     .growth_every = options_.growth_every});
+                   .notes = notes(),
+                   .decides = is_alone,
+                   .decide = decide});
+  if (!is_alone) {
+    agree_on_notes();
+    gpu_.run(decide);
+  }
   UpdateJob job{.kind = kind_of(rule),
                 .state = state(),
                 .chunks = arena_->chunks(),
@@ -429,15 +439,13 @@ void GpuProgram::update(std::uint64_t own, std::uint64_t whole) {
 
 /// The loss of all ranks; with ZeRO-1 each knows the squares of its own part alone.
 void GpuProgram::agree_on_notes() {
-  if (parts_.device != nullptr) {
-    parts_.device
-        ->all_reduce({.data = notes(),
-                      .count = arena_->shape().is_sharded ? std::size_t{2} : std::size_t{1},
-                      .dtype = DType::float64,
-                      .device = gpu_.device()},
-                     ReduceOp::sum)
-        .wait();
-  }
+  parts_.device
+      ->all_reduce({.data = notes(),
+                    .count = arena_->shape().is_sharded ? std::size_t{2} : std::size_t{1},
+                    .dtype = DType::float64,
+                    .device = gpu_.device()},
+                   ReduceOp::sum)
+      .wait();
 }
 
 void GpuProgram::bring_shards_together() {

@@ -78,6 +78,7 @@ class GpuProgram {
   std::shared_ptr<std::byte> rates_;
   std::shared_ptr<std::byte> losses_memory_;
   std::shared_ptr<std::byte> partial_;
+  std::shared_ptr<std::byte> arrived_;
   at::Tensor losses_;
   at::Tensor scale_;  // the loss scale, as a tensor
   std::map<std::uint64_t, at::Tensor> seeds_;

@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "runtime/base/random.h"
+#include "runtime/data/order.h"
 #include "runtime/gpu/host_gpu.h"
 #include "runtime/gpu/host_kernels.h"
 #include "runtime/gpu/small_floats.h"
@@ -231,7 +232,7 @@ TEST(PackKernel, ConvertsAddsAndFillsWithZeros) {
 
 TEST(NormKernel, SumsSquaresAndLosses) {
   Flat flat;
-  std::vector<double> partial(2);
+  std::vector<double> partial(4);
   const std::vector<float> losses{1, 2, 3};
   StepNotes notes;
   host_kernels::run(NormJob{.gradients = flat.gradients.data(),
@@ -378,6 +379,20 @@ TEST(GatherKernel, FollowsTheOrderAndTheStep) {
                               .batch = 2,
                               .first_part = 1});
   EXPECT_THAT(to, testing::ElementsAre(4, -4));
+}
+
+TEST(OrderKernel, IsTheOrderOfTheLoader) {
+  for (const std::uint64_t rows : {1U, 2U, 5U, 1000U, 4097U}) {
+    const SampleOrder exact(rows, 42, 7);
+    std::vector<std::uint32_t> order(rows);
+    host_kernels::run(OrderJob{.to = order.data(), .rows = rows, .key = exact.key()});
+    for (std::size_t i = 0; i < rows; ++i) {
+      ASSERT_EQ(order[i], exact(i)) << i << " of " << rows;
+    }
+  }
+  std::vector<std::uint32_t> order(3);
+  host_kernels::run(OrderJob{.to = order.data(), .rows = 3, .key = 1, .shuffles = false});
+  EXPECT_THAT(order, testing::ElementsAre(0, 1, 2));
 }
 
 TEST(GatherKernel, ShiftsWithZerosAndMirrors) {

@@ -178,6 +178,7 @@ class CudaGpu final : public Gpu {
   void run(const NormJob& job) override { queue("the norm kernel", job); }
   void run(const DecideJob& job) override { queue("the decide kernel", job); }
   void run(const UpdateJob& job) override { queue("the update kernel", job); }
+  void run(const OrderJob& job) override { queue("the order kernel", job); }
   void run(const GatherJob& job) override { queue("the gather kernel", job); }
   void run(const CrossEntropyJob& job) override { queue("the cross-entropy kernel", job); }
   void run(const AddNormJob& job) override { queue("the layer-norm kernel", job); }

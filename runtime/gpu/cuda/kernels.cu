@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <initializer_list>
+#include <type_traits>
 
 #include "runtime/gpu/by_type.h"
 #include "runtime/gpu/cuda/launch.h"
 #include "runtime/gpu/layer_bodies.h"
+#include "runtime/gpu/norm_bodies.h"
 #include "runtime/gpu/update_bodies.h"
 
 namespace muster::cuda {
@@ -11,6 +14,7 @@ namespace {
 
 constexpr unsigned team_size = 256;
 constexpr unsigned wide_team = 1024;  // where a row is long
+constexpr unsigned sums_team = 128;   // whose threads hold sums over many rows
 
 /// The threads of a block.
 struct BlockTeam {
@@ -47,6 +51,21 @@ struct BlockTeam {
   }
 };
 
+/// The lanes of a warp: no shared memory, no barrier.
+struct WarpTeam {
+  static constexpr unsigned width = 32;
+  __device__ static std::uint64_t rank() { return threadIdx.x % width; }
+  __device__ static std::uint64_t size() { return width; }
+  template <class T>
+  __device__ static T sum(T value) {
+    for (unsigned distance = width / 2; distance > 0; distance /= 2) {
+      value += __shfl_xor_sync(~0U, value, distance);
+    }
+    return value;
+  }
+};
+constexpr unsigned warps = team_size / WarpTeam::width;
+
 // Pieces travel as arguments of the launch: nothing to copy, and a graph keeps them.
 constexpr unsigned most_pieces = 64;
 constexpr std::uint64_t piece_part = 8192;
@@ -80,17 +99,28 @@ __global__ void __launch_bounds__(team_size) pack_kernel(const __grid_constant__
   }
 }
 
+/// The block that comes last adds up what all have left, and decides where that is asked for.
 template <class T>
-__global__ void __launch_bounds__(team_size) squares_kernel(NormJob job) {
-  const double sum = bodies::squares(BlockTeam(), static_cast<const T*>(job.gradients),
-                                     job.chunks[blockIdx.x]);
+__global__ void __launch_bounds__(team_size) norm_kernel(const __grid_constant__ NormJob job) {
+  __shared__ bool is_last;
+  const BlockTeam team;
+  bodies::norm_part(team, job, static_cast<const T*>(job.gradients), blockIdx.x);
   if (threadIdx.x == 0) {
-    job.partial[blockIdx.x] = sum;
+    __threadfence();  // the part is there before the count says so
+    is_last = atomicAdd(job.arrived, 1U) == gridDim.x - 1;
   }
-}
-
-__global__ void __launch_bounds__(wide_team) sum_kernel(NormJob job) {
-  bodies::sum_partials(BlockTeam(), job);
+  __syncthreads();
+  if (!is_last) {
+    return;
+  }
+  __threadfence();
+  bodies::sum_parts(team, job);
+  if (threadIdx.x == 0) {
+    *job.arrived = 0;
+    if (job.decides) {
+      bodies::decide(job.decide);
+    }
+  }
 }
 
 __global__ void decide_kernel(DecideJob job) {
@@ -102,12 +132,19 @@ __global__ void __launch_bounds__(team_size) update_kernel(const __grid_constant
   bodies::update<T>(BlockTeam(), job, job.chunks[blockIdx.x]);
 }
 
+__global__ void __launch_bounds__(team_size) order_kernel(const __grid_constant__ OrderJob job) {
+  const std::uint64_t position = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (position < job.rows) {
+    bodies::order(job, position);
+  }
+}
+
 __global__ void __launch_bounds__(team_size) gather_kernel(const __grid_constant__ GatherJob job) {
-  bodies::gather(BlockTeam(), job, blockIdx.x);
+  bodies::gather(BlockTeam(), job, blockIdx.x, blockIdx.y, gridDim.y);
 }
 
 template <class T>
-__global__ void __launch_bounds__(wide_team)
+__global__ void __launch_bounds__(wide_team, 2)
     cross_entropy_kernel(const __grid_constant__ CrossEntropyJob job) {
   bodies::cross_entropy<T>(BlockTeam(), job, blockIdx.x);
 }
@@ -116,6 +153,16 @@ template <class T>
 __global__ void __launch_bounds__(team_size)
     add_norm_kernel(const __grid_constant__ AddNormJob job) {
   bodies::add_norm<T>(BlockTeam(), job, blockIdx.x);
+}
+
+/// A warp a row.
+template <class T, int wides>
+__global__ void __launch_bounds__(team_size)
+    add_norm_held_kernel(const __grid_constant__ AddNormJob job) {
+  const std::uint64_t row = std::uint64_t{blockIdx.x} * warps + threadIdx.x / WarpTeam::width;
+  if (row < job.rows) {
+    bodies::add_norm_held<T, wides>(WarpTeam(), job, row);
+  }
 }
 
 template <class T>
@@ -130,9 +177,58 @@ __global__ void __launch_bounds__(team_size)
   bodies::norm_weights_part<T>(BlockTeam(), job, blockIdx.x);
 }
 
+/// A warp a row, over the rows of the block's part; then the warps add up, one after the other, what
+/// they have for the weights.
+template <class T, int wides>
+__global__ void __launch_bounds__(sums_team, 3)
+    add_norm_backward_held_kernel(const __grid_constant__ AddNormBackwardJob job) {
+  constexpr int lanes = bodies::wide_count<T>;
+  __shared__ float all[2][wides * lanes * WarpTeam::width];
+  const WarpTeam team;
+  const unsigned own_warp = threadIdx.x / WarpTeam::width;
+  bodies::HeldSums<T, wides> sums;
+  const std::uint64_t end = job.rows * (blockIdx.x + 1) / job.parts;
+  constexpr unsigned warps = sums_team / WarpTeam::width;
+  for (std::uint64_t row = job.rows * blockIdx.x / job.parts + own_warp; row < end; row += warps) {
+    bodies::add_norm_backward_held<T, wides>(team, job, row, sums);
+  }
+  for (unsigned warp = 0; warp < warps; ++warp) {
+    for (int w = 0; w < wides && warp == own_warp; ++w) {
+      for (int k = 0; k < lanes; ++k) {
+        const unsigned at = bodies::held_at<T>(team, w) + k;
+        all[0][at] = (warp == 0 ? 0 : all[0][at]) + sums.weight[w][k];
+        all[1][at] = (warp == 0 ? 0 : all[1][at]) + sums.bias[w][k];
+      }
+    }
+    __syncthreads();
+  }
+  float* partial = job.partial + std::uint64_t{blockIdx.x} * 2 * job.width;
+  for (unsigned i = threadIdx.x; i < job.width; i += sums_team) {
+    partial[i] = all[0][i];
+    partial[job.width + i] = all[1][i];
+  }
+}
+
+/// 32 columns a block; each warp has a share of the parts.
 __global__ void __launch_bounds__(team_size)
     norm_weights_sum_kernel(const __grid_constant__ AddNormBackwardJob job) {
-  bodies::norm_weights_sum(BlockTeam(), job, std::uint64_t{blockIdx.x} * blockDim.x);
+  __shared__ bodies::WeightSums all[warps][WarpTeam::width];
+  const unsigned lane = threadIdx.x % WarpTeam::width;
+  const unsigned own_warp = threadIdx.x / WarpTeam::width;
+  const std::uint64_t column = std::uint64_t{blockIdx.x} * WarpTeam::width + lane;
+  if (column < job.width) {
+    all[own_warp][lane] = bodies::norm_weights_slice(job, column, own_warp, warps);
+  }
+  __syncthreads();
+  if (own_warp == 0 && column < job.width) {
+    bodies::WeightSums sums;
+    for (unsigned warp = 0; warp < warps; ++warp) {
+      sums.weight += all[warp][lane].weight;
+      sums.bias += all[warp][lane].bias;
+    }
+    job.weight_gradient[column] = sums.weight;
+    job.bias_gradient[column] = sums.bias;
+  }
 }
 
 template <class T>
@@ -148,9 +244,36 @@ unsigned blocks_of(std::uint64_t count, std::uint64_t each) {
   return static_cast<unsigned>((count + each - 1) / each);
 }
 
-/// Threads for a row of `count` elements, four a thread: whole warps.
+/// Threads for a row of `count` accesses: whole warps, and all busy in every round but the last
+/// warp's.
 unsigned threads_of(std::uint64_t count, unsigned most) {
-  return std::clamp(blocks_of(count, 4 * 32) * 32, 32U, most);
+  const std::uint64_t rounds = std::max<std::uint64_t>(1, (count + most - 1) / most);
+  return std::clamp(blocks_of((count + rounds - 1) / rounds, 32) * 32, 32U, most);
+}
+
+template <class T>
+bool all_aligned(std::initializer_list<const void*> places) {
+  return std::all_of(places.begin(), places.end(),
+                     [](const void* place) { return bodies::is_aligned<bodies::Wide<T>>(place); });
+}
+
+/// Calls with the number of wide accesses in which a warp holds a row, or with 0.
+template <class T, class Body>
+void by_wides(std::uint64_t width, bool is_whole, Body&& body) {
+  constexpr int lanes = bodies::wide_count<T>;
+  const auto fits = [&](int floats) {
+    return is_whole && bodies::holds<T>(width, WarpTeam::width, floats / lanes);
+  };
+  if (fits(8)) {
+    return body(std::integral_constant<int, 8 / lanes>());
+  }
+  if (fits(24)) {  // 768 of GPT-2
+    return body(std::integral_constant<int, 24 / lanes>());
+  }
+  if (fits(32)) {
+    return body(std::integral_constant<int, 32 / lanes>());
+  }
+  body(std::integral_constant<int, 0>());
 }
 
 }  // namespace
@@ -180,11 +303,8 @@ void launch(const PackJob& job, cudaStream_t stream) {
 void launch(const NormJob& job, cudaStream_t stream) {
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    squares_kernel<T>
-        <<<static_cast<unsigned>(job.chunk_count), team_size, 0, stream>>>(job);
+    norm_kernel<T><<<static_cast<unsigned>(job.blocks()), team_size, 0, stream>>>(job);
   });
-  const bool is_long = std::max(job.chunk_count, job.loss_count) > team_size;
-  sum_kernel<<<1, is_long ? wide_team : team_size, 0, stream>>>(job);
 }
 
 void launch(const DecideJob& job, cudaStream_t stream) {
@@ -192,17 +312,31 @@ void launch(const DecideJob& job, cudaStream_t stream) {
 }
 
 void launch(const UpdateJob& job, cudaStream_t stream) {
+  if (job.chunk_count == 0) {
+    return;
+  }
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     update_kernel<T><<<static_cast<unsigned>(job.chunk_count), team_size, 0, stream>>>(job);
   });
 }
 
-void launch(const GatherJob& job, cudaStream_t stream) {
-  if (job.count > 0) {
-    gather_kernel<<<static_cast<unsigned>(job.count), threads_of(job.row_bytes / 4, team_size), 0,
-                    stream>>>(job);
+void launch(const OrderJob& job, cudaStream_t stream) {
+  if (job.rows > 0) {
+    order_kernel<<<blocks_of(job.rows, team_size), team_size, 0, stream>>>(job);
   }
+}
+
+void launch(const GatherJob& job, cudaStream_t stream) {
+  if (job.count == 0) {
+    return;
+  }
+  constexpr std::uint64_t slice_bytes = 16384;
+  const dim3 grid(static_cast<unsigned>(job.count),
+                  std::clamp(blocks_of(job.row_bytes, slice_bytes), 1U, 64U));
+  const std::uint64_t words = (job.row_bytes / grid.y + 3) / 4;
+  const std::uint64_t accesses = job.channels == 0 ? (words + 3) / 4 : words;
+  gather_kernel<<<grid, threads_of(accesses, team_size), 0, stream>>>(job);
 }
 
 void launch(const CrossEntropyJob& job, cudaStream_t stream) {
@@ -211,8 +345,10 @@ void launch(const CrossEntropyJob& job, cudaStream_t stream) {
   }
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    cross_entropy_kernel<T><<<static_cast<unsigned>(job.rows), threads_of(job.classes, wide_team),
-                              0, stream>>>(job);
+    const bool is_whole = bodies::rows_are_whole<T>(job);
+    const std::uint64_t accesses = is_whole ? job.classes / bodies::wide_count<T> : job.classes;
+    cross_entropy_kernel<T>
+        <<<static_cast<unsigned>(job.rows), threads_of(accesses, wide_team), 0, stream>>>(job);
   });
 }
 
@@ -222,24 +358,39 @@ void launch(const AddNormJob& job, cudaStream_t stream) {
   }
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    add_norm_kernel<T><<<static_cast<unsigned>(job.rows), threads_of(job.width, team_size), 0,
-                         stream>>>(job);
+    const bool is_whole = all_aligned<T>({job.x, job.residual, job.sum, job.y, job.weight,
+                                          job.bias});
+    by_wides<T>(job.width, is_whole, [&](auto wides) {
+      if constexpr (wides() > 0) {
+        add_norm_held_kernel<T, wides()>
+            <<<blocks_of(job.rows, warps), team_size, 0, stream>>>(job);
+      } else {
+        add_norm_kernel<T><<<static_cast<unsigned>(job.rows), threads_of(job.width, team_size), 0,
+                             stream>>>(job);
+      }
+    });
   });
 }
 
 void launch(const AddNormBackwardJob& job, cudaStream_t stream) {
-  if (job.rows > 0) {
-    by_type(job.type, [&](auto* type) {
-      using T = std::remove_pointer_t<decltype(type)>;
-      add_norm_backward_kernel<T><<<static_cast<unsigned>(job.rows),
-                                    threads_of(job.width, team_size), 0, stream>>>(job);
-    });
-  }
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    norm_weights_kernel<T><<<static_cast<unsigned>(job.parts), team_size, 0, stream>>>(job);
+    const auto parts = static_cast<unsigned>(job.parts);
+    const bool is_whole = all_aligned<T>({job.gradient, job.add, job.input, job.to,
+                                          job.weight});
+    by_wides<T>(job.width, is_whole, [&](auto wides) {
+      if constexpr (wides() > 0) {
+        add_norm_backward_held_kernel<T, wides()><<<parts, sums_team, 0, stream>>>(job);
+        return;
+      }
+      if (job.rows > 0) {
+        add_norm_backward_kernel<T><<<static_cast<unsigned>(job.rows),
+                                      threads_of(job.width, team_size), 0, stream>>>(job);
+      }
+      norm_weights_kernel<T><<<parts, team_size, 0, stream>>>(job);
+    });
   });
-  norm_weights_sum_kernel<<<blocks_of(job.width, team_size), team_size, 0, stream>>>(job);
+  norm_weights_sum_kernel<<<blocks_of(job.width, WarpTeam::width), team_size, 0, stream>>>(job);
 }
 
 void launch(const DropoutJob& job, cudaStream_t stream) {

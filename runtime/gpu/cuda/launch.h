@@ -13,6 +13,7 @@ void launch(const PackJob& job, cudaStream_t stream);
 void launch(const NormJob& job, cudaStream_t stream);
 void launch(const DecideJob& job, cudaStream_t stream);
 void launch(const UpdateJob& job, cudaStream_t stream);
+void launch(const OrderJob& job, cudaStream_t stream);
 void launch(const GatherJob& job, cudaStream_t stream);
 void launch(const CrossEntropyJob& job, cudaStream_t stream);
 void launch(const AddNormJob& job, cudaStream_t stream);
