@@ -20,6 +20,7 @@ struct GpuBench {
   int trials = 16;
   std::string graph = "auto";
   std::string directory = ".";  ///< for checkpoints
+  double seconds = 1e9;         ///< after which the memory part begins no other trial
   std::uint64_t start_at = 0;   ///< seconds of Unix time to wait for, warmed up; 0: at once
   bool stand_in = false;        ///< the CPU instead of a card: to try the program, not to measure
 };

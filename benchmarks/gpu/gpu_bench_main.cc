@@ -63,6 +63,7 @@ int run(const std::vector<std::string>& arguments) {
   keys.add("trials", bench.trials, "Of the packed part").at_least(1);
   keys.add("graph", bench.graph, "auto, on or off");
   keys.add("directory", bench.directory, "Where checkpoints go");
+  keys.add("seconds", bench.seconds, "After which memory begins no other trial");
   keys.add("start_at", bench.start_at, "Unix time at which step begins to be timed");
   keys.add("stand_in", bench.stand_in, "The CPU instead of a card: to try this program");
   const auto line = take_command_line(

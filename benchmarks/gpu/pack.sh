@@ -13,13 +13,18 @@ rm -rf "$folder"; mkdir -p "$folder/bin" "$folder/lib"
 cp "$build/bin/muster-bench-gpu" "$folder/bin/"; cp "$build/lib/libmuster_cuda.so" "$folder/lib/"
 strip --strip-debug "$folder/bin/muster-bench-gpu" "$folder/lib/libmuster_cuda.so"
 cp "$here/run_all.sh" "$here/table.py" "$here/peers.py" "$folder/"
-# Every library beyond torch's, CUDA's and the C and C++ libraries, which are newer there.
-ours='libtorch|libc10|libgomp|libcud|libcupti|libcublas|libnv|libnccl|libc\.so|libm\.so|libdl\.|libpthread|librt\.|libstdc|libgcc_s|ld-linux|linux-vdso'
-ldd "$folder/bin/muster-bench-gpu" | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | grep -vE "/($ours)" | while read -r library; do
-  cp -L "$library" "$folder/lib/"
+# Every library beyond torch's, CUDA's, and the C and C++ libraries: those are newer there, and parts of one C library do not go with
+# another.
+there='libtorch|libc10|libgomp|libcud|libcupti|libcublas|libcufile|libcusparse|libcusolver|libcufft|libcurand|libnv|libnccl'
+there+='|libc\.so|libm\.so|libdl\.|libpthread|librt\.|libresolv|libnss_|libanl|libutil|libnsl|libcrypt\.so|libstdc|libgcc_s|ld-linux|linux-vdso'
+for program in "$folder/bin/muster-bench-gpu" "$folder/lib/libmuster_cuda.so"; do
+  listed=$(ldd "$program")
+  missing=$(grep 'not found' <<<"$listed" | grep -vE "^[[:space:]]*($there)" || true)
+  [ -z "$missing" ] || { echo "libraries that this machine lacks itself: $missing"; exit 1; }
+  awk '$2 == "=>" && $3 ~ /^\// {print $3}' <<<"$listed" | grep -vE "/($there)" | while read -r library; do
+    cp -Lu "$library" "$folder/lib/"
+  done
 done
-missing=$(ldd "$folder/bin/muster-bench-gpu" | grep 'not found' || true)
-[ -z "$missing" ] || { echo "libraries that this machine lacks itself: $missing"; exit 1; }
 size=$(du -sm "$folder" | cut -f1)
 echo "$folder: $size MB"
 [ "$size" -lt 60 ] || { echo "more than the 60 MB that travel"; exit 1; }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The same steps by PyTorch: eager, torch.compile, DistributedDataParallel at world 1.
 
-peers.py MODEL --how eager|compile|ddp prints one JSON object; shapes are those of muster-bench-gpu.
+peers.py MODEL --how eager|compile|reduce-overhead|ddp prints one JSON object; shapes are those of muster-bench-gpu.
 """
 # SPDX-License-Identifier: Apache-2.0
 import argparse
@@ -58,74 +58,76 @@ class Gpt(nn.Module):
         return F.linear(self.ln_f(x), self.wte.weight)
 
 
-def gpt():
+class Work:
+    """A model, one batch that stays on the card, and how it is trained."""
+
+    def __init__(self, model, features, labels, units, optimizer, low=False, clip=None):
+        self.model = model.to(DEVICE)
+        self.features = features
+        self.labels = labels
+        self.units = units  # of a step: tokens, samples or images
+        self.optimizer = optimizer
+        self.low = low  # bf16 autocast
+        self.clip = clip
+
+
+def gpt(batch):
     shape = dict(vocabulary=128, context=32, width=64, heads=2, depth=2) if SMALL else \
         dict(vocabulary=50304, context=1024, width=768, heads=12, depth=12)
-    batch = 4 if SMALL else 64
-    model = Gpt(**shape)
+    batch = 4 if SMALL else batch or 64
     tokens = torch.randint(shape["vocabulary"], (batch, shape["context"] + 1), device=DEVICE)
-    optimizer = dict(kind=torch.optim.AdamW, lr=3e-4, betas=(0.9, 0.999), weight_decay=0.1)
-    return model, tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), optimizer, \
-        batch * shape["context"], 1.0, True
+    return Work(Gpt(**shape), tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), batch * shape["context"],
+                dict(kind=torch.optim.AdamW, lr=3e-4, betas=(0.9, 0.999), weight_decay=0.1), low=True, clip=1.0)
 
 
-def mlp():
+def mlp(batch):
+    batch = batch or 64
     model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
-    optimizer = dict(kind=torch.optim.SGD, lr=0.01, momentum=0.9)
-    return model, torch.randn(64, 784, device=DEVICE), torch.randint(10, (64,), device=DEVICE), \
-        optimizer, 64, None, False
+    return Work(model, torch.randn(batch, 784, device=DEVICE), torch.randint(10, (batch,), device=DEVICE), batch,
+                dict(kind=torch.optim.SGD, lr=0.01, momentum=0.9))
 
 
-def resnet50():
+def resnet50(batch):
     import torchvision
-    batch, side = (4, 32) if SMALL else (256, 224)
+    batch, side = (4, 32) if SMALL else (batch or 256, 224)
     model = torchvision.models.resnet50().to(memory_format=torch.channels_last)
     images = torch.randn(batch, 3, side, side, device=DEVICE).to(memory_format=torch.channels_last)
-    optimizer = dict(kind=torch.optim.SGD, lr=0.01, momentum=0.9)
-    return model, images, torch.randint(1000, (batch,), device=DEVICE), optimizer, batch, None, True
+    return Work(model, images, torch.randint(1000, (batch,), device=DEVICE), batch,
+                dict(kind=torch.optim.SGD, lr=0.01, momentum=0.9), low=True)
 
 
-def make_step(model, features, labels, settings, clip, low, how):
-    settings = dict(settings)
+def make_step(work, how):
+    settings = dict(work.optimizer)
     kind = settings.pop("kind")
-    optimizer = kind(model.parameters(), fused=not SMALL, **settings)
-    trained = model
+    # A compiled step makes one kernel of the plain optimiser by itself.
+    optimizer = kind(work.model.parameters(), fused=not SMALL and how != "reduce-overhead", **settings)
+    model = work.model
     if how == "ddp":
         torch.distributed.init_process_group("gloo" if SMALL else "nccl", rank=0, world_size=1,
                                              init_method="tcp://127.0.0.1:29533")
-        trained = nn.parallel.DistributedDataParallel(model)
+        model = nn.parallel.DistributedDataParallel(model)
 
-    def forward_backward():
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=low):
-            outputs = trained(features)
-            loss = F.cross_entropy(outputs.float().flatten(0, -2) if outputs.dim() > 2 else
-                                   outputs.float(), labels.flatten())
-        loss.backward()
-        return loss
+    def loss_of(features, labels):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=work.low):
+            outputs = model(features).float()
+            return F.cross_entropy(outputs.flatten(0, -2) if outputs.dim() > 2 else outputs, labels.flatten())
 
-    def update():
-        if clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    if how in ("compile", "reduce-overhead"):
-        mode = "reduce-overhead" if how == "reduce-overhead" else "default"
-        forward_backward = torch.compile(forward_backward, mode=mode)
-        if how == "reduce-overhead":
-            compiled = torch.compile(optimizer.step)
-
-            def update():
-                if clip is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), clip)
-                compiled()
-                optimizer.zero_grad(set_to_none=True)
+    update = optimizer.step
+    if how == "compile":
+        loss_of = torch.compile(loss_of)
+    if how == "reduce-overhead":
+        loss_of = torch.compile(loss_of, mode="reduce-overhead")
+        update = torch.compile(optimizer.step)
 
     def step():
         if how == "reduce-overhead":
             torch.compiler.cudagraph_mark_step_begin()
-        loss = forward_backward()
+        loss = loss_of(work.features, work.labels)
+        loss.backward()
+        if work.clip is not None:
+            nn.utils.clip_grad_norm_(work.model.parameters(), work.clip)
         update()
+        optimizer.zero_grad(set_to_none=True)
         return loss
     return step
 
@@ -138,20 +140,21 @@ def synchronise():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=["gpt", "mlp", "resnet50"])
-    parser.add_argument("--how", default="eager",
-                        choices=["eager", "compile", "reduce-overhead", "ddp"])
+    parser.add_argument("--how", default="eager", choices=["eager", "compile", "reduce-overhead", "ddp"])
     parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=0)
+    parser.add_argument("--prepare", action="store_true", help="compile only: the next run finds it in the cache")
     arguments = parser.parse_args()
     torch.manual_seed(1)
     torch.set_num_threads(1 if SMALL else torch.get_num_threads())
-    model, features, labels, settings, units, clip, low = globals()[arguments.model]()
-    model = model.to(DEVICE)
-    step = make_step(model, features, labels, settings, clip, low, arguments.how)
-    steps = arguments.steps or (2 if SMALL else {"gpt": 20, "resnet50": 30, "mlp": 2000}[
-        arguments.model])
-    for _ in range(3 if SMALL else 12):
+    work = globals()[arguments.model](arguments.batch)
+    step = make_step(work, arguments.how)
+    for _ in range(2 if arguments.prepare else 3 if SMALL else 12):
         step()
     synchronise()
+    if arguments.prepare:
+        return
+    steps = arguments.steps or (2 if SMALL else {"gpt": 10, "resnet50": 15, "mlp": 1000}[arguments.model])
     times = []
     for _ in range(2 if SMALL else 5):
         start = time.perf_counter()
@@ -161,11 +164,12 @@ def main():
         times.append((time.perf_counter() - start) / steps)
     seconds = statistics.median(times)
     print(json.dumps({
-        "part": "step", "who": "torch " + arguments.how, "model": arguments.model,
-        "batch": len(features), "step_us": round(seconds * 1e6, 2),
-        "fastest_us": round(min(times) * 1e6, 2), "slowest_us": round(max(times) * 1e6, 2),
-        "per_second": round(units / seconds, 1), "torch": torch.__version__,
-        "card": "cpu" if SMALL else torch.cuda.get_device_name()}))
+        "part": "step", "who": "torch " + arguments.how, "model": arguments.model, "batch": len(work.features),
+        "step_us": round(seconds * 1e6, 2), "fastest_us": round(min(times) * 1e6, 2),
+        "slowest_us": round(max(times) * 1e6, 2), "per_second": round(work.units / seconds, 1),
+        "torch": torch.__version__, "card": "cpu" if SMALL else torch.cuda.get_device_name()}), flush=True)
+    if arguments.how == "ddp":
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

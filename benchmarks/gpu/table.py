@@ -11,20 +11,65 @@ import platform
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("lines")
+    parser.add_argument("lines", nargs="?", default="")
     parser.add_argument("--seconds", type=int, default=0)
     parser.add_argument("--json", default="")
+    parser.add_argument("--note", nargs="+", metavar="WORD", help="print a line: kind, what, why and an exit code")
+    parser.add_argument("--processes", nargs="+", metavar="WORD", help="print a line: how, how many, files of their results")
+    parser.add_argument("--card", action="store_true", help="print a line about the card that PyTorch sees")
     arguments = parser.parse_args()
-    with open(arguments.lines, encoding="utf-8") as file:
-        results = [json.loads(line) for line in file if line.strip()]
+    if arguments.note:
+        kind, what, why, *code = arguments.note
+        print(json.dumps({"part": kind, "what": what, "why": why.strip()[-400:], **({"code": int(code[0])} if code else {})}))
+    elif arguments.processes:
+        print(json.dumps(processes(*arguments.processes[:2], arguments.processes[2:])))
+    elif arguments.card:
+        print(json.dumps(card()))
+    else:
+        show(arguments)
+
+
+def read_lines(path):
+    """The JSON objects of a file. A line that was cut off says so, and costs nothing else."""
+    results = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                result = json.loads(line)
+            except ValueError:
+                result = {"part": "failed", "what": "a line of results", "why": line.strip()[:200]}
+            if isinstance(result, dict) and "part" in result:
+                results.append(result)
+    return results
+
+
+def processes(how, count, files):
+    steps = [result["step_us"] for file in files for result in read_lines(file) if result.get("step_us")]
+    return {"part": "processes", "how": how, "processes": int(count), "ended_well": len(steps),
+            "steps_per_second": round(sum(1e6 / us for us in steps), 1)}
+
+
+def card():
+    import torch
+    if not torch.cuda.is_available():
+        return {"part": "card", "name": "none", "torch": torch.__version__}
+    seen = torch.cuda.get_device_properties(0)
+    return {"part": "card", "name": seen.name, "gib": seen.total_memory >> 30, "multiprocessors": seen.multi_processor_count,
+            "torch": torch.__version__, "cuda": torch.version.cuda, "cards": torch.cuda.device_count()}
+
+
+def show(arguments):
+    results = read_lines(arguments.lines)
     rows = table(results)
     width = max(len(row[0]) for row in rows)
-    for what, figure, bar, verdict in rows:
-        print(f"{what:<{width}}  {figure:<44} {bar:<26} {verdict}")
+    for what, figure, bar, judgement in rows:
+        print(f"{what:<{width}}  {figure:<44} {bar:<26} {judgement}")
     for result in results:
         if result["part"] in ("skipped", "failed"):
-            print(f"{result['part']}: {result['what']} {result.get('why', '')}")
-    print(f"{arguments.seconds} s in all")
+            print(f"{result['part']}: {result.get('what', '')}: {result.get('why', '')} "
+                  f"{'(code ' + str(result['code']) + ')' if 'code' in result else ''}".rstrip())
+    seen = find(results, part="card")
+    print(f"{arguments.seconds} s in all" + (f", {seen['name']}, torch {seen['torch']}" if seen else ""))
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump({"host": platform.platform(), "seconds": arguments.seconds,
@@ -43,13 +88,25 @@ def verdict(is_met):
     return "met" if is_met else "MISSED"
 
 
+def safely(row, *arguments):
+    """A row, or what kept it from being made: one result that is not as expected costs its own row alone."""
+    try:
+        return row(*arguments)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        return (f"{row.__name__} {' '.join(map(str, arguments[1:]))}", f"unreadable: {error!r}"[:60], "", "-")
+
+
 def check_row(results, part):
+    name = f"correctness: {part}"
     found = [r for r in results if r["part"] == part and "ok" in r]
+    broken = [r for r in results if r["part"] == "failed" and f" {part}" in f" {r.get('what', '')}"]
+    bad = [str(r.get("what", "")) for r in found if not r["ok"]]
+    if bad or broken:
+        said = f", wrong: {', '.join(bad)[:60]}" if bad else ", and ended before its end"
+        return (name, f"{len(found) - len(bad)} of {len(found)}{said}", "all", "WRONG")
     if not found:
-        return (f"correctness: {part}", "not measured", "all", "-")
-    bad = [r.get("what", str(r.get("ranks", ""))) for r in found if not r["ok"]]
-    return (f"correctness: {part}", f"{len(found) - len(bad)} of {len(found)}" +
-            (f", wrong: {', '.join(bad)[:60]}" if bad else ""), "all", "WRONG" if bad else "met")
+        return (name, "not measured", "all", "-")
+    return (name, f"{len(found)} of {len(found)}", "all", "met")
 
 
 def step_row(results, model, peer, bar, unit):
@@ -83,32 +140,44 @@ def processes_row(results, how):
     return (name, f"{ratio:.2f}x ({found['ended_well']} ended well)", "> 1x", verdict(ratio > 1))
 
 
-def table(results):
-    rows = [check_row(results, part) for part in ("kernels", "training", "ranks")]
-    rows += [step_row(results, "gpt", "eager", 1.3, "tokens/s"),
-             step_row(results, "gpt", "compile", 0.9, "tokens/s"),
-             step_row(results, "gpt", "ddp", 1.0, "tokens/s"),
-             step_row(results, "mlp", "eager", 5, "samples/s"),
-             step_row(results, "mlp", "reduce-overhead", 1.5, "samples/s"),
-             step_row(results, "resnet50", "eager", 1.0, "images/s"),
-             step_row(results, "resnet50", "compile", 0.85, "images/s")]
-    adamw = find(results, part="adamw")
-    rows.append(("flat AdamW against the copy's bandwidth",
-                 f"{adamw['share']:.1%} ({adamw['gb_s']:,.0f} of {adamw['copy_gb_s']:,.0f} GB/s)"
-                 if adamw else "not measured", ">= 85 %",
-                 verdict(adamw["share"] >= 0.85) if adamw else "-"))
-    rows += [packed_row(results, "mlp", 4), processes_row(results, "slices"),
-             processes_row(results, "mps"), packed_row(results, "cnn", 2)]
+def adamw_row(results):
+    found = find(results, part="adamw")
+    if not found:
+        return ("flat AdamW against the copy's bandwidth", "not measured", ">= 85 %", "-")
+    return ("flat AdamW against the copy's bandwidth",
+            f"{found['share']:.1%} ({found['gb_s']:,.0f} of {found['copy_gb_s']:,.0f} GB/s)", ">= 85 %",
+            verdict(found["share"] >= 0.85))
+
+
+def checkpoint_row(results):
     kept = find(results, part="checkpoint")
     disk = find(results, part="disk")
-    rows.append(("checkpoint every 10 steps (GPT-2)",
-                 f"{kept['cost']:.2%}, {kept['saved']} saved, disk alone "
-                 f"{disk['gb_s'] if disk else '?'} GB/s" if kept else "not measured", "< 3 %",
-                 verdict(kept["cost"] < 0.03) if kept else "-"))
-    memory = find(results, part="memory")
-    rows.append(("predicted peak memory", f"worst {memory['worst_error']:.1%} in {memory['trials']} "
-                 f"trials, {memory['failed']} failed" if memory else "not measured",
-                 "< 10 %, 0 failed", verdict(memory["ok"]) if memory else "-"))
+    if not kept:
+        return ("checkpoint every 10 steps (GPT-2)", "not measured", "< 3 %", "-")
+    return ("checkpoint every 10 steps (GPT-2)",
+            f"{kept['cost']:.2%}, {kept['saved']} saved, disk alone {disk['gb_s'] if disk else '?'} GB/s", "< 3 %",
+            verdict(kept["cost"] < 0.03))
+
+
+def memory_row(results):
+    found = find(results, part="memory")
+    if not found:
+        return ("predicted peak memory", "not measured", "< 10 %, 0 failed in 200", "-")
+    return ("predicted peak memory",
+            f"worst {found['worst_error']:.1%} in {found['trials']} trials, {found['failed']} failed",
+            "< 10 %, 0 failed in 200", verdict(found["ok"]) if found["trials"] >= 200 else "partly")
+
+
+def table(results):
+    rows = [safely(check_row, results, part) for part in ("kernels", "training", "ranks")]
+    rows += [safely(step_row, results, *words) for words in (
+        ("gpt", "eager", 1.3, "tokens/s"), ("gpt", "compile", 0.9, "tokens/s"), ("gpt", "ddp", 1.0, "tokens/s"),
+        ("mlp", "eager", 5, "samples/s"), ("mlp", "reduce-overhead", 1.5, "samples/s"),
+        ("resnet50", "eager", 1.0, "images/s"), ("resnet50", "compile", 0.85, "images/s"))]
+    rows.append(safely(adamw_row, results))
+    rows += [safely(packed_row, results, "mlp", 4), safely(processes_row, results, "slices"),
+             safely(processes_row, results, "mps"), safely(packed_row, results, "cnn", 2)]
+    rows += [safely(checkpoint_row, results), safely(memory_row, results)]
     return rows
 
 

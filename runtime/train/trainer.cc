@@ -148,6 +148,11 @@ void Trainer::with_final_parameters(const std::function<void()>& body) {
 std::vector<double> Trainer::run_steps(std::uint64_t count) {
   std::vector<double> losses;
   if (impl_->gpu) {
+    const struct Seen {  // losses come later than their steps
+      ~Seen() { slot = nullptr; }
+      std::vector<double>*& slot;
+    } seen{impl_->losses_seen};
+    seen.slot = &losses;
     for (std::uint64_t i = 0; i < count; ++i) {
       impl_->gpu_step();
       if (impl_->save_is_due()) {

@@ -70,6 +70,9 @@ double Trainer::Impl::settle_gpu(const std::vector<GpuStep::Finished>& finished)
   double last = std::numeric_limits<double>::quiet_NaN();
   for (const GpuStep::Finished& step : finished) {
     last = step.loss;
+    if (losses_seen != nullptr) {
+      losses_seen->push_back(step.loss);
+    }
     shares.samples += step.samples;
     if (!step.skipped) {
       ++state.updates;

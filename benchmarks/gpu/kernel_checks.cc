@@ -2,14 +2,9 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstdio>
 
 #include "benchmarks/gpu/gpu_bench.h"
-#include "collectives/nccl/nccl_communicator.h"
-#include "collectives/shm/open_node.h"
-#include "runtime/base/error.h"
 #include "runtime/base/random.h"
-#include "runtime/gpu/host_gpu.h"
 #include "runtime/gpu/host_kernels.h"
 #include "runtime/gpu/small_floats.h"
 
@@ -386,27 +381,6 @@ int check_draws(Gpu& gpu) {
   return wrong + apart;
 }
 
-double furthest(const std::vector<float>& a, const std::vector<float>& b) {
-  double most = a.size() == b.size() ? 0 : 1e300;
-  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    const double apart = std::abs(static_cast<double>(a[i]) - b[i]);
-    most = apart <= most ? most : apart;
-  }
-  return most;
-}
-
-int compare(const char* what, Session& a, Session& b, std::uint64_t steps, double allowed) {
-  a.trainer().run_steps(steps);
-  b.trainer().run_steps(steps);
-  const double apart = furthest(a.parameters(), b.parameters());
-  const bool ok = apart <= allowed;
-  fmt::print(
-      "{{\"part\": \"training\", \"what\": \"{}\", \"steps\": {}, \"furthest\": {}, "
-      "\"allowed\": {:g}, \"modes\": [\"{}\", \"{}\"], \"ok\": {}}}\n",
-      what, steps, number(apart), allowed, a.trainer().gpu_mode(), b.trainer().gpu_mode(), ok);
-  return ok ? 0 : 1;
-}
-
 }  // namespace
 
 int check_kernels(Gpu& gpu) {
@@ -423,81 +397,6 @@ int check_kernels(Gpu& gpu) {
   wrong += check_norm<F16>(gpu, DType::float16, 64, 5e-3);
   wrong += check_norm<float>(gpu, DType::float32, 1003, 1e-5);  // rows that no warp holds
   return wrong + check_step_end(gpu) + check_order(gpu) + check_draws(gpu);
-}
-
-int check_training(Gpus& gpus, const GpuBench& bench) {
-  int wrong = 0;
-  for (const std::string name : {"mlp", "gpt", "cnn"}) {
-    GpuBench small = bench;
-    small.model = name;
-    small.stand_in = true;
-    JobSettings job = job_of(small);
-    job.train.graph = "off";
-    JobSettings graphed = job;
-    graphed.train.graph = "on";
-    {
-      Session eager(job, gpus.lane(0));
-      Session graph(graphed, gpus.lane(0));
-      wrong += compare((name + ": graph against eager").c_str(), eager, graph, 24,
-                       name == "cnn" ? 1e-3 : 1e-6);  // cuDNN's kernels may add in any order
-    }
-    job.train.amp = "none";
-    Session card(job, gpus.lane(0));
-    Session twin(job, host_gpu());
-    wrong += compare((name + ": GPU against CPU").c_str(), card, twin, 8, 2e-3);
-  }
-  return wrong;
-}
-
-/// Every rank trains with the others, and rank 0 once more alone. Ranks on one card find each other
-/// through NCCL_HOSTID.
-int check_ranks(Gpus* gpus, const GpuBench& bench) {
-  const auto ranks = open_node(launch_context(process_environment()));
-  Communicator& world = ranks->world();
-  GpuBench small = bench;
-  small.stand_in = true;
-  int wrong = 0;
-  const auto lane = [&]() -> std::unique_ptr<Gpu> {
-    return gpus == nullptr ? host_gpu() : gpus->lane(world.local_rank() % gpus->count());
-  };
-  std::vector<float> plain;
-  for (const bool is_sharded : {false, true}) {
-    JobSettings job = job_of(small);
-    job.train.bucket_mb = 0.02;
-    job.train.shard_optimizer = is_sharded;
-    auto gpu = lane();
-    std::unique_ptr<NcclCommunicator> nccl;
-    if (gpus != nullptr) {
-      static const nccl::NcclTable table = nccl::load_nccl();
-      static const nccl::CudaTable cuda = nccl::load_cuda();
-      nccl = std::make_unique<NcclCommunicator>(
-          table, cuda, world,
-          NcclOptions{.device = gpu->device().index,
-                      .compute = static_cast<nccl::Stream>(gpu->stream(Gpu::Queue::compute))});
-    }
-    Communicator* device = nccl ? static_cast<Communicator*>(nccl.get()) : &world;
-    Session together(job, std::move(gpu), nullptr, &world, device,
-                     [&](bool on) { nccl ? nccl->capture(on) : void(); });
-    together.trainer().run_steps(24);
-    const auto of_all = together.parameters();
-    world.barrier();
-    if (world.rank() == 0) {
-      Session alone(job, lane());
-      alone.trainer().run_steps(24);
-      const double apart = furthest(of_all, alone.parameters());
-      const double sharded = is_sharded ? furthest(of_all, plain) : 0;
-      const bool ok = apart <= 1e-4 && sharded <= 1e-6;
-      wrong += ok ? 0 : 1;
-      fmt::print(
-          "{{\"part\": \"ranks\", \"ranks\": {}, \"zero1\": {}, \"furthest\": {:.3g}, "
-          "\"from_plain\": {:.3g}, \"mode\": \"{}\", \"ok\": {}}}\n",
-          world.size(), is_sharded, apart, sharded, together.trainer().gpu_mode(), ok);
-    }
-    plain = of_all;
-    world.barrier();
-  }
-  ranks->finish();
-  return wrong;
 }
 
 }  // namespace muster::bench
