@@ -238,6 +238,76 @@ int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
          report("add_norm bias", distance(of_bias.fetched(), of_bias.host), 1e-4);
 }
 
+template <class T>
+int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
+  constexpr std::uint64_t rows = 1111;
+  constexpr std::uint64_t parts = 17;
+  Twin<T> x(gpu, rows * channels);
+  Twin<T> residual(gpu, rows * channels);
+  Twin<T> gradient(gpu, rows * channels);
+  Twin<T> y(gpu, rows * channels);
+  Twin<T> to(gpu, rows * channels);
+  Twin<T> residual_to(gpu, rows * channels);
+  Twin<float> weight(gpu, channels);
+  Twin<float> bias(gpu, channels);
+  Twin<float> running_mean(gpu, channels);
+  Twin<float> running_variance(gpu, channels);
+  Twin<float> mean(gpu, channels);
+  Twin<float> inverse(gpu, channels);
+  Twin<float> of_weight(gpu, channels);
+  Twin<float> of_bias(gpu, channels);
+  Twin<float> partial(gpu, parts * 2 * channels);
+  fill(x, 1, 3);
+  fill(residual, 2);
+  fill(gradient, 3);
+  fill(weight, 4);
+  fill(bias, 5);
+  fill(running_mean, 6);
+  fill(running_variance, 7);
+  const auto run = [&](auto place, auto&& on) {
+    on(ImageNormJob{.x = place(x),
+                    .residual = place(residual),
+                    .y = place(y),
+                    .type = type,
+                    .weight = place(weight),
+                    .bias = place(bias),
+                    .running_mean = place(running_mean),
+                    .running_variance = place(running_variance),
+                    .mean = place(mean),
+                    .inverse = place(inverse),
+                    .partial = place(partial),
+                    .parts = parts,
+                    .rows = rows,
+                    .channels = channels});
+    on(ImageNormBackwardJob{.gradient = place(gradient),
+                            .x = place(x),
+                            .y = place(y),
+                            .to = place(to),
+                            .residual_to = place(residual_to),
+                            .type = type,
+                            .weight = place(weight),
+                            .bias = place(bias),
+                            .mean = place(mean),
+                            .inverse = place(inverse),
+                            .weight_gradient = place(of_weight),
+                            .bias_gradient = place(of_bias),
+                            .partial = place(partial),
+                            .parts = parts,
+                            .rows = rows,
+                            .channels = channels});
+  };
+  run([](auto& twin) { return twin.device(); }, [&](const auto& job) { gpu.run(job); });
+  run([](auto& twin) { return twin.host.data(); }, [](const auto& job) { host_kernels::run(job); });
+  return report("image_norm", distance(y.fetched(), y.host), allowed) +
+         report("image_norm gradient", distance(to.fetched(), to.host), 4 * allowed) +
+         report("image_norm residual", distance(residual_to.fetched(), residual_to.host), 0.03) +
+         report("image_norm weight", distance(of_weight.fetched(), of_weight.host), 1e-3) +
+         report("image_norm bias", distance(of_bias.fetched(), of_bias.host), 1e-2) +
+         report("image_norm mean", distance(running_mean.fetched(), running_mean.host), 1e-5) +
+         report("image_norm variance", distance(running_variance.fetched(), running_variance.host),
+                1e-4);
+}
+
 /// Squares, losses and what the step makes of them, twice: the count of blocks starts anew.
 int check_step_end(Gpu& gpu) {
   constexpr std::size_t count = 1000003;
@@ -396,6 +466,9 @@ int check_kernels(Gpu& gpu) {
   wrong += check_norm<Bf16>(gpu, DType::bfloat16, 1000, 5e-3);
   wrong += check_norm<F16>(gpu, DType::float16, 64, 5e-3);
   wrong += check_norm<float>(gpu, DType::float32, 1003, 1e-5);  // rows that no warp holds
+  wrong += check_images<Bf16>(gpu, DType::bfloat16, 64, 5e-3);
+  wrong += check_images<Bf16>(gpu, DType::bfloat16, 2048, 5e-3);
+  wrong += check_images<float>(gpu, DType::float32, 40, 1e-5);
   return wrong + check_step_end(gpu) + check_order(gpu) + check_draws(gpu);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/rank/rank_gpu.h"
 
+#include <ATen/Context.h>
 #include <fmt/format.h>
 
 #include "runtime/base/error.h"
@@ -30,6 +31,7 @@ RankGpu::RankGpu(const TrainSettings& train, Communicator& world, RankSlot* flig
   const int index = world.local_rank() % gpus->count();
   gpu_ = gpus->lane(index);
   text_ = gpu_->name();
+  at::globalContext().setBenchmarkCuDNN(true);  // shapes are few, and steps are many
   if (world.size() == 1) {
     return;
   }

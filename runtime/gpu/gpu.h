@@ -83,15 +83,20 @@ class Gpu {
   virtual void run(const CrossEntropyJob& job) = 0;
   virtual void run(const AddNormJob& job) = 0;
   virtual void run(const AddNormBackwardJob& job) = 0;
+  virtual void run(const ImageNormJob& job) = 0;
+  virtual void run(const ImageNormBackwardJob& job) = 0;
   virtual void run(const DropoutJob& job) = 0;
 
   virtual std::unique_ptr<GpuScope> enter() = 0;
+  /// Inside enter(): what is allocated while it lives is done with before a graph is next played,
+  /// so that it may lie where graphs have theirs. Without it a lane would need room for both.
+  virtual std::unique_ptr<GpuScope> scratch() = 0;
   /// Records what `body` queues, without running it; `body` must not look at results. Null where it
   /// cannot be captured, with the reason in `why`; then nothing was queued. Captures of a process
   /// take turns, and so does warm-up inside warm().
   virtual std::unique_ptr<GpuGraph> capture(const std::function<void()>& body,
                                             std::string& why) = 0;
-  /// Runs `body` while no other lane of the process captures.
+  /// Runs `body` while no other lane of the process captures, on scratch memory.
   virtual void warm(const std::function<void()>& body) = 0;
 };
 

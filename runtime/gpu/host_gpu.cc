@@ -96,6 +96,12 @@ std::string numbers_of(const AddNormJob& job) {
 std::string numbers_of(const AddNormBackwardJob& job) {
   return fmt::format("{} {} {}", job.rows, job.width, job.add != nullptr);
 }
+std::string numbers_of(const ImageNormJob& job) {
+  return fmt::format("{} {} {}", job.rows, job.channels, job.residual != nullptr);
+}
+std::string numbers_of(const ImageNormBackwardJob& job) {
+  return fmt::format("{} {} {}", job.rows, job.channels, job.residual_to != nullptr);
+}
 std::string numbers_of(const DropoutJob& job) {
   return fmt::format("{} {} {} {}", job.count, job.share, job.part, job.place);
 }
@@ -200,9 +206,12 @@ class HostGpu final : public Gpu {
   void run(const CrossEntropyJob& job) override { queue("cross_entropy", job); }
   void run(const AddNormJob& job) override { queue("add_norm", job); }
   void run(const AddNormBackwardJob& job) override { queue("add_norm_backward", job); }
+  void run(const ImageNormJob& job) override { queue("image_norm", job); }
+  void run(const ImageNormBackwardJob& job) override { queue("image_norm_backward", job); }
   void run(const DropoutJob& job) override { queue("dropout", job); }
 
   std::unique_ptr<GpuScope> enter() override { return std::make_unique<GpuScope>(); }
+  std::unique_ptr<GpuScope> scratch() override { return std::make_unique<GpuScope>(); }
   std::unique_ptr<GpuGraph> capture(const std::function<void()>& body, std::string& why) override {
     why = options_.no_graphs;
     note(why.empty() ? "capture" : "capture refused");

@@ -2,6 +2,7 @@
 #include "runtime/gpu/host_kernels.h"
 
 #include "runtime/gpu/by_type.h"
+#include "runtime/gpu/image_norm_bodies.h"
 #include "runtime/gpu/layer_bodies.h"
 #include "runtime/gpu/norm_bodies.h"
 #include "runtime/gpu/update_bodies.h"
@@ -101,10 +102,43 @@ void run(const AddNormBackwardJob& job) {
     }
   });
   for (std::uint64_t column = 0; column < job.width; ++column) {
-    const bodies::WeightSums sums = bodies::norm_weights_slice(job, column, 0, 1);
-    job.weight_gradient[column] = sums.weight;
-    job.bias_gradient[column] = sums.bias;
+    const auto sums = bodies::column_slice(job.partial, job.width, job.parts, column, 0, 1);
+    job.weight_gradient[column] = sums.first;
+    job.bias_gradient[column] = sums.second;
   }
+}
+
+void run(const ImageNormJob& job) {
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    for (std::uint64_t part = 0; part < job.parts; ++part) {
+      bodies::image_norm_part<T>(team, nullptr, job, part);
+    }
+    for (std::uint64_t i = 0; i < job.channels; ++i) {
+      const auto sums = bodies::column_slice(job.partial, job.channels, job.parts, i, 0, 1);
+      bodies::image_norm_finish<T>(job, i, sums.first, sums.second);
+    }
+    for (std::uint64_t part = 0; part < job.parts; ++part) {
+      bodies::image_norm_apply<T>(team, job, part);
+    }
+  });
+}
+
+void run(const ImageNormBackwardJob& job) {
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    for (std::uint64_t part = 0; part < job.parts; ++part) {
+      bodies::image_norm_backward_part<T>(team, nullptr, job, part);
+    }
+    for (std::uint64_t i = 0; i < job.channels; ++i) {
+      const auto sums = bodies::column_slice(job.partial, job.channels, job.parts, i, 0, 1);
+      job.bias_gradient[i] = sums.first;
+      job.weight_gradient[i] = sums.second;
+    }
+    for (std::uint64_t part = 0; part < job.parts; ++part) {
+      bodies::image_norm_backward_apply<T>(team, job, part);
+    }
+  });
 }
 
 void run(const DropoutJob& job) {

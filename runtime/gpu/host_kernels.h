@@ -15,6 +15,8 @@ void run(const GatherJob& job);
 void run(const CrossEntropyJob& job);
 void run(const AddNormJob& job);
 void run(const AddNormBackwardJob& job);
+void run(const ImageNormJob& job);
+void run(const ImageNormBackwardJob& job);
 void run(const DropoutJob& job);
 
 }  // namespace muster::host_kernels

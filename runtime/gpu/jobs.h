@@ -206,6 +206,50 @@ struct AddNormBackwardJob {
   std::uint64_t width = 0;
 };
 
+/// Batch norm of images whose channels lie last, as rows of channels, a whole number of 16-byte
+/// accesses each: y = rectified((x - mean) * inverse * weight + bias + residual). Moves the running
+/// statistics.
+struct ImageNormJob {
+  const void* x = nullptr;
+  const void* residual = nullptr;  ///< null: none
+  void* y = nullptr;
+  DType type = DType::float32;  ///< of x, residual and y
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+  float* running_mean = nullptr;
+  float* running_variance = nullptr;
+  float momentum = 0.1F;
+  float* mean = nullptr;  ///< of this batch, as inverse
+  float* inverse = nullptr;
+  float* partial = nullptr;  ///< parts * 2 * channels floats
+  std::uint64_t parts = 1;   ///< blocks that the rows are divided among
+  std::uint64_t rows = 0;
+  std::uint64_t channels = 0;
+  float epsilon = 1e-5F;
+  bool rectifies = true;
+};
+
+/// Its backward.
+struct ImageNormBackwardJob {
+  const void* gradient = nullptr;  ///< of y
+  const void* x = nullptr;
+  const void* y = nullptr;  ///< where something was added; null: what was cut off follows from x
+  void* to = nullptr;
+  void* residual_to = nullptr;  ///< null: nothing was added
+  DType type = DType::float32;
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+  const float* mean = nullptr;
+  const float* inverse = nullptr;
+  float* weight_gradient = nullptr;
+  float* bias_gradient = nullptr;
+  float* partial = nullptr;
+  std::uint64_t parts = 1;
+  std::uint64_t rows = 0;
+  std::uint64_t channels = 0;
+  bool rectifies = true;
+};
+
 /// to = x * mask, the mask of runtime/model/random_fill.h for key mix(mix(mix(seed, step), lane,
 /// part), place), with the step on the GPU. Its own backward.
 struct DropoutJob {

@@ -41,6 +41,22 @@ MUSTER_ANYWHERE void store(T* to, const Group& group) {
   *reinterpret_cast<Group*>(to) = group;
 }
 
+/// Two sums of a column, over every `slices`-th of `parts` rows of 2 * width floats.
+struct ColumnSums {
+  float first = 0;
+  float second = 0;
+};
+MUSTER_ANYWHERE ColumnSums column_slice(const float* partial, std::uint64_t width,
+                                        std::uint64_t parts, std::uint64_t column,
+                                        std::uint64_t slice, std::uint64_t slices) {
+  ColumnSums sums;
+  for (std::uint64_t part = slice; part < parts; part += slices) {
+    sums.first += partial[part * 2 * width + column];
+    sums.second += partial[(part * 2 + 1) * width + column];
+  }
+  return sums;
+}
+
 MUSTER_ANYWHERE std::uint64_t mixed(std::uint64_t z) {
   z += 0x9E3779B97F4A7C15ULL;
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;

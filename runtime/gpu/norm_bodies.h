@@ -94,22 +94,6 @@ MUSTER_ANYWHERE void norm_weights_part(const Team& team, const AddNormBackwardJo
   }
 }
 
-struct WeightSums {
-  float weight = 0;
-  float bias = 0;
-};
-
-/// One column over every `slices`-th part.
-MUSTER_ANYWHERE WeightSums norm_weights_slice(const AddNormBackwardJob& job, std::uint64_t column,
-                                              std::uint64_t slice, std::uint64_t slices) {
-  WeightSums sums;
-  for (std::uint64_t part = slice; part < job.parts; part += slices) {
-    sums.weight += job.partial[part * 2 * job.width + column];
-    sums.bias += job.partial[(part * 2 + 1) * job.width + column];
-  }
-  return sums;
-}
-
 /// Can a team of `members`, each holding `wides` wide accesses, hold a row?
 template <class T>
 MUSTER_ANYWHERE bool holds(std::uint64_t width, std::uint64_t members, int wides) {

@@ -16,10 +16,6 @@
 #include "runtime/model/autocast.h"
 
 namespace muster::gpu_ops {
-namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 DType type_of(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
@@ -34,6 +30,11 @@ DType type_of(const at::Tensor& tensor) {
                   "a float tensor for a GPU kernel, not " + std::string(tensor.toString()));
   }
 }
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
 std::uint64_t count(std::int64_t number) {
   return static_cast<std::uint64_t>(number);

@@ -33,6 +33,22 @@ std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x,
 /// Drops with probability `share`; mask of place `place`, made again for backward.
 at::Tensor dropout(const GpuPass& pass, const at::Tensor& x, double share, std::uint64_t place);
 
+DType type_of(const at::Tensor& tensor);
+
+/// What image_norm() works on and moves, besides its inputs.
+struct ImageNormOptions {
+  Gpu* gpu = nullptr;
+  at::Tensor running_mean;
+  at::Tensor running_variance;
+  double momentum = 0.1;
+};
+/// Images whose channels lie last, in whole 16-byte accesses, of more than one value a channel.
+bool can_norm_images(const at::Tensor& x);
+/// max(0, batch norm of x + residual) of a training pass; an undefined residual is none. x, that
+/// can be normed so, and float32 weights.
+at::Tensor image_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
+                      const at::Tensor& bias, const ImageNormOptions& options);
+
 /// Losses of rows, and their gradient in place of the logits where `gradient_scale` (a float on the
 /// GPU) is given. `logits` is [rows, classes], contiguous.
 void cross_entropy(Gpu& gpu, const at::Tensor& logits, const at::Tensor& labels, double smoothing,

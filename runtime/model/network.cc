@@ -164,6 +164,21 @@ at::Tensor Network::relu(const std::string& layer, const at::Tensor& input) {
   return output;
 }
 
+at::Tensor Network::norm_relu(const std::string& norm, const std::string& layer,
+                              const at::Tensor& x, const Pass& pass,
+                              const std::function<at::Tensor()>& residual) {
+  if (pass.gpu != nullptr && pass.training && !watches_activity_ && gpu_ops::can_norm_images(x)) {
+    return gpu_ops::image_norm(x, residual ? residual() : at::Tensor(), tensor(norm + ".weight"),
+                               tensor(norm + ".bias"),
+                               {.gpu = pass.gpu->gpu,
+                                .running_mean = tensor(norm + ".running_mean"),
+                                .running_variance = tensor(norm + ".running_var"),
+                                .momentum = options_.norm_momentum});
+  }
+  const at::Tensor normed = batch_norm(norm, x, pass);  // statistics lie in the order of layers
+  return relu(layer, residual ? normed + residual() : normed);
+}
+
 at::Tensor Network::activate(const std::string& word, const std::string& layer,
                              const at::Tensor& input) {
   if (word == "gelu") {

@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -61,6 +62,9 @@ class Network : public Model, public Builder {
   void begin(const Pass& pass);
   /// max(x, 0), watched under `layer` when asked for.
   at::Tensor relu(const std::string& layer, const at::Tensor& input);
+  /// max(batch norm of x + residual(), 0), watched under `layer`. One operation where a GPU can.
+  at::Tensor norm_relu(const std::string& norm, const std::string& layer, const at::Tensor& x,
+                       const Pass& pass, const std::function<at::Tensor()>& residual = nullptr);
   /// Any of relu, gelu, tanh.
   at::Tensor activate(const std::string& word, const std::string& layer, const at::Tensor& input);
 

@@ -48,7 +48,7 @@ class ResNet final : public Network {
     begin(pass);
     at::Tensor x = as_images(features, channels_last());
     x = convolution("conv1", x, has_small_stem_ ? 1 : 2, has_small_stem_ ? 1 : 3);
-    x = relu("relu", batch_norm("bn1", x, pass));
+    x = norm_relu("bn1", "relu", x, pass);
     if (!has_small_stem_) {
       x = at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
     }
@@ -132,30 +132,28 @@ class ResNet final : public Network {
     add_batch_norm(fmt::format("{}.bn{}", block, number), outputs);
   }
 
-  at::Tensor pair(const std::string& block, int number, const at::Tensor& x, int stride,
-                  int padding, const Pass& pass) {
-    return batch_norm(fmt::format("{}.bn{}", block, number),
-                      convolution(fmt::format("{}.conv{}", block, number), x, stride, padding),
-                      pass);
+  /// Convolution, batch norm, rectifier.
+  at::Tensor layer(const std::string& block, int number, const at::Tensor& x, int stride,
+                   int padding, const Pass& pass) {
+    return norm_relu(fmt::format("{}.bn{}", block, number), fmt::format("{}.relu{}", block, number),
+                     convolution(fmt::format("{}.conv{}", block, number), x, stride, padding),
+                     pass);
   }
 
   at::Tensor run(const ResidualBlock& block, const at::Tensor& x, const Pass& pass) {
     const std::string& name = block.name;
-    at::Tensor y;
-    if (is_deep_) {
-      y = relu(name + ".relu1", pair(name, 1, x, 1, 0, pass));
-      y = relu(name + ".relu2", pair(name, 2, y, block.stride, 1, pass));
-      y = pair(name, 3, y, 1, 0, pass);
-    } else {
-      y = relu(name + ".relu1", pair(name, 1, x, block.stride, 1, pass));
-      y = pair(name, 2, y, 1, 1, pass);
-    }
-    at::Tensor skip = x;
-    if (block.projects) {
-      skip = batch_norm(name + ".downsample.1",
-                        convolution(name + ".downsample.0", x, block.stride, 0), pass);
-    }
-    return relu(name + ".relu", y + skip);
+    const at::Tensor first =
+        is_deep_ ? layer(name, 1, x, 1, 0, pass) : layer(name, 1, x, block.stride, 1, pass);
+    const at::Tensor inner = is_deep_ ? layer(name, 2, first, block.stride, 1, pass) : first;
+    const int last = is_deep_ ? 3 : 2;
+    const at::Tensor y =
+        convolution(fmt::format("{}.conv{}", name, last), inner, 1, is_deep_ ? 0 : 1);
+    return norm_relu(fmt::format("{}.bn{}", name, last), name + ".relu", y, pass, [&] {
+      return block.projects
+                 ? batch_norm(name + ".downsample.1",
+                              convolution(name + ".downsample.0", x, block.stride, 0), pass)
+                 : x;
+    });
   }
 
   std::string kind_;

@@ -154,7 +154,7 @@ std::vector<std::size_t> GpuProgram::observe(const std::vector<NamedTensor>& par
     input_.prepare({0, 0});
     input_.load(state(), own);
     const SampleRange part = part_of({0, own}, 0, options_.accumulate);
-    run_part(part, whole.count, 0);
+    gpu_.warm([&] { run_part(part, whole.count, 0); });
     observes_ = false;
     for (const NamedTensor& parameter : parameters) {
       torch::autograd::impl::set_post_acc_grad_hooks(parameter.tensor, nullptr);

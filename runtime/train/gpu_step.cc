@@ -149,6 +149,7 @@ void GpuStep::Impl::run_eagerly(const StepShape& shape, Captured& captured) {
   if (captured.runs < warm_ups) {
     parts.gpu->warm([&] { body(shape); });
   } else {
+    const auto scratch = parts.gpu->scratch();
     body(shape);
   }
   ++captured.runs;

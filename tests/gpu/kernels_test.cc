@@ -2,12 +2,16 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Reduction.h>
+#include <ATen/ops/batch_norm.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/layer_norm.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/relu.h>
+#include <ATen/ops/zeros.h>
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 #include <gmock/gmock.h>
@@ -310,6 +314,49 @@ TEST(AddNormKernel, GivesTorchsValuesAndGradients) {
     EXPECT_LT(largest(b.grad() - b2.grad()), 2e-5);
     EXPECT_TRUE(!adds || largest(r.grad() - r2.grad()) < 2e-5);
   }
+}
+
+at::Tensor images(at::IntArrayRef sizes) {
+  return at::randn(sizes).contiguous(at::MemoryFormat::ChannelsLast) * 2 + 3;
+}
+
+TEST(ImageNormKernel, GivesTorchsValuesGradientsAndStatistics) {
+  const auto gpu = host_gpu();
+  for (const bool adds : {true, false}) {
+    const auto leaf = [](at::Tensor t) { return t.set_requires_grad(true); };
+    const at::Tensor x = leaf(images({5, 12, 6, 7}));
+    const at::Tensor r = adds ? leaf(images({5, 12, 6, 7}) - 3) : at::Tensor();
+    const at::Tensor w = leaf(at::randn({12}));
+    const at::Tensor b = leaf(at::randn({12}));
+    const at::Tensor mean = at::zeros({12});
+    const at::Tensor variance = at::ones({12});
+    ASSERT_TRUE(gpu_ops::can_norm_images(x));
+    const at::Tensor y = gpu_ops::image_norm(
+        x, r, w, b,
+        {.gpu = gpu.get(), .running_mean = mean, .running_variance = variance, .momentum = 0.3});
+    const at::Tensor a = images({5, 12, 6, 7});
+    (y * a).sum().backward();
+    const auto exact = [&](const at::Tensor& t) { return leaf(t.detach().to(at::kDouble)); };
+    const at::Tensor x2 = exact(x);
+    const at::Tensor r2 = adds ? exact(r) : at::Tensor();
+    const at::Tensor w2 = exact(w);
+    const at::Tensor b2 = exact(b);
+    const at::Tensor mean2 = at::zeros({12}, at::kDouble);
+    const at::Tensor variance2 = at::ones({12}, at::kDouble);
+    const at::Tensor normed = at::batch_norm(x2, w2, b2, mean2, variance2, true, 0.3, 1e-5, false);
+    const at::Tensor y2 = at::relu(adds ? normed + r2 : normed);
+    (y2 * a).sum().backward();
+    EXPECT_LT(largest(y - y2), 2e-5);
+    EXPECT_LT(largest(x.grad() - x2.grad()), 2e-4);
+    EXPECT_LT(largest(w.grad() - w2.grad()), 2e-3);
+    EXPECT_LT(largest(b.grad() - b2.grad()), 2e-3);
+    EXPECT_TRUE(!adds || largest(r.grad() - r2.grad()) < 1e-5);
+    EXPECT_LT(largest(mean - mean2), 1e-5);
+    EXPECT_LT(largest(variance - variance2), 1e-5);
+  }
+  EXPECT_FALSE(gpu_ops::can_norm_images(at::randn({2, 8, 4, 4}))) << "channels lie first";
+  EXPECT_FALSE(gpu_ops::can_norm_images(images({2, 6, 4, 4}))) << "half an access";
+  EXPECT_FALSE(gpu_ops::can_norm_images(images({1, 8, 1, 1}))) << "one value has no variance";
 }
 
 TEST(DropoutKernel, DrawsTheMaskThatTheCpuDraws) {

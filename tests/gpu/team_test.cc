@@ -9,6 +9,7 @@
 
 #include "runtime/base/random.h"
 #include "runtime/gpu/host_kernels.h"
+#include "runtime/gpu/image_norm_bodies.h"
 #include "runtime/gpu/layer_bodies.h"
 #include "runtime/gpu/norm_bodies.h"
 #include "runtime/gpu/update_bodies.h"
@@ -253,6 +254,123 @@ TEST(NormBody, SquaresAndLossesAreCutAmongBlocks) {
     EXPECT_NEAR(notes.squares, squares, 1e-9) << count;
     EXPECT_NEAR(notes.loss, 0.5 * loss, 1e-9) << "a rank without chunks still has losses";
   }
+}
+
+/// A batch norm's job and all that it points at.
+template <class T>
+struct Images {
+  Images(std::size_t rows, std::size_t channels)
+      : x(numbers<T>(rows * channels, 1, 3)),
+        residual(numbers<T>(rows * channels, 2)),
+        gradient(numbers<T>(rows * channels, 3)),
+        y(rows * channels),
+        to(rows * channels),
+        residual_to(rows * channels),
+        weight(numbers<float>(channels, 4)),
+        bias(numbers<float>(channels, 5)),
+        running_mean(channels),
+        running_variance(channels, 1),
+        mean(channels),
+        inverse(channels),
+        of_weight(channels),
+        of_bias(channels),
+        partial(3 * 2 * channels),
+        forward{.x = x.data(),
+                .y = y.data(),
+                .weight = weight.data(),
+                .bias = bias.data(),
+                .running_mean = running_mean.data(),
+                .running_variance = running_variance.data(),
+                .mean = mean.data(),
+                .inverse = inverse.data(),
+                .partial = partial.data(),
+                .parts = 3,
+                .rows = rows,
+                .channels = channels},
+        backward{.gradient = gradient.data(),
+                 .x = x.data(),
+                 .to = to.data(),
+                 .weight = weight.data(),
+                 .bias = bias.data(),
+                 .mean = mean.data(),
+                 .inverse = inverse.data(),
+                 .weight_gradient = of_weight.data(),
+                 .bias_gradient = of_bias.data(),
+                 .partial = partial.data(),
+                 .parts = 3,
+                 .rows = rows,
+                 .channels = channels} {}
+  std::vector<T> x, residual, gradient, y, to, residual_to;
+  std::vector<float> weight, bias, running_mean, running_variance, mean, inverse, of_weight,
+      of_bias, partial;
+  ImageNormJob forward;
+  ImageNormBackwardJob backward;
+};
+
+/// As the kernels do it: sums, one member's finish, then the pass that applies them.
+template <class T>
+void run_images(const ThreadTeam& team, std::vector<float>& shared, const Images<T>& images) {
+  const auto each = [&](const auto& body) {
+    for (std::uint64_t part = 0; part < images.forward.parts; ++part) {
+      body(part);
+      team.barrier();
+    }
+  };
+  const auto sums = [&](std::uint64_t channel) {
+    return bodies::column_slice(images.forward.partial, images.forward.channels,
+                                images.forward.parts, channel, 0, 1);
+  };
+  each([&](std::uint64_t part) {
+    bodies::image_norm_part<T>(team, shared.data(), images.forward, part);
+  });
+  for (std::uint64_t i = team.rank(); i < images.forward.channels; i += team.size()) {
+    bodies::image_norm_finish<T>(images.forward, i, sums(i).first, sums(i).second);
+  }
+  team.barrier();
+  each([&](std::uint64_t part) { bodies::image_norm_apply<T>(team, images.forward, part); });
+  each([&](std::uint64_t part) {
+    bodies::image_norm_backward_part<T>(team, shared.data(), images.backward, part);
+  });
+  for (std::uint64_t i = team.rank(); i < images.forward.channels; i += team.size()) {
+    images.backward.bias_gradient[i] = sums(i).first;
+    images.backward.weight_gradient[i] = sums(i).second;
+  }
+  team.barrier();
+  each([&](std::uint64_t part) {
+    bodies::image_norm_backward_apply<T>(team, images.backward, part);
+  });
+}
+
+template <class T>
+void expect_images(DType type, std::size_t rows, std::size_t channels, bool adds, double allowed) {
+  Images<T> alone(rows, channels);
+  Images<T> together(rows, channels);
+  for (Images<T>* images : {&alone, &together}) {
+    images->forward.type = type;
+    images->backward.type = type;
+    images->forward.residual = adds ? images->residual.data() : nullptr;
+    images->backward.y = adds ? images->y.data() : nullptr;
+    images->backward.residual_to = adds ? images->residual_to.data() : nullptr;
+  }
+  host_kernels::run(alone.forward);
+  host_kernels::run(alone.backward);
+  constexpr std::size_t members = 6;
+  std::vector<float> shared(members * 2 * bodies::wide_count<T>);
+  run_team(members, [&](const ThreadTeam& team) { run_images(team, shared, together); });
+  EXPECT_LE(furthest(together.y, alone.y), allowed);
+  EXPECT_LE(furthest(together.to, alone.to), allowed);
+  EXPECT_LE(furthest(together.residual_to, alone.residual_to), allowed);
+  EXPECT_LE(furthest(together.running_mean, alone.running_mean), 1e-5);
+  EXPECT_LE(furthest(together.running_variance, alone.running_variance), 1e-4);
+  EXPECT_LE(furthest(together.of_weight, alone.of_weight), 1e-3);
+  EXPECT_LE(furthest(together.of_bias, alone.of_bias), 1e-3);
+}
+
+TEST(ImageNormBody, OfATeamEqualsThatOfOne) {
+  expect_images<float>(DType::float32, 50, 8, true, 1e-4);    // three members a column
+  expect_images<float>(DType::float32, 50, 16, false, 1e-4);  // one each, and two have none
+  expect_images<float>(DType::float32, 7, 64, true, 1e-4);    // several columns a member
+  expect_images<Bf16>(DType::bfloat16, 50, 24, false, 0.06);
 }
 
 TEST(PackBody, WritesEveryElementOnce) {

@@ -183,20 +183,27 @@ class CudaGpu final : public Gpu {
   void run(const CrossEntropyJob& job) override { queue("the cross-entropy kernel", job); }
   void run(const AddNormJob& job) override { queue("the layer-norm kernel", job); }
   void run(const AddNormBackwardJob& job) override { queue("the layer-norm gradient", job); }
+  void run(const ImageNormJob& job) override { queue("the batch-norm kernels", job); }
+  void run(const ImageNormBackwardJob& job) override { queue("the batch-norm gradient", job); }
   void run(const DropoutJob& job) override { queue("the dropout kernel", job); }
 
   std::unique_ptr<GpuScope> enter() override;
+  std::unique_ptr<GpuScope> scratch() override;
   std::unique_ptr<GpuGraph> capture(const std::function<void()>& body, std::string& why) override;
   void warm(const std::function<void()>& body) override {
     const std::lock_guard turn(capture_turn());
     const GeneratorScope generator(generator_, device_);
+    const auto inside = enter();
+    const auto meanwhile = scratch();
     body();
   }
 
  private:
   friend class LaneScope;
-  void fill_own_pool() {
-    filling_ = std::make_unique<PoolScope>(device_, pool_->id(), raw(Queue::compute));
+  friend class ScratchScope;
+  void fill(at::cuda::MemPool& pool) {
+    filling_.reset();
+    filling_ = std::make_unique<PoolScope>(device_, pool.id(), raw(Queue::compute));
   }
   /// What lanes that are gone have left is given up before memory is said to be short: while any
   /// lane lives, torch does not do that by itself.
@@ -228,7 +235,7 @@ class CudaGpu final : public Gpu {
   OwnQueue copy_;
   at::Generator generator_;
   std::unique_ptr<at::cuda::MemPool> pool_;
-  std::unique_ptr<at::cuda::MemPool> graph_pool_;  // of all graphs: they are played one by one
+  std::unique_ptr<at::cuda::MemPool> graph_pool_;  // of all graphs, played one by one, and scratch
   std::unique_ptr<PoolScope> filling_;             // while somebody is inside
   int inside_ = 0;
   std::uint64_t most_bytes_ = 0;
@@ -238,7 +245,7 @@ class LaneScope final : public GpuScope {
  public:
   explicit LaneScope(CudaGpu& gpu) : gpu_(gpu), guard_(gpu.compute_.get()) {
     if (gpu_.inside_++ == 0) {
-      gpu_.fill_own_pool();
+      gpu_.fill(*gpu_.pool_);
     }
   }
   ~LaneScope() override {
@@ -253,6 +260,25 @@ class LaneScope final : public GpuScope {
   CudaGpu& gpu_;
   c10::cuda::CUDAStreamGuard guard_;
 };
+
+/// The pool that was filled before is filled again after.
+class ScratchScope final : public GpuScope {
+ public:
+  explicit ScratchScope(CudaGpu& gpu) : gpu_(gpu) {
+    require(gpu_.inside_ > 0, "scratch memory is for who is inside a lane");
+    gpu_.fill(*gpu_.graph_pool_);
+  }
+  ~ScratchScope() override { gpu_.fill(*gpu_.pool_); }
+  ScratchScope(const ScratchScope&) = delete;
+  ScratchScope& operator=(const ScratchScope&) = delete;
+
+ private:
+  CudaGpu& gpu_;
+};
+
+std::unique_ptr<GpuScope> CudaGpu::scratch() {
+  return std::make_unique<ScratchScope>(*this);
+}
 
 std::unique_ptr<GpuScope> CudaGpu::enter() {
   return std::make_unique<LaneScope>(*this);
@@ -292,7 +318,7 @@ std::unique_ptr<GpuGraph> CudaGpu::capture(const std::function<void()>& body, st
     generator_ = at::cuda::detail::createCUDAGenerator(device_);  // the old one is still captured
     cudaGetLastError();
   }
-  fill_own_pool();
+  fill(*pool_);
   return graph ? std::make_unique<Graph>(*this, std::move(graph)) : nullptr;
 }
 

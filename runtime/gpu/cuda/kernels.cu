@@ -5,6 +5,7 @@
 
 #include "runtime/gpu/by_type.h"
 #include "runtime/gpu/cuda/launch.h"
+#include "runtime/gpu/image_norm_bodies.h"
 #include "runtime/gpu/layer_bodies.h"
 #include "runtime/gpu/norm_bodies.h"
 #include "runtime/gpu/update_bodies.h"
@@ -209,26 +210,80 @@ __global__ void __launch_bounds__(sums_team, 3)
   }
 }
 
-/// 32 columns a block; each warp has a share of the parts.
-__global__ void __launch_bounds__(team_size)
-    norm_weights_sum_kernel(const __grid_constant__ AddNormBackwardJob job) {
-  __shared__ bodies::WeightSums all[warps][WarpTeam::width];
+/// A column of partial sums, 32 a block; each warp has a share of the parts. Calls use(column, sums)
+/// in the first warp.
+template <class Use>
+__device__ void sum_columns(const float* partial, std::uint64_t width, std::uint64_t parts,
+                            Use use) {
+  __shared__ bodies::ColumnSums all[warps][WarpTeam::width];
   const unsigned lane = threadIdx.x % WarpTeam::width;
   const unsigned own_warp = threadIdx.x / WarpTeam::width;
   const std::uint64_t column = std::uint64_t{blockIdx.x} * WarpTeam::width + lane;
-  if (column < job.width) {
-    all[own_warp][lane] = bodies::norm_weights_slice(job, column, own_warp, warps);
+  if (column < width) {
+    all[own_warp][lane] = bodies::column_slice(partial, width, parts, column, own_warp, warps);
   }
   __syncthreads();
-  if (own_warp == 0 && column < job.width) {
-    bodies::WeightSums sums;
+  if (own_warp == 0 && column < width) {
+    bodies::ColumnSums sums;
     for (unsigned warp = 0; warp < warps; ++warp) {
-      sums.weight += all[warp][lane].weight;
-      sums.bias += all[warp][lane].bias;
+      sums.first += all[warp][lane].first;
+      sums.second += all[warp][lane].second;
     }
-    job.weight_gradient[column] = sums.weight;
-    job.bias_gradient[column] = sums.bias;
+    use(column, sums);
   }
+}
+
+__global__ void __launch_bounds__(team_size)
+    norm_weights_sum_kernel(const __grid_constant__ AddNormBackwardJob job) {
+  sum_columns(job.partial, job.width, job.parts,
+              [&](std::uint64_t column, const bodies::ColumnSums& sums) {
+                job.weight_gradient[column] = sums.first;
+                job.bias_gradient[column] = sums.second;
+              });
+}
+
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    image_norm_sums_kernel(const __grid_constant__ ImageNormJob job) {
+  __shared__ float shared[team_size * 2 * bodies::wide_count<T>];
+  bodies::image_norm_part<T>(BlockTeam(), shared, job, blockIdx.x);
+}
+
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    image_norm_finish_kernel(const __grid_constant__ ImageNormJob job) {
+  sum_columns(job.partial, job.channels, job.parts,
+              [&](std::uint64_t column, const bodies::ColumnSums& sums) {
+                bodies::image_norm_finish<T>(job, column, sums.first, sums.second);
+              });
+}
+
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    image_norm_apply_kernel(const __grid_constant__ ImageNormJob job) {
+  bodies::image_norm_apply<T>(BlockTeam(), job, blockIdx.x);
+}
+
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    image_norm_backward_sums_kernel(const __grid_constant__ ImageNormBackwardJob job) {
+  __shared__ float shared[team_size * 2 * bodies::wide_count<T>];
+  bodies::image_norm_backward_part<T>(BlockTeam(), shared, job, blockIdx.x);
+}
+
+__global__ void __launch_bounds__(team_size)
+    image_norm_weights_kernel(const __grid_constant__ ImageNormBackwardJob job) {
+  sum_columns(job.partial, job.channels, job.parts,
+              [&](std::uint64_t column, const bodies::ColumnSums& sums) {
+                job.bias_gradient[column] = sums.first;
+                job.weight_gradient[column] = sums.second;
+              });
+}
+
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    image_norm_backward_apply_kernel(const __grid_constant__ ImageNormBackwardJob job) {
+  bodies::image_norm_backward_apply<T>(BlockTeam(), job, blockIdx.x);
 }
 
 template <class T>
@@ -391,6 +446,34 @@ void launch(const AddNormBackwardJob& job, cudaStream_t stream) {
     });
   });
   norm_weights_sum_kernel<<<blocks_of(job.width, WarpTeam::width), team_size, 0, stream>>>(job);
+}
+
+void launch(const ImageNormJob& job, cudaStream_t stream) {
+  const auto parts = static_cast<unsigned>(job.parts);
+  const unsigned columns = blocks_of(job.channels, WarpTeam::width);
+  ImageNormJob wide = job;  // writing wants more blocks than adding up
+  wide.parts = std::max<std::uint64_t>(job.parts, std::min<std::uint64_t>(job.rows, 1056));
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    image_norm_sums_kernel<T><<<parts, team_size, 0, stream>>>(job);
+    image_norm_finish_kernel<T><<<columns, team_size, 0, stream>>>(job);
+    image_norm_apply_kernel<T>
+        <<<static_cast<unsigned>(wide.parts), team_size, 0, stream>>>(wide);
+  });
+}
+
+void launch(const ImageNormBackwardJob& job, cudaStream_t stream) {
+  const auto parts = static_cast<unsigned>(job.parts);
+  const unsigned columns = blocks_of(job.channels, WarpTeam::width);
+  ImageNormBackwardJob wide = job;
+  wide.parts = std::max<std::uint64_t>(job.parts, std::min<std::uint64_t>(job.rows, 1056));
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    image_norm_backward_sums_kernel<T><<<parts, team_size, 0, stream>>>(job);
+    image_norm_weights_kernel<<<columns, team_size, 0, stream>>>(job);
+    image_norm_backward_apply_kernel<T>
+        <<<static_cast<unsigned>(wide.parts), team_size, 0, stream>>>(wide);
+  });
 }
 
 void launch(const DropoutJob& job, cudaStream_t stream) {

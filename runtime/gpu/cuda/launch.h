@@ -18,6 +18,8 @@ void launch(const GatherJob& job, cudaStream_t stream);
 void launch(const CrossEntropyJob& job, cudaStream_t stream);
 void launch(const AddNormJob& job, cudaStream_t stream);
 void launch(const AddNormBackwardJob& job, cudaStream_t stream);
+void launch(const ImageNormJob& job, cudaStream_t stream);
+void launch(const ImageNormBackwardJob& job, cudaStream_t stream);
 void launch(const DropoutJob& job, cudaStream_t stream);
 
 }  // namespace muster::cuda

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "runtime/base/error.h"
+#include "runtime/model/batch_norm.h"
+#include "runtime/model/gpu_ops.h"
+
+namespace muster::gpu_ops {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+bool is_whole(const at::Tensor& tensor, std::int64_t lanes) {
+  return tensor.dim() == 4 && tensor.size(1) % lanes == 0 &&
+         tensor.is_contiguous(at::MemoryFormat::ChannelsLast) &&
+         reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()) % 16 == 0;
+}
+
+at::Tensor channels_last(const at::Tensor& tensor, at::ScalarType type) {
+  return tensor.to(type).contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+/// Blocks that add up rows: two for each multiprocessor of a large card, and not fewer than 64 rows
+/// each.
+std::uint64_t parts_for(std::uint64_t rows) {
+  return std::clamp<std::uint64_t>(rows / 64, 1, 264);
+}
+
+class ImageNorm : public torch::autograd::Function<ImageNorm> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                            const std::optional<at::Tensor>& residual, const at::Tensor& weight,
+                            const at::Tensor& bias, const ImageNormOptions& options) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    const auto channels = static_cast<std::uint64_t>(x.size(1));
+    const std::uint64_t rows = static_cast<std::uint64_t>(x.numel()) / channels;
+    const std::uint64_t parts = parts_for(rows);
+    at::Tensor y = at::empty_like(x);
+    const at::Tensor other = residual ? channels_last(*residual, x.scalar_type()) : at::Tensor();
+    const at::Tensor mean = at::empty_like(weight);
+    const at::Tensor inverse = at::empty_like(weight);
+    const at::Tensor partial =
+        at::empty({static_cast<std::int64_t>(parts), 2, x.size(1)}, weight.options());
+    options.gpu->run(
+        ImageNormJob{.x = x.const_data_ptr(),
+                     .residual = residual ? other.const_data_ptr() : nullptr,
+                     .y = y.mutable_data_ptr(),
+                     .type = type_of(x),
+                     .weight = weight.const_data_ptr<float>(),
+                     .bias = bias.const_data_ptr<float>(),
+                     .running_mean = options.running_mean.mutable_data_ptr<float>(),
+                     .running_variance = options.running_variance.mutable_data_ptr<float>(),
+                     .momentum = static_cast<float>(options.momentum),
+                     .mean = mean.mutable_data_ptr<float>(),
+                     .inverse = inverse.mutable_data_ptr<float>(),
+                     .partial = partial.mutable_data_ptr<float>(),
+                     .parts = parts,
+                     .rows = rows,
+                     .channels = channels,
+                     .epsilon = static_cast<float>(batch_norm_epsilon)});
+    context->save_for_backward({x, residual ? y : at::Tensor(), weight, bias, mean, inverse});
+    context->saved_data["gpu"] = reinterpret_cast<std::int64_t>(options.gpu);
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor& x = saved[0];
+    const bool adds = saved[1].defined();
+    const auto channels = static_cast<std::uint64_t>(x.size(1));
+    const std::uint64_t rows = static_cast<std::uint64_t>(x.numel()) / channels;
+    const std::uint64_t parts = parts_for(rows);
+    const at::Tensor gradient = channels_last(gradients[0], x.scalar_type());
+    const at::Tensor to = at::empty_like(x);
+    const at::Tensor residual_to = adds ? at::empty_like(x) : at::Tensor();
+    const at::Tensor of_weight = at::empty_like(saved[2]);
+    const at::Tensor of_bias = at::empty_like(saved[2]);
+    const at::Tensor partial =
+        at::empty({static_cast<std::int64_t>(parts), 2, x.size(1)}, saved[2].options());
+    reinterpret_cast<Gpu*>(context->saved_data["gpu"].toInt())
+        ->run(ImageNormBackwardJob{.gradient = gradient.const_data_ptr(),
+                                   .x = x.const_data_ptr(),
+                                   .y = adds ? saved[1].const_data_ptr() : nullptr,
+                                   .to = to.mutable_data_ptr(),
+                                   .residual_to = adds ? residual_to.mutable_data_ptr() : nullptr,
+                                   .type = type_of(x),
+                                   .weight = saved[2].const_data_ptr<float>(),
+                                   .bias = saved[3].const_data_ptr<float>(),
+                                   .mean = saved[4].const_data_ptr<float>(),
+                                   .inverse = saved[5].const_data_ptr<float>(),
+                                   .weight_gradient = of_weight.mutable_data_ptr<float>(),
+                                   .bias_gradient = of_bias.mutable_data_ptr<float>(),
+                                   .partial = partial.mutable_data_ptr<float>(),
+                                   .parts = parts,
+                                   .rows = rows,
+                                   .channels = channels});
+    return {to, residual_to, of_weight, of_bias, at::Tensor()};
+  }
+};
+
+}  // namespace
+
+bool can_norm_images(const at::Tensor& x) {
+  const auto lanes = static_cast<std::int64_t>(16 / x.element_size());
+  const std::int64_t rows = x.dim() == 4 ? x.numel() / std::max<std::int64_t>(1, x.size(1)) : 0;
+  return rows > 1 && is_whole(x, lanes);
+}
+
+at::Tensor image_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
+                      const at::Tensor& bias, const ImageNormOptions& options) {
+  require(!residual.defined() || residual.sizes() == x.sizes(), "what is added has the same shape");
+  return ImageNorm::apply(x, residual.defined() ? std::optional(residual) : std::nullopt, weight,
+                          bias, options);
+}
+
+}  // namespace muster::gpu_ops
