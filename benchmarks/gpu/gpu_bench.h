@@ -48,7 +48,8 @@ class Session {
   std::unique_ptr<Impl> impl_;
 };
 
-int check_kernels(Gpu& gpu);
+int check_kernels(Gpu& gpu);  ///< those of layers with them
+int check_layers(Gpu& gpu);
 int check_training(Gpus& gpus, const GpuBench& bench);
 int check_ranks(Gpus* gpus, const GpuBench& bench);  ///< started once a rank, as by torchrun
 int time_step(Gpus& gpus, const GpuBench& bench);

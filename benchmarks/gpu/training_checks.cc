@@ -5,17 +5,13 @@
 #include <cmath>
 
 #include "benchmarks/gpu/gpu_bench.h"
+#include "benchmarks/gpu/twin.h"
 #include "collectives/nccl/nccl_communicator.h"
 #include "collectives/shm/open_node.h"
 #include "runtime/gpu/host_gpu.h"
 
 namespace muster::bench {
 namespace {
-
-/// As JSON, which has no NaN.
-std::string number(double value) {
-  return std::isfinite(value) ? fmt::format("{:.3g}", value) : "null";
-}
 
 template <class T>
 double furthest(const std::vector<T>& a, const std::vector<T>& b) {

@@ -30,12 +30,14 @@ std::string data_key_of(const std::vector<std::pair<std::string, std::string>>& 
   return key;
 }
 
-/// libtorch's own words for no memory left; everything else is the trial's failure.
+/// libtorch's, cuBLAS's and our own words for no memory left; everything else is the trial's
+/// failure.
 bool is_out_of_memory(const std::exception& error) {
   const std::string text = report(error);
   return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
          text.find("out of memory") != std::string::npos ||
          text.find("bad_alloc") != std::string::npos ||
+         text.find("ALLOC_FAILED") != std::string::npos ||
          text.find("Cannot allocate memory") != std::string::npos ||
          text.find("can't allocate memory") != std::string::npos;
 }

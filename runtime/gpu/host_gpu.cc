@@ -156,8 +156,9 @@ class HostGpu final : public Gpu {
   std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
     refuse_in_graph("memory of the lane is allocated");
     if (bytes > memory().free) {
-      throw Error(Fault::io, fmt::format("out of GPU memory: {} bytes asked for, {} of {} free",
-                                         bytes, memory().free, memory().total));
+      throw Error(Fault::io,
+                  fmt::format("out of memory on the GPU: {} bytes asked for, {} of {} free", bytes,
+                              memory().free, memory().total));
     }
     *taken_ += bytes;
     return zeroed(bytes, [taken = taken_, bytes] { *taken -= bytes; });

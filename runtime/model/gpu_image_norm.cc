@@ -16,19 +16,19 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-bool is_whole(const at::Tensor& tensor, std::int64_t lanes) {
+bool lies_whole(const at::Tensor& tensor, std::int64_t lanes) {
   return tensor.dim() == 4 && tensor.size(1) % lanes == 0 &&
          tensor.is_contiguous(at::MemoryFormat::ChannelsLast) &&
          reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()) % 16 == 0;
 }
 
-at::Tensor channels_last(const at::Tensor& tensor, at::ScalarType type) {
+at::Tensor with_channels_last(const at::Tensor& tensor, at::ScalarType type) {
   return tensor.to(type).contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 /// Blocks that add up rows: two for each multiprocessor of a large card, and not fewer than 64 rows
 /// each.
-std::uint64_t parts_for(std::uint64_t rows) {
+std::uint64_t image_parts(std::uint64_t rows) {
   return std::clamp<std::uint64_t>(rows / 64, 1, 264);
 }
 
@@ -40,9 +40,10 @@ class ImageNorm : public torch::autograd::Function<ImageNorm> {
     const at::AutoDispatchBelowADInplaceOrView below;
     const auto channels = static_cast<std::uint64_t>(x.size(1));
     const std::uint64_t rows = static_cast<std::uint64_t>(x.numel()) / channels;
-    const std::uint64_t parts = parts_for(rows);
+    const std::uint64_t parts = image_parts(rows);
     at::Tensor y = at::empty_like(x);
-    const at::Tensor other = residual ? channels_last(*residual, x.scalar_type()) : at::Tensor();
+    const at::Tensor other =
+        residual ? with_channels_last(*residual, x.scalar_type()) : at::Tensor();
     const at::Tensor mean = at::empty_like(weight);
     const at::Tensor inverse = at::empty_like(weight);
     const at::Tensor partial =
@@ -75,8 +76,8 @@ class ImageNorm : public torch::autograd::Function<ImageNorm> {
     const bool adds = saved[1].defined();
     const auto channels = static_cast<std::uint64_t>(x.size(1));
     const std::uint64_t rows = static_cast<std::uint64_t>(x.numel()) / channels;
-    const std::uint64_t parts = parts_for(rows);
-    const at::Tensor gradient = channels_last(gradients[0], x.scalar_type());
+    const std::uint64_t parts = image_parts(rows);
+    const at::Tensor gradient = with_channels_last(gradients[0], x.scalar_type());
     const at::Tensor to = at::empty_like(x);
     const at::Tensor residual_to = adds ? at::empty_like(x) : at::Tensor();
     const at::Tensor of_weight = at::empty_like(saved[2]);
@@ -109,7 +110,7 @@ class ImageNorm : public torch::autograd::Function<ImageNorm> {
 bool can_norm_images(const at::Tensor& x) {
   const auto lanes = static_cast<std::int64_t>(16 / x.element_size());
   const std::int64_t rows = x.dim() == 4 ? x.numel() / std::max<std::int64_t>(1, x.size(1)) : 0;
-  return rows > 1 && is_whole(x, lanes);
+  return rows > 1 && lies_whole(x, lanes);
 }
 
 at::Tensor image_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,

@@ -105,9 +105,9 @@ struct Trainer::Impl {
   std::unique_ptr<StepRunner> runner;
   std::unique_ptr<Loader> loader;
   std::unique_ptr<Evaluator> evaluator;
-  std::unique_ptr<GpuStep> gpu;  // instead of arena, exchange, runner and loader
+  std::unique_ptr<GpuStep> gpu;                // instead of arena, exchange, runner and loader
   std::vector<double>* losses_seen = nullptr;  // of steps on a GPU, while somebody counts them
-  bool wants_save = false;       // on a GPU: between the steps of a block
+  bool wants_save = false;                     // on a GPU: between the steps of a block
   bool is_boundary = true;
   std::optional<std::pair<std::uint64_t, std::uint64_t>> profile;  // first and last, from 1
   std::unique_ptr<Trace> trace;

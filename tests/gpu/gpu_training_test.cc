@@ -383,6 +383,14 @@ TEST(GpuTraining, ContinuesFromACheckpointThatWasTakenUnderWay) {
   }
 }
 
+/// A worker tells by these words that a trial did not fit, which is no failure of it.
+TEST(GpuTraining, SaysOutOfMemoryInTheWordsThatWorkersKnow) {
+  GradientPool::install();
+  const auto endings = run_threads(
+      1, [&](LocalGroup& group) { run_rank(mlp_job(), group, true, 1, {.memory = 1000}); });
+  EXPECT_THAT(endings[0], HasSubstr("out of memory"));
+}
+
 TEST(GpuTraining, SeveralTrialsShareOneCopyOfTheSet) {
   const JobSettings job = mlp_job();
   const auto solo = solo_node_group();

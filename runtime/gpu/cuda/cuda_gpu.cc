@@ -221,8 +221,9 @@ class CudaGpu final : public Gpu {
   }
   [[noreturn]] void throw_out_of_memory(std::size_t bytes) const {
     const GpuMemory now = memory();
-    throw Error(Fault::io, fmt::format("out of GPU memory: {} bytes asked for, {} of {} free",
-                                       bytes, now.free, now.total));
+    throw Error(Fault::io,
+                fmt::format("out of memory on the GPU: {} bytes asked for, {} of {} free", bytes,
+                            now.free, now.total));
   }
   template <class Job>
   void queue(const char* what, const Job& job) {

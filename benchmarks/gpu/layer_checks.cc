@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "benchmarks/gpu/gpu_bench.h"
+#include "benchmarks/gpu/twin.h"
+#include "runtime/gpu/host_kernels.h"
+
+namespace muster::bench {
+namespace {
+
+template <class T>
+int check_cross_entropy(Gpu& gpu, DType type, std::uint64_t classes, double allowed) {
+  constexpr std::uint64_t rows = 129;
+  Twin<T> logits(gpu, rows * classes);
+  Twin<std::int64_t> labels(gpu, rows);
+  Twin<float> losses(gpu, rows);
+  Twin<float> scale(gpu, 1);
+  fill(logits, 6, 5);
+  Random random(7);
+  for (auto& label : labels.host) {
+    label = static_cast<std::int64_t>(random.below(classes));
+  }
+  labels.host[3] = -1;
+  labels.upload();
+  scale.host[0] = 2;
+  scale.upload();
+  CrossEntropyJob job{.logits = logits.device(),
+                      .type = type,
+                      .labels = labels.device(),
+                      .losses = losses.device(),
+                      .rows = rows,
+                      .classes = classes,
+                      .stride = classes,
+                      .smoothing = 0.1F,
+                      .scale = 0.5F,
+                      .gradient_scale = scale.device()};
+  gpu.run(job);
+  const auto gradient = logits.fetched();
+  const auto loss = losses.fetched();
+  job.logits = logits.host.data();
+  job.labels = labels.host.data();
+  job.losses = losses.host.data();
+  job.gradient_scale = scale.host.data();
+  host_kernels::run(job);
+  return report("cross_entropy loss", distance(loss, losses.host), 1e-5) +
+         report("cross_entropy gradient", distance(gradient, logits.host), allowed);
+}
+
+template <class T>
+int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
+  constexpr std::uint64_t rows = 257;
+  Twin<T> x(gpu, rows * width);
+  Twin<T> residual(gpu, rows * width);
+  Twin<T> sum(gpu, rows * width);
+  Twin<T> y(gpu, rows * width);
+  Twin<float> weight(gpu, width);
+  Twin<float> bias(gpu, width);
+  Twin<float> mean(gpu, rows);
+  Twin<float> inverse(gpu, rows);
+  fill(x, 1);
+  fill(residual, 2);
+  fill(weight, 3);
+  fill(bias, 4);
+  AddNormJob job{.x = x.device(),
+                 .residual = residual.device(),
+                 .sum = sum.device(),
+                 .y = y.device(),
+                 .type = type,
+                 .weight = weight.device(),
+                 .bias = bias.device(),
+                 .mean = mean.device(),
+                 .inverse = inverse.device(),
+                 .rows = rows,
+                 .width = width};
+  gpu.run(job);
+  AddNormJob twin{.x = x.host.data(),
+                  .residual = residual.host.data(),
+                  .sum = sum.host.data(),
+                  .y = y.host.data(),
+                  .type = type,
+                  .weight = weight.host.data(),
+                  .bias = bias.host.data(),
+                  .mean = mean.host.data(),
+                  .inverse = inverse.host.data(),
+                  .rows = rows,
+                  .width = width};
+  host_kernels::run(twin);
+  int wrong = report("add_norm", distance(y.fetched(), y.host), allowed);
+  Twin<T> to(gpu, rows * width);
+  Twin<float> of_weight(gpu, width);
+  Twin<float> of_bias(gpu, width);
+  Twin<float> partial(gpu, 8 * 2 * width);
+  AddNormBackwardJob back{.gradient = x.device(),
+                          .add = residual.device(),
+                          .input = sum.device(),
+                          .to = to.device(),
+                          .type = type,
+                          .weight = weight.device(),
+                          .mean = mean.device(),
+                          .inverse = inverse.device(),
+                          .weight_gradient = of_weight.device(),
+                          .bias_gradient = of_bias.device(),
+                          .partial = partial.device(),
+                          .parts = 8,
+                          .rows = rows,
+                          .width = width};
+  gpu.run(back);
+  AddNormBackwardJob back_twin{.gradient = x.host.data(),
+                               .add = residual.host.data(),
+                               .input = sum.host.data(),
+                               .to = to.host.data(),
+                               .type = type,
+                               .weight = weight.host.data(),
+                               .mean = mean.host.data(),
+                               .inverse = inverse.host.data(),
+                               .weight_gradient = of_weight.host.data(),
+                               .bias_gradient = of_bias.host.data(),
+                               .partial = partial.host.data(),
+                               .parts = 8,
+                               .rows = rows,
+                               .width = width};
+  host_kernels::run(back_twin);
+  wrong += report("add_norm gradient", distance(to.fetched(), to.host), allowed);
+  return wrong + report("add_norm weight", distance(of_weight.fetched(), of_weight.host), 1e-4) +
+         report("add_norm bias", distance(of_bias.fetched(), of_bias.host), 1e-4);
+}
+
+template <class T>
+int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
+  constexpr std::uint64_t rows = 1111;
+  constexpr std::uint64_t parts = 17;
+  Twin<T> x(gpu, rows * channels);
+  Twin<T> residual(gpu, rows * channels);
+  Twin<T> gradient(gpu, rows * channels);
+  Twin<T> y(gpu, rows * channels);
+  Twin<T> to(gpu, rows * channels);
+  Twin<T> residual_to(gpu, rows * channels);
+  Twin<float> weight(gpu, channels);
+  Twin<float> bias(gpu, channels);
+  Twin<float> running_mean(gpu, channels);
+  Twin<float> running_variance(gpu, channels);
+  Twin<float> mean(gpu, channels);
+  Twin<float> inverse(gpu, channels);
+  Twin<float> of_weight(gpu, channels);
+  Twin<float> of_bias(gpu, channels);
+  Twin<float> partial(gpu, parts * 2 * channels);
+  fill(x, 1, 3);
+  fill(residual, 2);
+  fill(gradient, 3);
+  fill(weight, 4);
+  fill(bias, 5);
+  fill(running_mean, 6);
+  fill(running_variance, 7);
+  const auto run = [&](auto place, auto&& on) {
+    on(ImageNormJob{.x = place(x),
+                    .residual = place(residual),
+                    .y = place(y),
+                    .type = type,
+                    .weight = place(weight),
+                    .bias = place(bias),
+                    .running_mean = place(running_mean),
+                    .running_variance = place(running_variance),
+                    .mean = place(mean),
+                    .inverse = place(inverse),
+                    .partial = place(partial),
+                    .parts = parts,
+                    .rows = rows,
+                    .channels = channels});
+    on(ImageNormBackwardJob{.gradient = place(gradient),
+                            .x = place(x),
+                            .y = place(y),
+                            .to = place(to),
+                            .residual_to = place(residual_to),
+                            .type = type,
+                            .weight = place(weight),
+                            .bias = place(bias),
+                            .mean = place(mean),
+                            .inverse = place(inverse),
+                            .weight_gradient = place(of_weight),
+                            .bias_gradient = place(of_bias),
+                            .partial = place(partial),
+                            .parts = parts,
+                            .rows = rows,
+                            .channels = channels});
+  };
+  run([](auto& twin) { return twin.device(); }, [&](const auto& job) { gpu.run(job); });
+  run([](auto& twin) { return twin.host.data(); }, [](const auto& job) { host_kernels::run(job); });
+  return report("image_norm", distance(y.fetched(), y.host), allowed) +
+         report("image_norm gradient", distance(to.fetched(), to.host), 4 * allowed) +
+         report("image_norm residual", distance(residual_to.fetched(), residual_to.host), 0.03) +
+         report("image_norm weight", distance(of_weight.fetched(), of_weight.host), 1e-3) +
+         report("image_norm bias", distance(of_bias.fetched(), of_bias.host), 1e-2) +
+         report("image_norm mean", distance(running_mean.fetched(), running_mean.host), 1e-5) +
+         report("image_norm variance", distance(running_variance.fetched(), running_variance.host),
+                1e-4);
+}
+
+int check_draws(Gpu& gpu) {
+  constexpr std::uint64_t count = 100001;
+  Twin<float> x(gpu, count);
+  Twin<float> to(gpu, count);
+  Twin<StepState> state(gpu, 1);
+  fill(x, 1);
+  state.host[0].step = 5;
+  state.upload();
+  DropoutJob job{.state = state.device(),
+                 .x = x.device(),
+                 .to = to.device(),
+                 .count = count,
+                 .share = 0.3,
+                 .seed = 9,
+                 .lane = 1,
+                 .place = 3};
+  gpu.run(job);
+  DropoutJob twin = job;
+  twin.state = state.host.data();
+  twin.x = x.host.data();
+  twin.to = to.host.data();
+  host_kernels::run(twin);
+  int wrong = report("dropout", distance(to.fetched(), to.host), 0);
+  Twin<std::uint32_t> order(gpu, 64);
+  for (std::uint32_t i = 0; i < 64; ++i) {
+    order.host[i] = 63 - i;
+  }
+  order.upload();
+  constexpr std::uint64_t row = 3 * 32 * 32;
+  Twin<float> images(gpu, 64 * row);
+  Twin<float> batch(gpu, 32 * row);
+  Twin<float> labels(gpu, 64);
+  Twin<float> labels_to(gpu, 32);
+  fill(images, 2);
+  fill(labels, 3);
+  GatherJob gather{.state = state.device(),
+                   .rows = images.device(),
+                   .order = order.device(),
+                   .to = batch.device(),
+                   .row_bytes = row * 4,
+                   .labels = labels.device(),
+                   .labels_to = labels_to.device(),
+                   .label_bytes = 4,
+                   .count = 32,
+                   .steps_per_epoch = 2,
+                   .batch = 32,
+                   .channels = 3,
+                   .height = 32,
+                   .width = 32,
+                   .crop_padding = 4,
+                   .flips = true,
+                   .seed = 8};
+  int apart = 0;
+  for (const std::uint32_t channels : {3U, 0U}) {  // moved, and as they are
+    gather.channels = channels;
+    gpu.run(gather);
+    GatherJob here = gather;
+    here.state = state.host.data();
+    here.rows = images.host.data();
+    here.order = order.host.data();
+    here.to = batch.host.data();
+    here.labels = labels.host.data();
+    here.labels_to = labels_to.host.data();
+    const auto on_gpu = batch.fetched();
+    const auto labels_on_gpu = labels_to.fetched();
+    host_kernels::run(here);
+    apart += report("gather", distance(on_gpu, batch.host), 0) +
+             report("gather labels", distance(labels_on_gpu, labels_to.host), 0);
+  }
+  return wrong + apart;
+}
+
+}  // namespace
+
+int check_layers(Gpu& gpu) {
+  int wrong = check_cross_entropy<float>(gpu, DType::float32, 1003, 1e-5);
+  wrong += check_cross_entropy<Bf16>(gpu, DType::bfloat16, 50304, 5e-3);
+  wrong += check_cross_entropy<float>(gpu, DType::float32, 10, 1e-5);
+  wrong += check_norm<float>(gpu, DType::float32, 768, 1e-5);
+  wrong += check_norm<Bf16>(gpu, DType::bfloat16, 768, 5e-3);
+  wrong += check_norm<Bf16>(gpu, DType::bfloat16, 1000, 5e-3);
+  wrong += check_norm<F16>(gpu, DType::float16, 64, 5e-3);
+  wrong += check_norm<float>(gpu, DType::float32, 1003, 1e-5);  // rows that no warp holds
+  wrong += check_images<Bf16>(gpu, DType::bfloat16, 64, 5e-3);
+  wrong += check_images<Bf16>(gpu, DType::bfloat16, 2048, 5e-3);
+  wrong += check_images<float>(gpu, DType::float32, 40, 1e-5);
+  return wrong + check_draws(gpu);
+}
+
+}  // namespace muster::bench
