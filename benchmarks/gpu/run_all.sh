@@ -104,12 +104,12 @@ several_ranks() {
 # several_processes HOW N [SECONDS]: N single trials at once, as processes that begin together after so many seconds; their speeds are
 # added up.
 several_processes() {
-  local how=$1 n=$2 wait_for=${3:-20} pids=() files=() at
+  local how=$1 n=$2 wait_for=${3:-20} pids=() files=() at most
   if [ "$(left)" -lt 45 ] && [ -z "$stand_in" ]; then note skipped "$n processes ($how)" "the budget of $budget s is spent"; return; fi
-  at=$(($(date +%s) + wait_for))
+  at=$(($(date +%s) + wait_for)); most=$(left); [ "$most" -gt 60 ] && most=60
   for ((i = 0; i < n; ++i)); do
     local file; file=$(mktemp); files+=("$file")
-    ( timeout -k 5 60 env LD_LIBRARY_PATH="$libraries" "$bench" step --model=mlp --steps=2000 --start_at="$at" \
+    ( timeout -k 5 "$most" env LD_LIBRARY_PATH="$libraries" "$bench" step --model=mlp --steps=2000 --start_at="$at" \
         "${bench_arguments[@]}" >"$file" 2>>"$log" </dev/null ) & pids+=($!)
   done
   for pid in "${pids[@]}"; do wait "$pid"; done
