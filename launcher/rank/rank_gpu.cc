@@ -20,7 +20,7 @@ bool all_agree(Communicator& world, bool own) {
 }  // namespace
 
 RankGpu::RankGpu(const TrainSettings& train, Communicator& world, RankSlot* flight,
-                 const ControlHeader& page) {
+                 const ControlHeader& control) {
   Gpus* gpus = train.device == "cpu" ? nullptr : open_gpus(train.device, text_);
   if (!all_agree(world, gpus != nullptr)) {
     if (train.device == "cuda") {
@@ -42,10 +42,10 @@ RankGpu::RankGpu(const TrainSettings& train, Communicator& world, RankSlot* flig
       NcclOptions{.device = index,
                   .compute = static_cast<nccl::Stream>(gpu_->stream(Gpu::Queue::compute)),
                   .trouble_elsewhere =
-                      [&page] {
-                        return page.aborted.load(std::memory_order_acquire) == 0
+                      [&control] {
+                        return control.aborted.load(std::memory_order_acquire) == 0
                                    ? std::string()
-                                   : std::string(page.abort_reason.data());
+                                   : std::string(control.abort_reason.data());
                       }},
       flight);
 }

@@ -17,9 +17,9 @@ class RankGpu {
  public:
   /// Empty (parts().gpu null) where train.device or the machines say CPU: all ranks have a GPU, or
   /// none uses one. Throws bad_input where a GPU was asked for and cannot be had.
-  /// `page` says when another rank has given up: this one's NCCL would wait for it for ever.
+  /// `control` says when another rank has given up: this one's NCCL would wait for it for ever.
   RankGpu(const TrainSettings& train, Communicator& world, RankSlot* flight,
-          const ControlHeader& page);
+          const ControlHeader& control);
   GpuParts parts();
   std::string text() const;  ///< "NVIDIA H200", or why it is the CPU
 
