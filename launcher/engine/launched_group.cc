@@ -228,7 +228,8 @@ void LaunchedGroup::close(const Ended& ended, std::vector<RankEvent>& events) {
       event.fault = why ? Fault::bad_input : Fault::io;
     } else if (!ended.finished()) {
       event.ended.status = SIGKILL;
-      event.cause = "was ended with the others by the launcher";
+      event.cause = fmt::format("left no word of its end; {} {}", launcher_, ended.text());
+      event.cause += last_words_.empty() ? "" : ": " + last_words_.back();
       event.fault = Fault::communication;
     }
     events.push_back(std::move(event));
