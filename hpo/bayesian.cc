@@ -5,9 +5,7 @@
 #include <cmath>
 
 #include "hpo/acquisition.h"
-#include "hpo/theta_choice.h"
 #include "runtime/base/error.h"
-#include "runtime/base/text.h"
 
 namespace muster::hpo {
 namespace {
@@ -91,10 +89,7 @@ std::optional<Proposal> BayesianSearcher::from_model(const Question& question) {
   Proposal proposal{{}, is_local ? "region" : "model", question.seen, {}, {}};
   if (is_due(question.seen)) {
     refit(question, rows, values);
-    proposal.state = "gp 1 " + std::to_string(fitted_.at);
-    for (double x : fitted_.theta) {
-      proposal.state += " " + exact(x);
-    }
+    proposal.state = fitted_.text();
   }
   build(history, rows);
   const std::size_t known = model_->size();
@@ -287,31 +282,12 @@ const Candidate* BayesianSearcher::choose(const Question& question,
 }
 
 void BayesianSearcher::restore(std::string_view state) {
-  const std::vector<std::string> parts = words(state);
-  const auto refuse = [&] {
+  std::optional<Fitted> fitted = read_fitted(state, inputs_.shape());
+  if (!fitted) {
     throw Error(Fault::bad_input, "'" + std::string(state) +
                                       "' is no state of the Bayesian searcher over this space");
-  };
-  const std::size_t numbers = parts.size() - std::min<std::size_t>(3, parts.size());
-  const bool fits =
-      numbers == inputs_.shape().plain_size() || numbers == inputs_.shape().warped_size();
-  if (!fits || parts[0] != "gp" || parts[1] != "1") {
-    refuse();
   }
-  Fitted fitted;
-  const std::optional<std::int64_t> at = parse_int(parts[2]);
-  if (!at || *at < 0) {
-    refuse();
-  }
-  fitted.at = static_cast<std::size_t>(*at);
-  for (std::size_t i = 3; i < parts.size(); ++i) {
-    const std::optional<double> x = parse_double(parts[i]);
-    if (!x || !std::isfinite(*x)) {
-      refuse();
-    }
-    fitted.theta.push_back(*x);
-  }
-  fitted_ = std::move(fitted);
+  fitted_ = *std::move(fitted);
   model_.reset();
 }
 

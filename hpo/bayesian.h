@@ -19,6 +19,7 @@
 #include "hpo/rows.h"
 #include "hpo/searcher.h"
 #include "hpo/simple_searchers.h"
+#include "hpo/theta_choice.h"
 #include "hpo/tried.h"
 
 namespace muster::hpo {
@@ -30,11 +31,6 @@ class BayesianSearcher final : public Searcher {
   void restore(std::string_view state) override;
 
  private:
-  /// What was fitted last. Empty theta: nothing yet.
-  struct Fitted {
-    std::size_t at = 0;
-    Theta theta;
-  };
   bool is_initial(const Question& question) const;
   std::optional<Proposal> initial(const Question& question);
   std::optional<Proposal> from_model(const Question& question);

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hpo/theta_choice.h"
 
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/base/text.h"
+
 namespace muster::hpo {
 namespace {
 
@@ -53,6 +58,33 @@ Theta choose_theta(const KernelShape& shape, const Matrix& features,
   Theta plain = plain_theta(shape, features, values, before);
   return values.size() >= warp_from ? warped_where_better(shape, features, values, before, plain)
                                     : plain;
+}
+
+std::string Fitted::text() const {
+  std::string text = "gp 1 " + std::to_string(at);
+  for (const double x : theta) {
+    text += " " + exact(x);
+  }
+  return text;
+}
+
+std::optional<Fitted> read_fitted(std::string_view text, const KernelShape& shape) {
+  const std::vector<std::string> parts = words(text);
+  const std::size_t numbers = parts.size() - std::min<std::size_t>(3, parts.size());
+  const bool fits = numbers == shape.plain_size() || numbers == shape.warped_size();
+  const std::optional<std::int64_t> at = fits ? parse_int(parts[2]) : std::nullopt;
+  if (!at || *at < 0 || parts[0] != "gp" || parts[1] != "1") {
+    return std::nullopt;
+  }
+  Fitted fitted{.at = static_cast<std::size_t>(*at), .theta = {}};
+  for (std::size_t i = 3; i < parts.size(); ++i) {
+    const std::optional<double> x = parse_double(parts[i]);
+    if (!x || !std::isfinite(*x)) {
+      return std::nullopt;
+    }
+    fitted.theta.push_back(*x);
+  }
+  return fitted;
 }
 
 }  // namespace muster::hpo
