@@ -59,8 +59,9 @@ struct JobLaunch {
 struct RankEvent {
   enum class Kind { output, error_output, ended };
   Kind kind = Kind::output;
-  int rank = 0;      ///< -1: the launcher's own words (mpirun, srun)
-  std::string text;  ///< the line
+  int rank = 0;          ///< -1: the launcher's own words (mpirun, srun)
+  std::string text;      ///< the line
+  bool is_live = false;  ///< the next one takes its place: a progress line
   Ended ended;
   std::string host;
   bool in_file = false;  ///< the line is in the rank's log already: an attendant wrote it

@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <iterator>
 
 #include "runtime/base/error.h"
 
@@ -27,6 +29,13 @@ std::array<int, 2> make_pipe() {
 LineReader::LineReader(Descriptor descriptor) : descriptor_(std::move(descriptor)) {}
 
 void LineReader::read(std::vector<std::string>& lines) {
+  std::vector<OutputLine> whole;
+  read(whole);
+  std::ranges::transform(whole, std::back_inserter(lines),
+                         [](OutputLine& line) { return std::move(line.text); });
+}
+
+void LineReader::read(std::vector<OutputLine>& lines) {
   std::array<char, 16384> buffer;
   while (descriptor_) {
     const auto got = ::read(descriptor_.get(), buffer.data(), buffer.size());
@@ -44,23 +53,25 @@ void LineReader::read(std::vector<std::string>& lines) {
     cut(lines);
   }
   if (!descriptor_ && !pending_.empty()) {
-    lines.push_back(std::move(pending_));
+    lines.push_back({std::move(pending_)});
     pending_.clear();
   }
 }
 
-void LineReader::cut(std::vector<std::string>& lines) {
+void LineReader::cut(std::vector<OutputLine>& lines) {
   std::size_t from = 0;
   for (std::size_t end; (end = pending_.find_first_of("\r\n", from)) != std::string::npos;
        from = end + 1) {
     const bool bare_return_or_text = end > from || pending_[end] == '\n';
     if (bare_return_or_text && !(end == from && end > 0 && pending_[end - 1] == '\r')) {
-      lines.push_back(pending_.substr(from, end - from));
+      const bool is_live =
+          pending_[end] == '\r' && !(end + 1 < pending_.size() && pending_[end + 1] == '\n');
+      lines.push_back({pending_.substr(from, end - from), is_live});
     }
   }
   pending_.erase(0, from);
   while (pending_.size() > longest_line) {
-    lines.push_back(pending_.substr(0, longest_line));
+    lines.push_back({pending_.substr(0, longest_line)});
     pending_.erase(0, longest_line);
   }
 }

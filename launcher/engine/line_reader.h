@@ -11,6 +11,11 @@
 
 namespace muster {
 
+struct OutputLine {
+  std::string text;
+  bool is_live = false;  ///< ended by a bare carriage return: the next one takes its place
+};
+
 class LineReader {
  public:
   explicit LineReader(Descriptor descriptor);
@@ -18,10 +23,11 @@ class LineReader {
   bool open() const noexcept { return static_cast<bool>(descriptor_); }
   /// Appends the lines that are there now. The end of the pipe closes it and hands over an
   /// unfinished line.
+  void read(std::vector<OutputLine>& lines);
   void read(std::vector<std::string>& lines);
 
  private:
-  void cut(std::vector<std::string>& lines);
+  void cut(std::vector<OutputLine>& lines);
   Descriptor descriptor_;
   std::string pending_;
 };

@@ -90,13 +90,14 @@ class LocalGroup final : public RankGroup {
 
   static void hand_over(LineReader& reader, RankEvent::Kind kind, int index,
                         std::vector<RankEvent>& events) {
-    std::vector<std::string> lines;
+    std::vector<OutputLine> lines;
     reader.read(lines);
     for (auto& line : lines) {
       RankEvent event;
       event.kind = kind;
       event.rank = index;
-      event.text = std::move(line);
+      event.text = std::move(line.text);
+      event.is_live = line.is_live;
       events.push_back(std::move(event));
     }
   }

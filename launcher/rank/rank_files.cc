@@ -5,8 +5,8 @@
 
 #include <limits>
 #include <memory>
-#include <mutex>
 
+#include "runtime/base/console.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
 #include "runtime/base/text.h"
@@ -51,18 +51,23 @@ void RankFiles::open_log() const {
   // Shared by the sink alone, which the log keeps until the process ends.
   auto file = std::shared_ptr<File>(posix_file_system().open(
       root_ / "log" / ("rank-" + std::to_string(rank_) + ".log"), OpenMode::append));
-  auto mutex = std::make_shared<std::mutex>();
-  const bool on_console = rank_ == 0;
-  log::set_sink([file, mutex, on_console](log::Level level, std::string_view line) {
-    const std::lock_guard lock(*mutex);
-    const std::string whole = std::string(line) + "\n";
+  log::set_sink([file, lives = KeptLives(), is_first = rank_ == 0](log::Level level,
+                                                                   std::string_view line) mutable {
+    const bool is_live = level == log::Level::live;
+    const bool is_drawn = is_live && console::is_terminal();
+    if (is_drawn) {
+      console::live(log::without_head(line));
+    }
+    if (is_live && !lives.keeps(std::chrono::steady_clock::now())) {
+      return;
+    }
     try {
-      file->append(as_bytes(whole));
+      file->append(as_bytes(std::string(line) + "\n"));
     } catch (const Error&) {
       // A full disk must not end a run because of its log.
     }
-    if (on_console || level >= log::Level::warning) {
-      [[maybe_unused]] const auto written = ::write(STDERR_FILENO, whole.data(), whole.size());
+    if (!is_drawn && (is_first || level >= log::Level::warning)) {
+      console::line(STDERR_FILENO, line);
     }
   });
 }

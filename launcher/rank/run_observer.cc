@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launcher/rank/run_observer.h"
 
-#include "runtime/base/log.h"
-
 namespace muster {
 
 Verdict RunObserver::on_report(const TrainReport& report) {
@@ -25,7 +23,7 @@ Verdict RunObserver::on_report(const TrainReport& report) {
     kept_best_ = true;
   }
   if (report.ends_epoch) {
-    show(report);
+    show(report, log::Level::info);
     if (options_.on_epoch) {
       options_.on_epoch(report);
     }
@@ -38,14 +36,14 @@ void RunObserver::on_remark(const std::string& text) {
 }
 
 void RunObserver::on_progress(const TrainReport& report) {
-  pace_.add(report.step, std::chrono::steady_clock::now());
-  show(report);
+  show(report, log::Level::live);
 }
 
-void RunObserver::show(const TrainReport& report) {
+void RunObserver::show(const TrainReport& report, log::Level level) {
   if (!options_.shows_progress) {
     return;
   }
+  pace_.add(report.step, std::chrono::steady_clock::now());
   Progress progress{.step = report.step,
                     .total_steps = report.steps,
                     .epoch = report.epoch,
@@ -56,7 +54,7 @@ void RunObserver::show(const TrainReport& report) {
   progress.compute_share = report.compute_share;
   progress.exchange_share = report.exchange_share;
   progress.metrics = last_metrics_;
-  log::info(progress_line(progress, pace_.left(report.steps)));
+  log::write(level, progress_line(progress, pace_.left(report.steps)));
 }
 
 }  // namespace muster

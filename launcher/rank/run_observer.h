@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "runtime/base/log.h"
 #include "runtime/track/metrics_writer.h"
 #include "runtime/track/progress.h"
 #include "runtime/train/trainer.h"
@@ -31,7 +32,7 @@ class RunObserver final : public TrainObserver {
   bool kept_best() const { return kept_best_; }
 
  private:
-  void show(const TrainReport& report);
+  void show(const TrainReport& report, log::Level level);
   Options options_;
   MetricsWriter* writer_ = nullptr;
   Pace pace_;

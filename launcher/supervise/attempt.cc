@@ -113,8 +113,7 @@ void Attempt::take(const RankEvent& event) {
   if (event.kind == RankEvent::Kind::ended) {
     took_end(event);
   } else {
-    logs_.line(event.rank, event.kind == RankEvent::Kind::error_output, event.text,
-               std::chrono::system_clock::now(), event.in_file);
+    logs_.line(event, std::chrono::system_clock::now());
   }
 }
 

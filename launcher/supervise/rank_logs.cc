@@ -38,62 +38,75 @@ File& RankLogs::file_of(int rank) {
   return *file;
 }
 
-void RankLogs::line(int rank, bool error_stream, std::string_view text, WallTime now,
-                    bool already_in_file) {
-  auto& tail = tails_[rank];
-  tail.emplace_back(text);
+void RankLogs::line(const RankEvent& event, WallTime now) {
+  if (on_line_) {
+    unless_broken([&] { on_line_(event.rank, event.text); });
+  }
+  const bool is_drawn = event.is_live && console::is_terminal();
+  if (is_drawn) {
+    to_console(event);
+  }
+  if (event.is_live && !lives_[event.rank].keeps(std::chrono::steady_clock::now())) {
+    return;
+  }
+  auto& tail = tails_[event.rank];
+  tail.push_back(event.text);
   if (tail.size() > tail_length) {
     tail.pop_front();
   }
+  unless_broken([&] { keep(event, now); });
+  if (!is_drawn) {
+    to_console(event);
+  }
+}
+
+/// A full disk must not end the job that may be saving on another one.
+void RankLogs::unless_broken(const std::function<void()>& write) {
   try {
-    if (on_line_) {
-      on_line_(rank, text);
-    }
-    if (!already_in_file) {
-      file_of(rank).append(as_bytes(std::string(text) + "\n"));
-    }
-    file_of(merged).append(as_bytes(
-        has_time_and_rank(text) ? fmt::format("{}\n", text)
-                                : fmt::format("{} [rank {}] {}\n", iso_time(now), rank, text)));
-  } catch (
-      const Error& error) {  // a full disk must not end the job that may be saving on another one
+    write();
+  } catch (const Error& error) {
     if (!broken_) {
       log::warning(fmt::format("the logs are incomplete: {}", error.what()));
     }
     broken_ = true;
   }
-  to_console(rank, error_stream, text);
 }
 
-void RankLogs::to_console(int rank, bool error_stream, std::string_view text) const {
-  if (console_ == Console::nobody || (console_ == Console::rank_zero && rank != 0)) {
+void RankLogs::keep(const RankEvent& event, WallTime now) {
+  if (!event.in_file) {
+    file_of(event.rank).append(as_bytes(event.text + "\n"));
+  }
+  file_of(merged).append(
+      as_bytes(has_time_and_rank(event.text)
+                   ? event.text + "\n"
+                   : fmt::format("{} [rank {}] {}\n", iso_time(now), event.rank, event.text)));
+}
+
+void RankLogs::to_console(const RankEvent& event) const {
+  if (console_ == Console::nobody || (console_ == Console::rank_zero && event.rank != 0)) {
     return;
   }
-  const std::string whole = console_ == Console::everybody && !has_time_and_rank(text)
-                                ? fmt::format("[rank {}] {}\n", rank, text)
-                                : fmt::format("{}\n", text);
-  std::string_view rest = whole;
-  while (!rest.empty()) {
-    const auto put =
-        ::write(error_stream ? STDERR_FILENO : STDOUT_FILENO, rest.data(), rest.size());
-    if (put <= 0) {
-      return;  // a closed console is no reason to stop a job
-    }
-    rest.remove_prefix(static_cast<std::size_t>(put));
+  const bool is_drawn = event.is_live && console::is_terminal();
+  const std::string head =
+      console_ == Console::everybody && (is_drawn || !has_time_and_rank(event.text))
+          ? fmt::format("[rank {}] ", event.rank)
+          : std::string();
+  if (is_drawn) {
+    console::live(head + std::string(log::without_head(event.text)));
+  } else {
+    const bool is_error = event.kind == RankEvent::Kind::error_output;
+    console::line(is_error ? STDERR_FILENO : STDOUT_FILENO, head + event.text);
   }
 }
 
 void RankLogs::mark(std::string text, int ranks, WallTime now) {
   const std::string line = fmt::format("--- {} {} ---\n", iso_time(now), text);
-  try {
+  unless_broken([&] {
     for (int rank = 0; rank < ranks; ++rank) {
       file_of(rank).append(as_bytes(line));
     }
     file_of(merged).append(as_bytes(line));
-  } catch (const Error& error) {
-    log::warning(fmt::format("the logs are incomplete: {}", error.what()));
-    broken_ = true;
-  }
+  });
 }
 
 std::vector<std::string> RankLogs::tail(int rank) const {

@@ -9,6 +9,7 @@
 #include <csignal>
 
 #include "launcher/supervise/back_trace.h"
+#include "runtime/base/console.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
 #include "runtime/base/stop_signals.h"
@@ -308,7 +309,7 @@ int Supervisor::give_up(const FaultReport& report, const std::string& why, bool 
   const bool says_it_all = users_fault && report.first.recorded;
   const auto last_lines = are_there || says_it_all ? std::vector<std::string>() : logs_->tail(rank);
   std::string ending =
-      last_lines.empty() ? "\n" : fmt::format("\nThe last lines of rank {}:\n", rank);
+      last_lines.empty() ? "" : fmt::format("\nThe last lines of rank {}:\n", rank);
   for (const auto& line : last_lines) {
     ending += "  " + line + "\n";
   }
@@ -316,8 +317,8 @@ int Supervisor::give_up(const FaultReport& report, const std::string& why, bool 
   if (!users_fault) {
     ending += fmt::format("Not started again: {}\n", why);
   }
-  ending += remedy_for(report, plan_.files.rank_log(rank).string()) + "\n";
-  [[maybe_unused]] const auto put = ::write(STDERR_FILENO, ending.data(), ending.size());
+  ending += remedy_for(report, plan_.files.rank_log(rank).string());
+  console::line(STDERR_FILENO, ending);
   return code;
 }
 

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "runtime/base/clock.h"
+#include "runtime/base/console.h"
 
 namespace muster::log {
 namespace {
@@ -34,6 +35,7 @@ std::string_view name(Level level) {
     case Level::error:
       return "error: ";
     case Level::info:
+    case Level::live:
       break;
   }
   return "";
@@ -59,7 +61,7 @@ void set_sink(std::function<void(Level, std::string_view)> sink) {
 }
 
 void write(Level level, std::string_view text) {
-  if (level < threshold) {
+  if ((level == Level::live ? Level::info : level) < threshold) {
     return;
   }
   const std::lock_guard lock(state().mutex);
@@ -77,8 +79,24 @@ void write(Level level, std::string_view text) {
     state().sink(level, line);
     return;
   }
-  line += '\n';
-  [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+  if (level != Level::live) {
+    console::line(STDERR_FILENO, line);
+  } else if (console::is_terminal()) {
+    console::live(text);
+  } else {
+    line += '\r';  // whoever reads this knows that the next one replaces it
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, line.data(), line.size());
+  }
+}
+
+std::string_view without_head(std::string_view line) {
+  constexpr std::size_t time_length = sizeof "2026-11-21T03:09:03.120Z";
+  if (line.size() < time_length || line[10] != 'T' || line[time_length - 2] != 'Z') {
+    return line;
+  }
+  line.remove_prefix(time_length);
+  const std::size_t end = line.starts_with("[rank ") ? line.find("] ") : std::string_view::npos;
+  return end == std::string_view::npos ? line : line.substr(end + 2);
 }
 
 }  // namespace muster::log

@@ -9,7 +9,9 @@
 
 namespace muster::log {
 
-enum class Level { debug, info, warning, error };
+/// `live`: a progress line, of which on a terminal the next takes the place, without its head; it
+/// counts as info.
+enum class Level { debug, info, warning, error, live };
 
 /// What every line of this process (or of this thread, with `for_thread`) carries. Empty parts are
 /// left out.
@@ -23,6 +25,8 @@ void set_threshold(Level least);
 /// Where lines go instead of stderr; the line has no newline. An empty function restores stderr.
 /// For tests and the live table.
 void set_sink(std::function<void(Level, std::string_view line)> sink);
+/// Of a line that a process of ours wrote: its text without time and rank.
+std::string_view without_head(std::string_view line);
 
 void write(Level level, std::string_view text);
 inline void debug(std::string_view text) {

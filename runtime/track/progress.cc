@@ -32,7 +32,7 @@ std::string progress_line(const Progress& progress, std::optional<Nanoseconds> l
       "epoch {}/{}  step {}/{}  loss {:.4g}  {}",
       static_cast<std::uint64_t>(std::max(1.0, std::ceil(progress.epoch))), progress.epochs,
       progress.step, progress.total_steps, progress.loss, rate_text(progress.samples_per_second));
-  if (left) {
+  if (left && progress.step < progress.total_steps) {
     line += "  left " + human_duration(*left);
   }
   line += fmt::format("  data {} % compute {} % exchange {} %", percent(progress.data_share),

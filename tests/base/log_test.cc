@@ -36,5 +36,14 @@ TEST_F(LogTest, LeavesOutWhatIsUnknownAndWhatIsBelowTheThreshold) {
   EXPECT_EQ(lines_[0].substr(24), " shown");
 }
 
+TEST_F(LogTest, LosesItsHeadOnATerminal) {
+  log::set_label({.rank = 3, .trial = {}});
+  log::write(log::Level::live, "epoch 1/2");
+  ASSERT_EQ(lines_.size(), 1U);
+  EXPECT_EQ(log::without_head(lines_[0]), "epoch 1/2");
+  EXPECT_EQ(log::without_head("10 % [rank 3] done"), "10 % [rank 3] done");
+  EXPECT_EQ(log::without_head(""), "");
+}
+
 }  // namespace
 }  // namespace muster

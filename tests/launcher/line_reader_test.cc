@@ -38,6 +38,17 @@ TEST(LineReader, TakesAProgressBarAsLines) {
   EXPECT_THAT(lines, ElementsAre("10 %", "20 %", "done", "next"));
 }
 
+TEST(LineReader, TellsLinesThatReplaceEachOther) {
+  Pipe pipe = output_pipe();
+  LineReader reader(std::move(pipe.ours));
+  std::vector<OutputLine> lines;
+  put(pipe.theirs, "10 %\rdone\r\nnext\n");
+  reader.read(lines);
+  ASSERT_EQ(lines.size(), 3U);
+  EXPECT_TRUE(lines[0].is_live);
+  EXPECT_FALSE(lines[1].is_live || lines[2].is_live);
+}
+
 TEST(LineReader, CutsALineThatNeverEnds) {
   Pipe pipe = output_pipe();
   LineReader reader(std::move(pipe.ours));

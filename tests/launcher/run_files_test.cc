@@ -78,9 +78,9 @@ TEST(RankLogs, KeepsAFilePerRankTheStreamAndTheTail) {
   const RunFiles files{directory.path()};
   RankLogs logs(files, Console::nobody);
   for (int i = 0; i < 25; ++i) {
-    logs.line(1, false, "line " + std::to_string(i), noon);
+    logs.line({.rank = 1, .text = "line " + std::to_string(i)}, noon);
   }
-  logs.line(0, true, "other", noon);
+  logs.line({.kind = RankEvent::Kind::error_output, .rank = 0, .text = "other"}, noon);
   logs.mark("resumed at step 7, restart 1", 1, noon);
   EXPECT_THAT(read_file(files.rank_log(1)), testing::StartsWith("line 0\nline 1\n"));
   EXPECT_EQ(read_file(files.rank_log(0)),
@@ -98,10 +98,25 @@ TEST(RankLogs, TheStreamKeepsTheTimeAndRankThatALineHas) {
   RankLogs logs(files, Console::nobody);
   const std::string ours = "2026-11-28T17:01:41.563Z [rank 1] epoch 5/20";
   const std::string theirs = "2026-11-28T17:01:41.563Z a program's own line";
-  logs.line(1, false, ours, noon);
-  logs.line(1, false, theirs, noon);
+  logs.line({.rank = 1, .text = ours}, noon);
+  logs.line({.rank = 1, .text = theirs}, noon);
   EXPECT_EQ(read_file(files.merged_log()),
             ours + "\n" + iso_time(noon) + " [rank 1] " + theirs + "\n");
+}
+
+// A progress line a second is no log of a day.
+TEST(RankLogs, KeepsFewOfTheLinesThatReplaceEachOther) {
+  const test::TemporaryDirectory directory;
+  const RunFiles files{directory.path()};
+  std::vector<std::string> heard;
+  RankLogs logs(files, Console::nobody,
+                [&](int /*rank*/, std::string_view line) { heard.emplace_back(line); });
+  for (const std::string text : {"10 %", "20 %", "30 %"}) {
+    logs.line({.rank = 0, .text = text, .is_live = true}, noon);
+  }
+  logs.line({.rank = 0, .text = "done"}, noon);
+  EXPECT_EQ(read_file(files.rank_log(0)), "10 %\ndone\n");
+  EXPECT_THAT(heard, ElementsAre("10 %", "20 %", "30 %", "done")) << "metrics are read from all";
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 // muster-rank as a program, alone: the same command again.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "tests/support/python.h"
 #include "tests/train/training_run.h"
 
@@ -80,6 +82,50 @@ TEST_F(RankProgram, LeavesAModelThatH5pyReads) {
   EXPECT_THAT(read.output, HasSubstr("layers.0.weight float32 (64, 64)"));
   EXPECT_THAT(read.output, HasSubstr("layers.1.bias float32 (10,)"));
   EXPECT_THAT(read.output, Not(HasSubstr("nan")));
+}
+
+// In Python it is the same function: of the values that training saw, as right as it was.
+TEST_F(RankProgram, LeavesAModelThatTorchLoads) {
+  const auto python = test::python_with("h5py, torch");
+  if (!python) {
+    GTEST_SKIP() << "there is no Python with torch and h5py (./bootstrap peers makes one)";
+  }
+  ASSERT_EQ(run("--data.validation same --data.validation_features_name features "
+                "--data.validation_labels_name labels --train.monitor 'max val_accuracy'")
+                .code,
+            0);
+  const Ending asked =
+      shell(*python +
+            " -c 'import h5py, sys, torch; f = h5py.File(\"configs/data/digits.h5\"); "
+            "x = torch.tensor(f[\"features\"][...]) * float(f[\"features\"].attrs[\"scale\"]); "
+            "m = torch.jit.load(sys.argv[1]); "
+            "print((m(x).argmax(1) == torch.tensor(f[\"labels\"][...])).double().mean().item())' " +
+            (directory("digits") / "model" / "model.pt").string() + " 2> /dev/null");
+  ASSERT_EQ(asked.code, 0) << asked.output;
+  const auto accuracies = metric("digits", "val_accuracy");
+  EXPECT_NEAR(std::stod(asked.output), *std::ranges::max_element(accuracies), 1e-3);
+}
+
+// With the shell's own terminal: progress takes one line, and what stays is told above it.
+TEST_F(RankProgram, DrawsProgressInPlaceOnATerminal) {
+  if (shell("command -v script").code != 0) {
+    GTEST_SKIP() << "a terminal needs script (bsdutils)";
+  }
+  const std::string job = "configs/digits_mlp.ini --train.epochs 2 --runs " + root().string();
+  for (const std::string program_words :
+       {program("muster-rank") + " " + job + " --name alone",
+        program("muster") + " train " + job + " --name led --ranks 2"}) {
+    const Ending ending =
+        shell("timeout 100 script -qec \"stty cols 40; " + program_words + "\" /dev/null");
+    EXPECT_EQ(ending.code, 0) << ending.output;
+    const std::string drawn = "\r\x1b[Kepoch 1/2  step 1/46  loss ";
+    const std::size_t at = ending.output.find(drawn);
+    ASSERT_NE(at, std::string::npos) << ending.output;
+    const std::size_t end = ending.output.find('\r', at + 1);
+    EXPECT_EQ(end - at, drawn.substr(0, 4).size() + 39) << "cut to the width";
+    EXPECT_EQ(ending.output.substr(end, 4), "\r\x1b[K") << "and cleared for what follows";
+    EXPECT_THAT(ending.output, HasSubstr("epoch 2/2  step 46/46"));
+  }
 }
 
 }  // namespace
