@@ -98,7 +98,7 @@ Gpus* open_gpus(const std::string& wanted, std::string& why) {
   why = opened.why;
   if (opened.gpus == nullptr && wanted == "cuda") {
     throw Error(Fault::bad_input,
-                fmt::format("train.device = cuda, but {}; or set train.device = auto", why));
+                fmt::format("train.device = cuda, but {}; leave it at auto to train on the CPU", why));
   }
   return opened.gpus;
 }

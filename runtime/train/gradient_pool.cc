@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "runtime/base/error.h"
+#include "runtime/base/text.h"
 #include "runtime/comm/node_group.h"
 
 namespace muster {
@@ -42,7 +43,9 @@ Header* header_of(void* data) {
 void* from_heap(std::size_t bytes, GradientPool::State* state) {
   void* base = std::aligned_alloc(line, bytes + line);
   if (base == nullptr) {
-    throw std::bad_alloc();
+    throw Error(Fault::io, "out of memory: " + human_bytes(static_cast<double>(bytes)) +
+                               " were asked for in one piece; make the model or train.batch_size "
+                               "smaller, or set train.accumulate");
   }
   return new (base) Header{.state = state, .bytes = bytes, .in_window = false} + 1;
 }

@@ -27,3 +27,13 @@ cmake --build "$work/consumer" > "$work/log" 2>&1 || { cat "$work/log"; exit 1; 
 out=$("$work/consumer/consumer" --greeting.word=hello)
 [ "$out" = "hello, 3" ] || { echo "the consumer said '$out'"; exit 1; }
 echo "$out"
+
+echo "== a model of someone else, as its example says"
+mkdir "$work/mine"; cd "$work/mine"
+ln -s "$work/moved/share/muster/configs" configs
+{ cmake -S configs/examples/plugin_model -B build -DCMAKE_PREFIX_PATH="$work/moved" && cmake --build build; } > "$work/log" 2>&1 ||
+  { cat "$work/log"; exit 1; }
+"$work/moved/bin/muster" train configs/examples/plugin_model/job.ini --ranks 2 --train.threads 1 > "$work/log" 2>&1 ||
+  { cat "$work/log"; exit 1; }
+[ -s runs/two_towers/model/model.h5 ] || { cat "$work/log"; echo "it left no model"; exit 1; }
+echo "two_towers trained"

@@ -116,6 +116,11 @@ TEST_F(BadInput, ASharedObjectBuiltAgainstOtherHeaders) {
   expect_refusal("--model.kind plugin:" + std::string(OLD_PLUGIN), {"old_plugin", "build"});
 }
 
+TEST_F(BadInput, AModelThatNoMemoryHolds) {
+  expect_refusal("--model.hidden 2000000000", {"out of memory: 512", "make the model"},
+                 "configs/digits_mlp.ini", 1);
+}
+
 // A file system of its own that is full once the run is under way.
 TEST_F(BadInput, AFullDiskWhileWritingMetrics) {
   if (shell("unshare --mount true").code != 0) {
