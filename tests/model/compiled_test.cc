@@ -1,8 +1,9 @@
-// What can be wrong with a compiled step before its code runs: packages written here, without
-// Python. Steps that really run are in tests/train/compiled_test.cc. SPDX-License-Identifier:
-// Apache-2.0
+// Compiled steps without Python: packages written here, what can be wrong with them, and one whose
+// code was written by hand. Those that Python compiled are in tests/train/compiled_test.cc.
+// SPDX-License-Identifier: Apache-2.0
 #include "runtime/model/compiled.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Version.h>
 #include <caffe2/serialize/inline_container.h>
 #include <gmock/gmock.h>
@@ -10,12 +11,14 @@
 #include <torch/version.h>
 
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "runtime/base/error.h"
 #include "runtime/base/file_system.h"
 #include "runtime/config/model_settings.h"
 #include "runtime/model/compiled_package.h"
+#include "runtime/model/loss.h"
 
 namespace muster {
 namespace {
@@ -57,8 +60,9 @@ class CompiledStep : public testing::Test {
   void TearDown() override { std::filesystem::remove_all(root_); }
   std::string path(const std::string& name) const { return (root_ / name).string(); }
 
-  /// A package that says `about` of itself; its two functions are no code.
-  std::string package(const Json& about, std::size_t start_bytes = 18 * 4 + 2 * 8) const {
+  /// A package that says `about` of itself; its two functions are no code, or those of `code`.
+  std::string package(const Json& about, std::size_t start_bytes = 18 * 4 + 2 * 8,
+                      const std::map<std::string, std::string>& code = {}) const {
     const std::string file = path("net.pt2");
     caffe2::serialize::PyTorchStreamWriter writer(file);
     Json sums;
@@ -68,8 +72,10 @@ class CompiledStep : public testing::Test {
     };
     add("archive_format", "pt2");
     for (const std::string function : {"step", "forward"}) {
-      add("data/aotinductor/" + function + "/f.wrapper.so", "no code");
-      add("data/aotinductor/" + function + "/f.wrapper_metadata.json", "{}");
+      add("data/aotinductor/" + function + "/f.wrapper.so",
+          code.empty() ? "no code" : read_file(code.at(function)));
+      add("data/aotinductor/" + function + "/f.wrapper_metadata.json",
+          code.empty() ? "{}" : R"({"AOTI_DEVICE_KEY": "cpu"})");
     }
     if (!about.is_null()) {
       add("extra/muster.json", about.dump());
@@ -165,6 +171,27 @@ TEST_F(CompiledStep, NamesWhatItWasNotMadeFor) {
 TEST_F(CompiledStep, NamesCodeThatCannotBeOpened) {
   EXPECT_THAT(sentence(package(said())),
               AllOf(HasSubstr("'step' of "), HasSubstr("cannot be opened"), HasSubstr("again")));
+}
+
+// Batches of 4 are compiled, and 6 samples come: the second call is filled up with what weighs
+// nothing, and gradients of both calls add up.
+TEST_F(CompiledStep, GivesLossGradientsAndOutputsOfAnyNumberOfSamples) {
+  const auto model = open_compiled(
+      package(said(), 18 * 4 + 2 * 8, {{"step", LINEAR_STEP}, {"forward", LINEAR_FORWARD}}),
+      samples);
+  model->whole_step()->check(Loss{});
+  at::Tensor weight = model->parameters()[0].tensor;
+  const at::Tensor features = at::arange(36, at::kFloat).reshape({6, 6}).sin();
+  const at::Tensor labels = at::tensor({0, 1, 2, 2, 1, 0}, at::kLong);
+  const double loss = model->whole_step()->run(features, labels, 1.0 / 6);
+
+  const at::Tensor own = weight.detach().clone().requires_grad_();
+  const at::Tensor outputs = at::matmul(features, own.t());
+  const at::Tensor expected = Loss{}.sum(outputs, labels) / 6;
+  expected.backward();
+  EXPECT_NEAR(loss, expected.item<double>(), 1e-5);
+  EXPECT_TRUE(at::allclose(weight.grad(), own.grad(), 1e-5, 1e-6)) << weight.grad();
+  EXPECT_TRUE(at::allclose(model->forward(features, {}), outputs, 1e-5, 1e-6));
 }
 
 TEST_F(CompiledStep, IsAKindOfModel) {
