@@ -35,11 +35,12 @@ struct Settings {
 std::optional<Settings> read_settings(const std::vector<std::string>& arguments) {
   Settings settings;
   Keys keys;
-  keys.add("model", settings.plan.model, "mlp, deep, wide or resnet18");
+  keys.add("model", settings.plan.model, "The network")
+      .one_of({"mlp", "deep", "wide", "resnet18"});
   keys.add("ranks", settings.ranks, "Processes").at_least(1);
   keys.add("batch", settings.batch, "Samples of each rank; 0 is the table's");
   keys.add("blocks", settings.plan.blocks, "Interleaved blocks").at_least(1);
-  keys.add("optimizer", settings.plan.optimizer, "sgd or adamw");
+  keys.add("optimizer", settings.plan.optimizer, "The rule").one_of({"sgd", "adamw"});
   keys.add("threads", settings.threads, "Of each rank").at_least(1);
   keys.add("json", settings.json, "One JSON object");
   const auto line = take_command_line(

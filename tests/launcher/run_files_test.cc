@@ -111,7 +111,7 @@ TEST(RankLogs, KeepsFewOfTheLinesThatReplaceEachOther) {
   std::vector<std::string> heard;
   RankLogs logs(files, Console::nobody,
                 [&](int /*rank*/, std::string_view line) { heard.emplace_back(line); });
-  for (const std::string text : {"10 %", "20 %", "30 %"}) {
+  for (const char* text : {"10 %", "20 %", "30 %"}) {
     logs.line({.rank = 0, .text = text, .is_live = true}, noon);
   }
   logs.line({.rank = 0, .text = "done"}, noon);

@@ -74,6 +74,7 @@ class CompiledStep : public testing::Test {
     for (const std::string function : {"step", "forward"}) {
       add("data/aotinductor/" + function + "/f.wrapper.so",
           code.empty() ? "no code" : read_file(code.at(function)));
+      add("data/aotinductor/" + function + "/f.wrapper.cpp", "// what the others are named after");
       add("data/aotinductor/" + function + "/f.wrapper_metadata.json",
           code.empty() ? "{}" : R"({"AOTI_DEVICE_KEY": "cpu"})");
     }

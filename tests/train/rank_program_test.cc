@@ -112,7 +112,7 @@ TEST_F(RankProgram, DrawsProgressInPlaceOnATerminal) {
     GTEST_SKIP() << "a terminal needs script (bsdutils)";
   }
   const std::string job = "configs/digits_mlp.ini --train.epochs 2 --runs " + root().string();
-  for (const std::string program_words :
+  for (const std::string& program_words :
        {program("muster-rank") + " " + job + " --name alone",
         program("muster") + " train " + job + " --name led --ranks 2"}) {
     const Ending ending =
