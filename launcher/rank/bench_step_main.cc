@@ -35,8 +35,7 @@ struct Settings {
 std::optional<Settings> read_settings(const std::vector<std::string>& arguments) {
   Settings settings;
   Keys keys;
-  keys.add("model", settings.plan.model, "The network")
-      .one_of({"mlp", "deep", "wide", "resnet18"});
+  keys.add("model", settings.plan.model, "The network").one_of({"mlp", "deep", "wide", "resnet18"});
   keys.add("ranks", settings.ranks, "Processes").at_least(1);
   keys.add("batch", settings.batch, "Samples of each rank; 0 is the table's");
   keys.add("blocks", settings.plan.blocks, "Interleaved blocks").at_least(1);

@@ -97,8 +97,9 @@ Gpus* open_gpus(const std::string& wanted, std::string& why) {
   const Opened& opened = opened_once();
   why = opened.why;
   if (opened.gpus == nullptr && wanted == "cuda") {
-    throw Error(Fault::bad_input,
-                fmt::format("train.device = cuda, but {}; leave it at auto to train on the CPU", why));
+    throw Error(
+        Fault::bad_input,
+        fmt::format("train.device = cuda, but {}; leave it at auto to train on the CPU", why));
   }
   return opened.gpus;
 }
