@@ -16,7 +16,7 @@ namespace muster {
 namespace {
 
 const CommandHelp help{
-    .usage = "muster stop NAME [--wait]\nmuster stop SWEEP [TRIAL]",
+    .usage = "muster stop NAME [--wait]\nmuster stop SWEEP TRIAL",
     .about =
         "Asks a run to save and end with exit code 77, wherever it runs: its supervisor sees the "
         "request within a "
@@ -85,7 +85,12 @@ int command_stop(const Arguments& arguments) {
   }
   const auto found = find_job(line->words.front(), {runs, sweeps});
   if (found.kind == JobKind::sweep) {
-    return stop_sweep(found, line->words.size() == 2 ? line->words[1] : "");
+    const bool is_whole = line->words.size() == 1;
+    const int code = stop_sweep(found, is_whole ? "" : line->words[1]);
+    if (wait && is_whole) {
+      wait_until_ended(found);
+    }
+    return code;
   }
   if (line->words.size() == 2) {
     throw Error(Fault::bad_input, found.name + " is a run: it has no trials to stop");

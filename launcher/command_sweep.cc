@@ -8,6 +8,7 @@
 #include "hpo/sweep_report.h"
 #include "launcher/commands.h"
 #include "launcher/engine/owner_lock.h"
+#include "launcher/sweep/control_words.h"
 #include "launcher/sweep/live_table.h"
 #include "launcher/sweep/stored_sweep.h"
 #include "launcher/sweep/sweep_run.h"
@@ -71,9 +72,8 @@ int steer(const SweepLine& line, const std::string& request, std::string_view re
   if (!is_owned(line.sweep.root, std::chrono::system_clock::now())) {
     throw Error(Fault::bad_input, fmt::format("{} does not run now: {}", line.sweep.name, remedy));
   }
-  const auto answer = ask_running_sweep(line.sweep.root, request);
-  fmt::print("{}\n", answer);
-  return answer.find("\"error\"") == std::string::npos ? exit_finished : exit_usage;
+  fmt::print("{}\n", control_words(line.sweep.name, ask_running_sweep(line.sweep.root, request)));
+  return exit_finished;
 }
 
 }  // namespace
@@ -123,9 +123,8 @@ int stop_sweep(const FoundJob& found, const std::string& trial) {
   }
   const auto request = trial.empty() ? std::string(R"({"op":"stop"})")
                                      : fmt::format(R"({{"op":"stop","trial":{}}})", *number);
-  const auto answer = ask_running_sweep(found.root, request);
-  fmt::print("{}\n", answer);
-  return answer.find("\"error\"") == std::string::npos ? exit_finished : exit_usage;
+  fmt::print("{}\n", control_words(found.name, ask_running_sweep(found.root, request)));
+  return exit_finished;
 }
 
 int command_set(const Arguments& arguments) {

@@ -115,7 +115,7 @@ TEST_F(SweepCommands, ARunningSweepIsSteeredAndAStoppedOneGoesOnWithMore) {
            std::string::npos;
   }));
   says({"set", "long", "tune.max_trials=500"});
-  says({"stop", "long"});
+  EXPECT_THAT(says({"stop", "long", "--wait"}), HasSubstr("muster resume long goes on"));
   EXPECT_EQ(running.wait(), 77) << running.output();
   EXPECT_THAT(says({"show", "long"}), HasSubstr("stopped: muster resume long goes on"));
   EXPECT_THAT(says({"set", "long", "tune.max_trials=5"}, 64), HasSubstr("muster resume long"));
