@@ -18,6 +18,13 @@ expect_failure() {  # WORDS.. -- OPTIONS..
   done
 }
 
+echo "== no source is forgotten: each is named in a list, or is one of the parts of a foreach"
+forgotten=$(cd "$source_tree" && lists=$(git ls-files '*CMakeLists.txt' | xargs cat) && git ls-files '*.cc' '*.cu' | while read -r file; do
+  name=$(basename "$file"); part=${name%_test.cc}
+  grep -qE "(^|[^a-z_])$name|foreach\(.*[ (]$part[ )]" <<< "$lists" || echo "$file"
+done)
+[ -z "$forgotten" ] || { echo "named in no CMakeLists.txt:"; echo "$forgotten"; exit 1; }
+
 echo "== two libraries missing: one message names both"
 expect_failure "HDF5: no data sets, no checkpoints. Debian: apt install libhdf5-dev" "fmt 9: no text is written" "CMAKE_PREFIX_PATH" -- \
   -DCMAKE_DISABLE_FIND_PACKAGE_HDF5=ON -DCMAKE_DISABLE_FIND_PACKAGE_fmt=ON
