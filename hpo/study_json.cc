@@ -16,8 +16,8 @@ namespace {
 using nlohmann::json;
 using Code = Refusal::Code;
 
-constexpr std::array<std::string_view, 6> not_built = {"values",      "objectives", "constraint",
-                                                       "constraints", "violation",  "population"};
+constexpr std::array<std::string_view, 5> not_built = {"values", "objectives", "constraint",
+                                                       "constraints", "violation"};
 
 /// Python's json module writes NaN, Infinity and -Infinity, which are no JSON: null outside of
 /// strings.
@@ -156,8 +156,13 @@ void Fields::done() const {
     if (name == word) {
       bad_request(Code::unsupported, "\"" + name +
                                          "\": several objectives and constraints are not "
-                                         "supported; a sweep has one value");
+                                         "supported; tell one \"value\" that weighs them");
     }
+  }
+  if (name == "population") {
+    bad_request(Code::unsupported,
+                "\"population\": population-based training is not built; asha promotes and resumes "
+                "trials");
   }
   bad_request(Code::field, "\"" + name + "\" is no field of this request");
 }

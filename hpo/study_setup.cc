@@ -10,25 +10,23 @@
 namespace muster::hpo {
 namespace {
 
-std::vector<SpaceLine> lines_of(const std::vector<std::string>& texts, const std::string& key) {
+/// `key` is that of entries without one: tune.forbid and tune.start.
+std::vector<SpaceLine> lines_of(std::span<const Keys::Entry> entries, const std::string& key = {}) {
   std::vector<SpaceLine> lines;
-  for (const std::string& text : texts) {
-    lines.push_back({key, text, "tune." + key});
+  for (const Keys::Entry& entry : entries) {
+    lines.push_back({entry.key.empty() ? key : entry.key, entry.value, entry.origin.text()});
   }
   return lines;
 }
 
 Space space_of(const TuneSettings& tune, std::span<const Keys::Entry> search) {
-  std::vector<SpaceLine> lines;
   if (search.empty()) {
     throw Error(
         Fault::bad_input,
         "[search] is missing: name what is sought, a line each, as in 'lr = log 1e-4 1e-1'");
   }
-  for (const Keys::Entry& entry : search) {
-    lines.push_back({entry.key, entry.value, entry.origin.text()});
-  }
-  return Space::parse(lines, lines_of(tune.forbid, "forbid"), lines_of(tune.start, "start"));
+  return Space::parse(lines_of(search), lines_of(tune.forbid, "forbid"),
+                      lines_of(tune.start, "start"));
 }
 
 void read_objective(StudySetup& setup, const std::string& objective) {

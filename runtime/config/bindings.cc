@@ -41,10 +41,12 @@ Complaint out_of_bounds(const Key::Rules& rules, double value) {
 }
 
 Complaint not_among(const Key::Rules& rules, const std::string& value) {
-  if (rules.words.empty() || std::ranges::find(rules.words, value) != rules.words.end()) {
+  if (rules.words.empty() || std::ranges::find(rules.words, value) != rules.words.end() ||
+      (rules.takes_plugin && value.starts_with("plugin:"))) {
     return std::nullopt;
   }
-  std::string sentence = "one of " + join(rules.words, ", ");
+  std::string sentence =
+      "one of " + join(rules.words, ", ") + (rules.takes_plugin ? " or plugin:LIB.so" : "");
   if (const auto near = nearest(value, rules.words)) {
     sentence += fmt::format(" (did you mean '{}'?)", *near);
   }
@@ -202,6 +204,28 @@ Binding repeated(std::vector<std::string>& field) {
       .type_word = "TEXT"};
 }
 
+Binding placed(std::vector<Keys::Entry>& field) {
+  return {
+      .put = [&field](const Key::Rules& rules, const std::string& text, bool store) -> Complaint {
+        auto complaint = not_among(rules, text);
+        if (!complaint && store) {
+          field.push_back({"", text, {}});
+        }
+        return complaint;
+      },
+      .clear = [&field] { field.clear(); },
+      .place = [&field](const Origin& origin) { field.back().origin = origin; },
+      .get =
+          [&field] {
+            std::vector<std::string> texts;
+            std::ranges::transform(field, std::back_inserter(texts), &Keys::Entry::value);
+            return texts;
+          },
+      .is_flag = false,
+      .is_repeated = true,
+      .type_word = "TEXT"};
+}
+
 Form<double> seconds_form() {
   return {[](const std::string& text) { return parse_seconds(text); },
           [](const double& value) { return exact(value); },
@@ -230,6 +254,10 @@ template <>
 struct Chosen<std::vector<std::string>> {
   static Binding of(std::vector<std::string>& field) { return repeated(field); }
 };
+template <>
+struct Chosen<std::vector<Keys::Entry>> {
+  static Binding of(std::vector<Keys::Entry>& field) { return placed(field); }
+};
 
 }  // namespace
 
@@ -252,6 +280,7 @@ template Binding binding_of(std::optional<std::string>&);
 template Binding binding_of(std::vector<int>&);
 template Binding binding_of(std::vector<double>&);
 template Binding binding_of(std::vector<std::string>&);
+template Binding binding_of(std::vector<Keys::Entry>&);
 
 Binding binding_of_seconds(double& field) {
   return plain(field, seconds_form());

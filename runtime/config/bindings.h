@@ -18,6 +18,7 @@ namespace muster {
 struct Binding {
   std::function<std::optional<std::string>(const Key::Rules&, const std::string&, bool store)> put;
   std::function<void()> clear;                    ///< of a repeated key, before the first put
+  std::function<void(const Origin&)> place{};     ///< after a put, where a key keeps the place
   std::function<std::vector<std::string>()> get;  ///< texts that put takes; none when unset
   bool is_flag = false;                           ///< "--key" alone means true
   bool is_repeated = false;
@@ -58,6 +59,7 @@ struct Keys::Impl {
   std::deque<Open> open;
   std::vector<Section> sections;
   std::vector<Check> checks;
+  std::map<std::string, std::string, std::less<>> absent;  // and what there is instead
 
   Declared* find(std::string_view name);
   const Declared* find(std::string_view name) const;

@@ -17,7 +17,7 @@ std::string option_of(const Keys::Impl::Declared& declared) {
   std::string word = rules.placeholder.empty() ? declared.binding.type_word : rules.placeholder;
   if (rules.placeholder.empty() && !rules.words.empty()) {
     word = join(rules.words, "|");
-    if (word.size() + declared.name.size() > widest_option) {
+    if (rules.takes_plugin || word.size() + declared.name.size() > widest_option) {
       word = "WORD";
     }
   }
@@ -28,7 +28,7 @@ std::string description_of(const Keys::Impl::Declared& declared) {
   std::string text = declared.help;
   const auto& rules = declared.key.rules;
   if (!rules.words.empty() && option_of(declared).ends_with("WORD")) {
-    text += ": " + join(rules.words, ", ");
+    text += ": " + join(rules.words, ", ") + (rules.takes_plugin ? ", plugin:LIB.so" : "");
   }
   if (declared.binding.is_repeated) {
     text += " (may be repeated)";

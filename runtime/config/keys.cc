@@ -80,6 +80,15 @@ Key& Key::one_of(std::vector<std::string> words) {
   rules.words = std::move(words);
   return *this;
 }
+Key& Key::or_plugin() {
+  rules.takes_plugin = true;
+  return *this;
+}
+Key& Key::without(std::vector<std::string> words, std::string instead) {
+  rules.absent = std::move(words);
+  rules.instead = std::move(instead);
+  return *this;
+}
 Key& Key::may_change() {
   rules.changeable = true;
   return *this;
@@ -153,6 +162,7 @@ MUSTER_ADD(std::optional<std::string>)
 MUSTER_ADD(std::vector<int>)
 MUSTER_ADD(std::vector<double>)
 MUSTER_ADD(std::vector<std::string>)
+MUSTER_ADD(std::vector<Keys::Entry>)
 #undef MUSTER_ADD
 
 Key& Keys::add_seconds(const std::string& name, double& field, const std::string& help) {
@@ -183,6 +193,10 @@ void Keys::check(const std::string& name, std::function<std::optional<std::strin
   impl_->checks.push_back({name, std::move(complaint)});
 }
 
+void Keys::without(const std::string& name, const std::string& instead) {
+  impl_->absent[name] = instead;
+}
+
 std::vector<std::string> Keys::names() const {
   std::vector<std::string> result;
   std::ranges::transform(impl_->declared, std::back_inserter(result), &Impl::Declared::name);
@@ -196,12 +210,18 @@ std::optional<std::string> Keys::complaint_about(const std::string& name,
     if (impl_->find_open(name) != nullptr) {
       return std::nullopt;
     }
+    if (const auto absent = impl_->absent.find(name); absent != impl_->absent.end()) {
+      return fmt::format("no key '{}': {}", name, absent->second);
+    }
     const auto near = nearest_key(*this, name);
     return fmt::format("unknown key '{}'{}", name,
                        near ? fmt::format(" (did you mean '{}'?)", *near) : "");
   }
   if (const auto must = declared->binding.put(declared->key.rules, value, false)) {
-    return fmt::format("{} must be {}, not '{}'", name, *must, value);
+    const auto& rules = declared->key.rules;
+    const bool is_absent = std::ranges::count(rules.absent, value) != 0;
+    return fmt::format("{} must be {}, not '{}'{}", name, *must, value,
+                       is_absent ? ": " + rules.instead : "");
   }
   return std::nullopt;
 }

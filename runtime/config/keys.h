@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,9 @@ struct Origin {
   int line = 0;
   std::string text() const;
 };
+/// Of each key that was given, the places that gave it: one a value of a repeated key, else the
+/// last of them holds.
+using Origins = std::map<std::string, std::vector<Origin>>;
 
 /// One key while it is being declared; refine it with these calls. Valid as long as its Keys.
 class Key {
@@ -31,6 +35,9 @@ class Key {
   Key& at_most(double bound);
   Key& below(double bound);
   Key& one_of(std::vector<std::string> words);  ///< and the message proposes the nearest
+  Key& or_plugin();                             ///< "plugin:LIB.so" too
+  /// Words that people bring from elsewhere: refused like others, and what there is instead.
+  Key& without(std::vector<std::string> words, std::string instead);
   /// Limits, hosts, ranks, logging: may differ when a stopped run is continued (interfaces.md).
   Key& may_change();
   /// A flag of the command (--json, --print-config): not of the file, not of the environment.
@@ -41,6 +48,9 @@ class Key {
   struct Rules {
     std::optional<double> least, beyond, most, under;
     std::vector<std::string> words;
+    bool takes_plugin = false;
+    std::vector<std::string> absent;
+    std::string instead;
     bool changeable = false;
     bool command_only = false;
     bool is_hidden = false;
@@ -56,6 +66,13 @@ class Keys {
   ~Keys();
   Keys(Keys&&) noexcept;
   Keys& operator=(Keys&&) noexcept;
+
+  /// A value that keeps the place it came from.
+  struct Entry {
+    std::string key;  ///< without the prefix
+    std::string value;
+    Origin origin;
+  };
 
   /// ("optimizer", "How parameters move"): the heading of its group in --help. Keys without a
   /// section belong to "".
@@ -78,6 +95,8 @@ class Keys {
   Key& add(const std::string& name, std::vector<double>& field, const std::string& help);
   /// A key that may be repeated, one element a line.
   Key& add(const std::string& name, std::vector<std::string>& field, const std::string& help);
+  /// The same, each element with the place that it came from; its own key stays empty.
+  Key& add(const std::string& name, std::vector<Entry>& field, const std::string& help);
   /// A duration: "90", "15m", "02:30:00". The field holds seconds.
   Key& add_seconds(const std::string& name, double& field, const std::string& help);
   Key& add_seconds(const std::string& name, std::optional<double>& field, const std::string& help);
@@ -87,17 +106,16 @@ class Keys {
                  const std::string& help);
 
   /// Keys that are the user's own ([search], [slurm], trial.metric.NAME): kept in file order, raw.
-  struct Entry {
-    std::string key;  ///< without the prefix
-    std::string value;
-    Origin origin;
-  };
   Key& open_section(const std::string& prefix, std::vector<Entry>& entries,
                     const std::string& help);
 
   /// A rule over several keys, asked once every key has its value: a sentence, or nothing. It is
   /// reported with the place that set `name`.
   void check(const std::string& name, std::function<std::optional<std::string>()> complaint);
+
+  /// A key that people bring from elsewhere: refused by name, with a sentence on what there is
+  /// instead.
+  void without(const std::string& name, const std::string& instead);
 
   /// "optimizer.lr" and so on, in order of declaration; open sections are not among them.
   std::vector<std::string> names() const;

@@ -124,7 +124,7 @@ class Loader {
     options::parsed_options parsed(&known);
     for (const auto& given : current_) {
       if (map_.count(given.key) == 0) {
-        resolved_.origins[given.key] = given.origin;
+        resolved_.origins[given.key].push_back(given.origin);
       }
       named.insert(given.key);
       parsed.options.emplace_back(given.key, Texts{given.value});
@@ -199,8 +199,7 @@ class Loader {
       }
       const auto& texts = map_[each.name].as<Texts>();
       if (each.binding.is_repeated) {
-        each.binding.clear();
-        std::ranges::for_each(texts, [&](const auto& text) { put(each, text); });
+        put_all(each, texts);
       } else {
         put(each, texts.back());
       }
@@ -209,6 +208,17 @@ class Loader {
 
   static void put(Keys::Impl::Declared& declared, const std::string& text) {
     declared.binding.put(declared.key.rules, text, true);
+  }
+
+  void put_all(Keys::Impl::Declared& declared, const Texts& texts) {
+    const auto& origins = resolved_.origins.at(declared.name);
+    declared.binding.clear();
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      put(declared, texts[i]);
+      if (declared.binding.place) {
+        declared.binding.place(origins[i]);
+      }
+    }
   }
 
   /// Sources strongest first: a key of an open section belongs to the first that names it.
@@ -236,7 +246,7 @@ class Loader {
       if (const auto complaint = check.complaint()) {
         const auto at = resolved_.origins.find(check.name);
         at == resolved_.origins.end() ? violations_.push_back(*complaint)
-                                      : complain(at->second, *complaint);
+                                      : complain(at->second.back(), *complaint);
       }
     }
   }

@@ -23,7 +23,7 @@ struct Sources {
 
 /// The outcome: the fields are filled; this remembers from where.
 struct Resolved {
-  std::map<std::string, Origin> origins;  ///< of every key that is not at its default
+  Origins origins;  ///< of every key that is not at its default
   /// The resolved file: reads back to the same settings. What config.ini holds.
   std::string file_text;
   /// The same with "# job.ini:4" behind each value. What --print-config shows.

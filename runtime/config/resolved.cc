@@ -30,20 +30,26 @@ std::string key_in_section(const Keys::Impl::Declared& declared) {
                                   : declared.name.substr(declared.section.size() + 1);
 }
 
+std::string origin_of(const Keys::Impl::Declared& declared, std::size_t value,
+                      const Origins& origins) {
+  const auto at = origins.find(declared.name);
+  if (at == origins.end()) {
+    return Origin{}.text();
+  }
+  return (declared.binding.is_repeated ? at->second[value] : at->second.back()).text();
+}
+
 std::string declared_lines(const Keys::Impl& impl, const std::string& section,
-                           const std::map<std::string, Origin>* origins) {
+                           const Origins* origins) {
   std::string text;
   for (const auto& each : impl.declared) {
     if (each.section != section || each.key.rules.command_only) {
       continue;
     }
-    std::string origin;
-    if (origins != nullptr) {
-      const auto at = origins->find(each.name);
-      origin = (at == origins->end() ? Origin{} : at->second).text();
-    }
-    for (const auto& value : each.binding.get()) {
-      text += line_of(key_in_section(each), ini_escaped(value), origin);
+    const auto values = each.binding.get();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      text += line_of(key_in_section(each), ini_escaped(values[i]),
+                      origins == nullptr ? "" : origin_of(each, i, *origins));
     }
   }
   return text;
@@ -95,7 +101,7 @@ Texts open_values(const Keys::Impl::Open& open, const std::string& text) {
 
 }  // namespace
 
-std::string resolved_text(const Keys& keys, const std::map<std::string, Origin>* origins) {
+std::string resolved_text(const Keys& keys, const Origins* origins) {
   const auto& impl = keys.impl();
   std::string text;
   for (const auto& section : section_names(impl)) {

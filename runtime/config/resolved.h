@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,7 +12,7 @@
 namespace muster {
 
 /// With origins, each value is followed by a comment that says where it came from.
-std::string resolved_text(const Keys& keys, const std::map<std::string, Origin>* origins);
+std::string resolved_text(const Keys& keys, const Origins* origins);
 
 /// The keys that may not change while a run lasts, with their present values in one text each
 /// ("0.9 0.999"; "" when unset). Declared keys only.

@@ -9,22 +9,12 @@ namespace muster {
 namespace {
 
 using Complaint = std::optional<std::string>;
-using Strings = std::vector<std::string>;
 
-/// A word of a list, or "plugin:libmine.so".
-Complaint bad_part(const std::string& key, const std::optional<std::string>& value,
-                   const Strings& known) {
-  if (!value || value->starts_with("plugin:") || std::ranges::count(known, *value) != 0) {
-    return std::nullopt;
-  }
-  if (*value == "pbt" || *value == "pb2") {
-    return key + " = " + *value +
-           ": population-based training is not built; asha promotes and resumes trials";
-  }
-  const auto near = nearest(*value, known);
-  return key + " must be one of " + join(known, ", ") + " or plugin:LIB.so, not '" + *value + "'" +
-         (near ? " (did you mean '" + *near + "'?)" : "");
-}
+constexpr const char* no_population =
+    "population-based training is not built; 'strategy = asha' promotes and resumes trials";
+constexpr const char* one_value =
+    "several objectives and constraints are not supported; let trials report one number that "
+    "weighs them, and write 'objective = max METRIC' or 'min METRIC'";
 
 Complaint bad_objective(const std::string& objective) {
   const auto parts = words(objective);
@@ -35,9 +25,7 @@ Complaint bad_objective(const std::string& objective) {
     return "tune.objective is missing: write 'objective = max val_accuracy' under [tune]";
   }
   if (objective.find(',') != std::string::npos || parts.size() > 2) {
-    return "tune.objective '" + objective +
-           "': several objectives and constraints are not supported; write 'max METRIC' or 'min "
-           "METRIC'";
+    return "tune.objective '" + objective + "': " + one_value;
   }
   return "tune.objective must be 'max METRIC' or 'min METRIC', not '" + objective + "'";
 }
@@ -46,20 +34,25 @@ void describe_parts(Keys& keys, TuneSettings& tune) {
   keys.add("tune.objective", tune.objective, "'max METRIC' or 'min METRIC'")
       .placeholder("'max METRIC'");
   keys.add("tune.strategy", tune.strategy, "Sets searcher and scheduler")
-      .one_of({"auto", "bayesian", "hyperband", "asha", "random", "sobol", "grid"});
-  keys.add("tune.searcher", tune.searcher, "bayesian, random, sobol, grid or plugin:LIB.so");
-  keys.add("tune.scheduler", tune.scheduler, "fifo, median, hyperband, asha or plugin:LIB.so");
+      .one_of({"auto", "bayesian", "hyperband", "asha", "random", "sobol", "grid"})
+      .without({"pbt", "pb2"}, no_population);
+  keys.add("tune.searcher", tune.searcher, "Proposes trials")
+      .one_of({"bayesian", "random", "sobol", "grid"})
+      .or_plugin()
+      .without({"pbt", "pb2"}, no_population);
+  keys.add("tune.scheduler", tune.scheduler, "Spends the budget")
+      .one_of({"fifo", "median", "hyperband", "asha"})
+      .or_plugin()
+      .without({"pbt", "pb2"}, no_population);
   keys.add("tune.acquisition", tune.acquisition, "bayesian: what a trial is chosen by")
       .one_of({"ucb", "logei", "auto"});
   keys.add("tune.exploration", tune.exploration, "bayesian, ucb: 1 is greedy, 2.5 curious")
       .above(0);
   keys.check("tune.objective", [&tune] { return bad_objective(tune.objective); });
-  keys.check("tune.searcher", [&tune] {
-    return bad_part("tune.searcher", tune.searcher, {"bayesian", "random", "sobol", "grid"});
-  });
-  keys.check("tune.scheduler", [&tune] {
-    return bad_part("tune.scheduler", tune.scheduler, {"fifo", "median", "hyperband", "asha"});
-  });
+  for (const char* name : {"tune.objectives", "tune.constraint", "tune.constraints"}) {
+    keys.without(name, one_value);
+  }
+  keys.without("tune.population", no_population);
 }
 
 void describe_limits(Keys& keys, TuneSettings& tune) {

@@ -39,7 +39,7 @@ struct TuneSettings {
   bool deterministic = false;           ///< the objective has no noise: never the same trial twice
   bool converged = false;               ///< stop when the model expects no more improvement
   std::vector<std::string> warm_start;  ///< earlier sweeps, or CSV files
-  std::vector<std::string> forbid, start;
+  std::vector<Keys::Entry> forbid, start;  ///< only value and origin
 };
 
 struct TrialSettings {

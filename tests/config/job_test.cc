@@ -12,6 +12,7 @@
 namespace muster {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -121,7 +122,9 @@ TEST(SweepSettings, TakesAWholeSweepAndKeepsTheSpaceRaw) {
        "[trial]\ncommand = python3 train.py --x 1\nmetric.loss = loss=(\\S+)\ndata.train = /d\n"
        "memory = 4G\ntimeout = 10m\n");
   EXPECT_EQ(sweep.tune.max_wall, 3600);
-  EXPECT_EQ(sweep.tune.start.size(), 2U);
+  ASSERT_EQ(sweep.tune.start.size(), 2U);
+  EXPECT_EQ(sweep.tune.start[1].value, "a=2");
+  EXPECT_EQ(sweep.tune.start[1].origin.line, 10);
   ASSERT_EQ(sweep.search.size(), 2U);
   EXPECT_EQ(sweep.search[1].key, "train.batch_size");
   EXPECT_EQ(sweep.search[1].value, "choice 32 64 if model.kind == mlp");
@@ -129,6 +132,21 @@ TEST(SweepSettings, TakesAWholeSweepAndKeepsTheSpaceRaw) {
   EXPECT_EQ(sweep.trial.metrics.at(0).key, "loss");
   EXPECT_EQ(sweep.trial.channels.at(0).value, "/d");
   EXPECT_EQ(sweep.trial.memory, 4ULL << 30);
+}
+
+TEST(SweepSettings, WhatIsNotBuiltIsRefusedByNameWithWhatThereIsInstead) {
+  for (const std::string key : {"strategy", "searcher", "scheduler"}) {
+    EXPECT_THAT(
+        complaint<SweepSettings>(std::string(smallest_sweep) + "[tune]\n" + key + " = pbt\n"),
+        AllOf(HasSubstr("tune." + key + " must be one of"),
+              HasSubstr("not 'pbt': population-based training is not built; 'strategy = "
+                        "asha' promotes and resumes trials")));
+  }
+  for (const std::string key : {"objectives", "constraint", "constraints"}) {
+    EXPECT_THAT(complaint<SweepSettings>(std::string(smallest_sweep) + "[tune]\n" + key + " = a\n"),
+                AllOf(HasSubstr("no key 'tune." + key + "'"),
+                      HasSubstr("let trials report one number that weighs them")));
+  }
 }
 
 TEST(SweepSettings, SaysWhatIsMissingOrExcludesEachOther) {

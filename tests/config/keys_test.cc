@@ -81,6 +81,16 @@ TEST(Keys, HelpIsGroupedAlignedAndWithinItsWidth) {
   EXPECT_THAT(help_text(keys, 72, "optimizer"), Not(HasSubstr("--ranks")));
 }
 
+TEST(Keys, ListsThatTakePluginsSaySo) {
+  std::string kind;
+  Keys keys;
+  keys.add("searcher", kind, "Proposes").one_of({"grid"}).or_plugin();
+  EXPECT_THAT(help_text(keys, 72), HasSubstr("Proposes: grid, plugin:LIB.so"));
+  EXPECT_EQ(keys.complaint_about("searcher", "plugin:libmine.so"), std::nullopt);
+  EXPECT_EQ(keys.complaint_about("searcher", "grit"),
+            "searcher must be one of grid or plugin:LIB.so (did you mean 'grid'?), not 'grit'");
+}
+
 TEST(Keys, HiddenKeysAreNotInHelp) {
   Keys keys;
   int secret = 0;

@@ -30,6 +30,7 @@ struct Settings {
   std::optional<double> every_seconds;
   std::optional<std::uint64_t> memory;
   std::vector<std::string> forbid;
+  std::vector<Keys::Entry> start;
   std::vector<Keys::Entry> search;
   std::vector<Keys::Entry> metrics;
   std::string command;
@@ -48,6 +49,7 @@ Keys keys_of(Settings& settings) {
   keys.add_bytes("trial.memory", settings.memory, "memory");
   keys.add("trial.command", settings.command, "command");
   keys.add("tune.forbid", settings.forbid, "combination");
+  keys.add("tune.start", settings.start, "point");
   keys.open_section("search", settings.search, "space");
   keys.open_section("trial.metric", settings.metrics, "expression");
   return keys;
@@ -96,7 +98,7 @@ TEST_F(LoadTest, FillsEveryKindOfField) {
   EXPECT_EQ(settings_.search[0].origin.text(), "job.ini:17");
   ASSERT_EQ(settings_.metrics.size(), 1U);
   EXPECT_EQ(settings_.metrics[0].key, "loss");
-  EXPECT_EQ(resolved.origins.at("optimizer.clip").line, 4);
+  EXPECT_EQ(resolved.origins.at("optimizer.clip").back().line, 4);
   EXPECT_EQ(settings_.epochs, 10);
 }
 
@@ -110,9 +112,9 @@ TEST_F(LoadTest, CommandLineBeatsEnvironmentBeatsFileBeatsDefault) {
   EXPECT_EQ(settings_.lr, 0.3);
   EXPECT_EQ(settings_.clip, 4);
   EXPECT_EQ(settings_.ranks, 0);
-  EXPECT_EQ(resolved.origins.at("train.epochs").text(), path.string() + ":2");
-  EXPECT_EQ(resolved.origins.at("optimizer.lr").text(), "MUSTER_OPTIMIZER_LR");
-  EXPECT_EQ(resolved.origins.at("optimizer.clip").text(), "the command line");
+  EXPECT_EQ(resolved.origins.at("train.epochs").back().text(), path.string() + ":2");
+  EXPECT_EQ(resolved.origins.at("optimizer.lr").back().text(), "MUSTER_OPTIMIZER_LR");
+  EXPECT_EQ(resolved.origins.at("optimizer.clip").back().text(), "the command line");
   EXPECT_FALSE(resolved.origins.contains("ranks"));
 }
 
@@ -228,6 +230,23 @@ TEST_F(LoadTest, TheExplainedFileSaysWhereValuesCameFromAndReadsBack) {
   Settings again;
   auto keys = keys_of(again);
   EXPECT_EQ(load_text(keys, resolved.explained_text, "x").file_text, resolved.file_text);
+}
+
+TEST_F(LoadTest, EachValueOfARepeatedKeyRemembersItsLine) {
+  const auto resolved = take("[tune]\nstart = a\nforbid = b\nstart = c\n");
+  ASSERT_EQ(settings_.start.size(), 2U);
+  EXPECT_EQ(settings_.start[0].origin.text(), "job.ini:2");
+  EXPECT_EQ(settings_.start[1].value, "c");
+  EXPECT_EQ(settings_.start[1].origin.text(), "job.ini:4");
+  EXPECT_THAT(resolved.explained_text,
+              HasSubstr("start = a                            # job.ini:2\n"));
+  EXPECT_THAT(resolved.explained_text,
+              HasSubstr("start = c                            # job.ini:4\n"));
+
+  load(keys_,
+       {write("one.ini", "[tune]\nstart = a\nstart = b\n").string(), {}, {"--tune.start=d"}});
+  ASSERT_EQ(settings_.start.size(), 1U);
+  EXPECT_EQ(settings_.start[0].origin.text(), "the command line");
 }
 
 TEST_F(LoadTest, FindsTheDifferencesThatAContinuedRunMayNotHave) {
