@@ -22,7 +22,8 @@ Asha::Asha(const SchedulerOptions& options)
                           }),
                           {}});
   }
-  const std::size_t brackets = std::clamp<std::size_t>(options.brackets, 1, levels_.size());
+  const std::size_t brackets = std::max<std::size_t>(options.brackets, 1);
+  require(brackets <= levels_.size(), "more brackets than rungs");
   for (std::size_t b = 0; b < brackets; ++b) {  // Hyperband's shares: equal budgets
     const auto rungs_left = static_cast<double>(levels_.size() - b);
     bracket_weights_.push_back(std::pow(options.eta, rungs_left - 1.0) / rungs_left);

@@ -53,6 +53,16 @@ void check(std::string_view name, const SchedulerOptions& options) {
   }
 }
 
+void check_brackets(const SchedulerOptions& options, const std::vector<double>& levels) {
+  if (options.brackets > levels.size()) {
+    refuse("tune.brackets = " + std::to_string(options.brackets) +
+           " is more than there are: from " + exact(levels.front()) + " to " +
+           exact(levels.back()) + " in steps of tune.eta = " + exact(options.eta) + " there are " +
+           std::to_string(levels.size()) +
+           "; ask for that many or fewer, or lower tune.min_resource");
+  }
+}
+
 }  // namespace
 
 std::vector<double> rungs_between(double min_resource, double max_resource, double eta) {
@@ -92,14 +102,19 @@ std::unique_ptr<Scheduler> make_scheduler(std::string_view name, const Scheduler
   if (name == "hyperband") {
     check(name, options);
     if (options.resumes) {
-      return std::make_unique<Hyperband>(options);
+      auto hyperband = std::make_unique<Hyperband>(options);
+      check_brackets(options, hyperband->rungs());
+      return hyperband;
     }
     SchedulerOptions all = options;  // trials that cannot pause: stopped at rungs, all brackets
-    all.brackets = options.brackets > 0 ? options.brackets : 64;
-    return std::make_unique<Asha>(all);
+    if (all.brackets == 0) {
+      all.brackets = rungs_between(all.min_resource, all.max_resource, all.eta).size();
+    }
+    return make_scheduler("asha", all);
   }
   if (name == "asha") {
     check(name, options);
+    check_brackets(options, rungs_between(options.min_resource, options.max_resource, options.eta));
     return std::make_unique<Asha>(options);
   }
   if (name.starts_with("plugin:")) {

@@ -59,7 +59,8 @@ struct SchedulerOptions {
   double min_resource = 0.0;  ///< 0: max(1, max_resource / 27)
   double max_resource = 0.0;  ///< 0: the sweep has no resource; asha and hyperband refuse
   double eta = 3.0;
-  std::size_t brackets = 0;  ///< asha: 1 unless given; hyperband: all of them unless given
+  /// asha: 1 unless given; hyperband: all of them unless given. More than there are is refused.
+  std::size_t brackets = 0;
   bool resumes =
       true;  ///< a trial can pause and go on: promotion; else trials are stopped at rungs
   double late_share =

@@ -117,6 +117,27 @@ TEST(Median, AgreesWithSortingOverRandomCurves) {
   }
 }
 
+TEST(Scheduler, RefusesMoreBracketsThanThereAre) {
+  for (const std::string name : {"asha", "hyperband"}) {
+    for (const bool resumes : {false, true}) {
+      SchedulerOptions options{.max_resource = 27, .brackets = 4, .resumes = resumes};
+      EXPECT_EQ(make_scheduler(name, options)->rungs().size(), 4U);
+      options.brackets = 5;
+      try {
+        make_scheduler(name, options);
+        FAIL() << name;
+      } catch (const Error& error) {
+        EXPECT_EQ(error.fault(), Fault::bad_input);
+        EXPECT_NE(std::string(error.what())
+                      .find("tune.brackets = 5 is more than there are: from 1 to 27 in steps of "
+                            "tune.eta = 3 there are 4"),
+                  std::string::npos)
+            << error.what();
+      }
+    }
+  }
+}
+
 TEST(Scheduler, RefusesPopulationBasedTrainingByNameAndProposesTheNearest) {
   try {
     make_scheduler("pbt", {});

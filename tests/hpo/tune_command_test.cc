@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -147,10 +148,34 @@ TEST_F(TuneCommand, ASecondOwnerIsRefusedAndAKilledOneIsFollowed) {
   EXPECT_NE(text("out").find("quick: 6 trials, over"), std::string::npos);
 }
 
+TEST_F(TuneCommand, ForbidAndStartShowTheirLineAndPointAtTheWord) {
+  const std::string whole = text("sweep.ini") + "[tune]\n";
+  write_file_atomically(directory_ / "forbid.ini", whole + "forbid = y == 1\n");
+  const auto lines = std::to_string(std::ranges::count(whole, '\n') + 1);
+  EXPECT_EQ(run("tune forbid.ini"), 64);
+  EXPECT_NE(text("err").find("forbid.ini:" + lines + ": 'y' is no key of [search]"),
+            std::string::npos)
+      << text("err");
+  EXPECT_NE(text("err").find("\n  forbid = y == 1\n           ^"), std::string::npos)
+      << text("err");
+  write_file_atomically(directory_ / "start.ini", whole + "start = y=1\n");
+  EXPECT_EQ(run("tune start.ini"), 64);
+  EXPECT_NE(text("err").find("start.ini:" + lines + ": 'y' is no key of [search]"),
+            std::string::npos)
+      << text("err");
+  EXPECT_EQ(run("tune sweep.ini --tune.forbid 'y == 1'"), 64);
+  EXPECT_NE(text("err").find("the command line: 'y' is no key of [search]"), std::string::npos)
+      << text("err");
+}
+
 TEST_F(TuneCommand, BadCommandLinesExit64WithASentence) {
   EXPECT_EQ(run("tune"), 64);
   EXPECT_EQ(run("tune missing.ini"), 64);
-  EXPECT_EQ(run("tune sweep.ini --tune.scheduler pbt"), 64);
+  EXPECT_EQ(run("tune sweep.ini --tune.strategy pbt"), 64);
+  EXPECT_NE(text("err").find("population-based training is not built"), std::string::npos);
+  EXPECT_EQ(run("tune sweep.ini --tune.max_resource 9 --tune.scheduler asha --tune.brackets 7"),
+            64);
+  EXPECT_NE(text("err").find("tune.brackets = 7 is more than there are"), std::string::npos);
   EXPECT_EQ(run("tune sweep.ini --tune.objective 'max a, min b'"), 64);
   EXPECT_EQ(run("ask-tell"), 64);
   write_file_atomically(directory_ / "empty.ini", "[tune]\nobjective = min loss\n");
