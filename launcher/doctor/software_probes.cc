@@ -86,7 +86,9 @@ Finding slurm(World& world) {
 Finding gpus(World& world) {
   const auto driver = world.nvidia_driver();
   if (!driver) {
-    return {"gpus", "GPUs", State::missing, "no NVIDIA driver", "training runs on the CPUs"};
+    return {"gpus", "GPUs", State::missing, "no NVIDIA driver",
+            "training runs on the CPUs; a card needs its driver: apt install nvidia-driver "
+            "(Debian, non-free), or ubuntu-drivers install"};
   }
   if (driver->gpus.empty()) {
     return {"gpus", "GPUs", State::poor, "driver " + driver->version + ", no GPU",

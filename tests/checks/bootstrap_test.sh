@@ -21,6 +21,8 @@ function_of() { bash -c 'source "$0/bootstrap" > /dev/null; "$@"' "$source_tree"
 echo "== usage"
 expect 0 "usage: ./bootstrap COMMAND" "$source_tree/bootstrap" help
 expect 0 "usage: ./bootstrap COMMAND" "$source_tree/bootstrap"
+expect 0 "usage: ./bootstrap COMMAND" "$source_tree/bootstrap" --help
+expect 0 "usage: ./bootstrap COMMAND" "$source_tree/bootstrap" build --help
 expect 64 "there is no command 'tset'" "$source_tree/bootstrap" tset
 expect 64 "'test' takes no '--al'" "$source_tree/bootstrap" test --al
 expect 64 "'clean' takes no '--all'" "$source_tree/bootstrap" clean --all
@@ -73,4 +75,15 @@ expect 0 "" bash -c 'source "$0/bootstrap" > /dev/null; may_install=false; insta
 [ ! -e "$work/apt" ] || { echo "it called apt"; exit 1; }
 expect 1 "apt-get install no-such-package" bash -c \
   'source "$0/bootstrap" > /dev/null; id() { echo 1000; }; has() { [ "$1" = apt-get ]; }; install_packages no-such-package' "$source_tree"
+echo "== packages: a name that nothing stands behind is told, and the others are installed"
+printf '#!/bin/sh\necho "$@" >> %s\n' "$work/apt" > "$work/bin/apt-get"
+cat > "$work/bin/apt-cache" <<'APT'
+#!/bin/sh
+case $2 in chromium) echo "chromium:"; echo "  Candidate: (none)" ;; mold) echo "mold:"; echo "  Candidate: 2.30" ;; esac
+APT
+printf '#!/bin/sh\nexit 1\n' > "$work/bin/dpkg-query"
+chmod +x "$work/bin/apt-cache" "$work/bin/dpkg-query"
+expect 0 "chromium is not to be had here: the report is not tested in a browser" bash -c \
+  'source "$0/bootstrap" > /dev/null; as_root() { "$@"; }; install_packages chromium mold no-such-package' "$source_tree"
+grep -q -- '--no-install-recommends mold$' "$work/apt" || { cat "$work/apt"; exit 1; }
 echo good

@@ -111,7 +111,7 @@ TEST(Doctor, SaysOfEachThingMissingHowToGetIt) {
                                                  {"mpi", "apt install openmpi-bin"},
                                                  {"pmix", "apt install libpmix2"},
                                                  {"slurm", "apt install slurm-client"},
-                                                 {"gpus", "runs on the CPUs"},
+                                                 {"gpus", "apt install nvidia-driver"},
                                                  {"nccl", "nvidia-nccl-cu13"},
                                                  {"blas", "MUSTER_TORCH"},
                                                  {"shared_memory", "mount -t tmpfs"},
