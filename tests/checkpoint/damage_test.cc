@@ -13,6 +13,7 @@
 #include "runtime/checkpoint/checkpoint_engine.h"
 #include "tests/support/memory_file_system.h"
 #include "tests/support/sample_state.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -82,16 +83,14 @@ TEST_F(FlippedBit, IsNeverLoaded) {
 using Endurance = Quiet;
 
 TEST_F(Endurance, AThousandSavesLeaveMemoryAndDescriptorsAsTheyWere) {
-  const bool has_memory = posix_file_system().exists("/dev/shm");  // no disk to wait for
-  std::string name = (has_memory ? "/dev/shm/" : testing::TempDir()) + "muster-endurance-XXXXXX";
-  ASSERT_NE(::mkdtemp(name.data()), nullptr);
+  const test::TemporaryDirectory directory(test::TemporaryDirectory::fast_parent());
   SampleState state;
   std::vector<float> ballast(200000);
   StateTree tree = state.tree();
   tree.add_whole("model/ballast", std::span(ballast));
   {
-    CheckpointEngine engine({.directory = name, .interval = {.steps = 1}, .keep = 2}, *alone_,
-                            posix_file_system(), clock_);
+    CheckpointEngine engine({.directory = directory.path(), .interval = {.steps = 1}, .keep = 2},
+                            *alone_, posix_file_system(), clock_);
     engine.prepare(tree);
     std::size_t memory = 0;
     std::size_t descriptors = 0;
@@ -112,15 +111,13 @@ TEST_F(Endurance, AThousandSavesLeaveMemoryAndDescriptorsAsTheyWere) {
     EXPECT_LT(resident_kib(), memory + 2048);
     EXPECT_EQ(engine.store().names().size(), 2U);
   }
-  std::filesystem::remove_all(name);
 }
 
 /// A small file system that really is full: tmpfs, which needs root to mount.
 TEST_F(Endurance, FindsARealDiskFullAndKeepsTheOldCheckpoint) {
-  std::string name = testing::TempDir() + "muster-full-XXXXXX";
-  ASSERT_NE(::mkdtemp(name.data()), nullptr);
+  const test::TemporaryDirectory directory;
+  const std::string name = directory.path().string();
   if (std::system(("mount -t tmpfs -o size=3m muster " + name + " 2>/dev/null").c_str()) != 0) {
-    std::filesystem::remove_all(name);
     GTEST_SKIP() << "mounting a small tmpfs needs root";
   }
   SampleState state;
@@ -147,7 +144,6 @@ TEST_F(Endurance, FindsARealDiskFullAndKeepsTheOldCheckpoint) {
     engine.save_now(tree, {.step = 2});
   }
   EXPECT_EQ(std::system(("umount " + name).c_str()), 0);
-  std::filesystem::remove_all(name);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "tests/support/faulty_file_system.h"
 #include "tests/support/memory_file_system.h"
 #include "tests/support/sample_state.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -30,18 +31,12 @@ CheckpointInfo info_of(std::int64_t step) {
 class EngineTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = testing::TempDir() + "muster-engine-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
     log::set_sink([this](log::Level level, std::string_view line) {
       const std::lock_guard lock(mutex_);
       warnings_ += level == log::Level::warning ? std::string(line) + "\n" : "";
     });
   }
-  void TearDown() override {
-    log::set_sink({});
-    std::filesystem::remove_all(root_);
-  }
+  void TearDown() override { log::set_sink({}); }
   EngineOptions options() const {
     return {.directory = root_ / "checkpoints", .interval = {.steps = 1}, .poison = true};
   }
@@ -74,7 +69,8 @@ class EngineTest : public testing::Test {
     return state;
   }
 
-  Path root_;
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
   std::unique_ptr<Communicator> alone_ = solo_communicator();
   SystemClock clock_;
   std::mutex mutex_;

@@ -15,6 +15,7 @@
 #include "runtime/data/hdf5.h"
 #include "tests/support/python.h"
 #include "tests/support/sample_state.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -24,9 +25,6 @@ using testing::HasSubstr;
 class ExportTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = testing::TempDir() + "muster-export-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
     const auto alone = solo_communicator();
     SystemClock clock;
     CheckpointEngine engine({.directory = root_ / "checkpoints"}, *alone, posix_file_system(),
@@ -36,7 +34,6 @@ class ExportTest : public testing::Test {
     engine.save_now(state_.tree(), {.step = 12});
     checkpoint_ = root_ / "checkpoints" / "step-00000012";
   }
-  void TearDown() override { std::filesystem::remove_all(root_); }
 
   /// What a program prints, and its exit status.
   static std::pair<int, std::string> output_of(const std::string& command) {
@@ -53,7 +50,8 @@ class ExportTest : public testing::Test {
     return output_of(std::string(std::getenv("MUSTER_PROGRAM")) + " checkpoint " + words);
   }
 
-  Path root_;
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
   Path checkpoint_;
   SampleState state_;
 };

@@ -14,6 +14,7 @@
 #include "tests/support/faulty_file_system.h"
 #include "tests/support/memory_file_system.h"
 #include "tests/support/sample_state.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -106,14 +107,13 @@ TEST_F(Ranks, SavedByAnyNumberIsLoadedByAnyNumber) {
 }
 
 TEST_F(Ranks, AreProcessesAsWell) {
-  std::string name = testing::TempDir() + "muster-ranks-XXXXXX";
-  ASSERT_NE(::mkdtemp(name.data()), nullptr);
+  const test::TemporaryDirectory directory;
   const auto body = [&](LocalGroup& group) {
     NodeCommunicator ranks(group);
     SystemClock clock;
     SampleState state;
     StateTree tree = state.tree(ranks.rank(), ranks.size());
-    CheckpointEngine engine({.directory = name, .interval = {.steps = 1}}, ranks,
+    CheckpointEngine engine({.directory = directory.path(), .interval = {.steps = 1}}, ranks,
                             posix_file_system(), clock);
     engine.prepare(tree);
     for (std::int64_t step = 1; step <= 5; ++step) {
@@ -126,8 +126,7 @@ TEST_F(Ranks, AreProcessesAsWell) {
     demand_state_of(state, 5, ranks.rank(), ranks.size());
   };
   EXPECT_THAT(test::run_processes(2, body), Each(IsEmpty()));
-  EXPECT_EQ(CheckpointStore(name).list(Scrutiny::full).size(), 3U);
-  std::filesystem::remove_all(name);
+  EXPECT_EQ(CheckpointStore(directory.path()).list(Scrutiny::full).size(), 3U);
 }
 
 TEST_F(Ranks, GoOnWhenOneOfThemCannotWrite) {

@@ -7,6 +7,7 @@
 #include "runtime/base/error.h"
 #include "runtime/data/dataset.h"
 #include "runtime/data/hdf5.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -16,14 +17,11 @@ using testing::HasSubstr;
 class ConvertFileTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = testing::TempDir() + "muster-convert-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
     write_file_atomically(root_ / "a.csv", "x,y,kind\n1,2,0\n3,4,1\n5,6,2\n");
   }
-  void TearDown() override { std::filesystem::remove_all(root_); }
   DataSettings csv() const { return {.path = (root_ / "a.csv").string()}; }
-  Path root_;
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
 };
 
 TEST_F(ConvertFileTest, WritesWhatTrainingReads) {

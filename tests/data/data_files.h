@@ -5,10 +5,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cstring>
-#include <filesystem>
 #include <memory>
 #include <numeric>
 #include <span>
@@ -19,18 +17,12 @@
 #include "runtime/config/data_settings.h"
 #include "runtime/data/dataset.h"
 #include "runtime/data/hdf5.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster::test {
 
 class DataFiles : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "muster-data-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(root_); }
-
   std::string write(const std::string& name, const std::string& bytes) {
     write_file_atomically(root_ / name, bytes);
     return (root_ / name).string();
@@ -93,7 +85,8 @@ class DataFiles : public testing::Test {
     return path;
   }
 
-  Path root_;
+  TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
   std::unique_ptr<NodeGroup> node_ = solo_node_group();
 };
 

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "runtime/base/error.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster::h5 {
 namespace {
@@ -17,14 +18,9 @@ using testing::HasSubstr;
 
 class Hdf5Test : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "muster-h5-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-    path_ = root_ / "a.h5";
-  }
-  void TearDown() override { std::filesystem::remove_all(root_); }
-  Path root_;
+  void SetUp() override { path_ = root_ / "a.h5"; }
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
   Path path_;
 };
 

@@ -19,6 +19,7 @@
 #include "runtime/config/model_settings.h"
 #include "runtime/model/compiled_package.h"
 #include "runtime/model/loss.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -52,12 +53,6 @@ Json said() {
 
 class CompiledStep : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "muster-compiled-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(root_); }
   std::string path(const std::string& name) const { return (root_ / name).string(); }
 
   /// A package that says `about` of itself; its two functions are no code, or those of `code`.
@@ -106,7 +101,8 @@ class CompiledStep : public testing::Test {
     about[key] = value;
     return sentence(package(about));
   }
-  Path root_;
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
 };
 
 TEST_F(CompiledStep, HasTheChecksumsOfItsArchive) {

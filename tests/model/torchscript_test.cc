@@ -10,6 +10,7 @@
 #include "runtime/base/error.h"
 #include "runtime/config/model_settings.h"
 #include "runtime/model/export.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -22,12 +23,6 @@ const DataShape small_images{.features = {3, 8, 8}, .label_shape = {}, .classes 
 
 class TorchScriptTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "muster-script-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(root_); }
   std::string path(const std::string& name) const { return (root_ / name).string(); }
   /// A file whose forward() ends in `body`, over a matrix w of `outputs` x 192.
   std::string script(std::int64_t outputs, const std::string& body) const {
@@ -51,7 +46,8 @@ class TorchScriptTest : public testing::Test {
   static at::Tensor input() {
     return at::arange(2 * 192, at::kFloat).reshape({2, 3, 8, 8}).mul(0.3).sin();
   }
-  Path root_;
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
 };
 
 TEST_F(TorchScriptTest, ExportsWhatComputesTheSame) {

@@ -10,6 +10,7 @@
 #include "runtime/base/error.h"
 #include "runtime/config/model_settings.h"
 #include "runtime/model/safetensors.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -18,12 +19,6 @@ using testing::HasSubstr;
 
 class WeightsTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "muster-weights-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(root_); }
   static DataShape data(std::int64_t classes) {
     return {.features = {3, 8, 8}, .label_shape = {}, .classes = classes};
   }
@@ -51,7 +46,8 @@ class WeightsTest : public testing::Test {
       return error.what();
     }
   }
-  Path root_;
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
 };
 
 TEST_F(WeightsTest, GoThroughBothFormsAndLayouts) {

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "runtime/base/error.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -61,17 +62,12 @@ TEST(LineMetrics, RefusesExpressionsThatCannotServe) {
 
 class FileMetricsTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "muster-metrics-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-    file_ = root_ / "metrics.jsonl";
-  }
-  void TearDown() override { std::filesystem::remove_all(root_); }
+  void SetUp() override { file_ = root_ / "metrics.jsonl"; }
   void append(std::string_view text) {
     posix_file_system().open(file_, OpenMode::append)->append(as_bytes(text));
   }
-  Path root_;
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
   Path file_;
 };
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "runtime/base/error.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -133,16 +134,13 @@ TEST(ProgramJob, WritesTheRendezvousOfTorchrun) {
 class ProgramTree : public testing::Test {
  protected:
   void SetUp() override {
-    std::string name = testing::TempDir() + "muster-tree-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
     job_ = sample(1);
     job_.directory = root_ / "run";
     write_file_atomically(root_ / "rows.csv", "1,2\n");
     job_.channels = {{.name = "train", .path = root_ / "rows.csv"}};
   }
-  void TearDown() override { std::filesystem::remove_all(root_); }
-  Path root_;
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
   ProgramJob job_;
 };
 

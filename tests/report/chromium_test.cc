@@ -12,6 +12,7 @@
 #include "launcher/report/report_page.h"
 #include "runtime/base/file_system.h"
 #include "runtime/base/random.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -93,11 +94,7 @@ class ReportInBrowser : public testing::Test {
     if (browser_.empty()) {
       GTEST_SKIP() << "no Chromium here: apt-get install chromium";
     }
-    std::string name = testing::TempDir() + "muster-report-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
   }
-  void TearDown() override { std::filesystem::remove_all(root_); }
 
   std::string visit(const std::string& page, const std::string& what) {
     write_file_atomically(root_ / "report.html", page);
@@ -108,7 +105,8 @@ class ReportInBrowser : public testing::Test {
         root_.string(), browser_, what));
   }
 
-  Path root_;
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
   std::string browser_;
 };
 

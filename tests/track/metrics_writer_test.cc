@@ -11,6 +11,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/text.h"
 #include "runtime/track/tensorboard.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
@@ -19,12 +20,6 @@ using testing::HasSubstr;
 
 class MetricsWriterTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "muster-track-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(root_); }
   std::string lines() const { return read_file(root_ / "metrics.jsonl"); }
   std::vector<Path> event_files() const {
     std::vector<Path> files;
@@ -33,7 +28,8 @@ class MetricsWriterTest : public testing::Test {
     }
     return files;
   }
-  Path root_;
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
   VirtualClock clock_{WallTime(std::chrono::seconds(1732158543))};
 };
 

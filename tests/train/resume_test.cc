@@ -9,6 +9,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint_engine.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/train/agreement.h"
 
 namespace muster {
@@ -81,14 +82,9 @@ void run_to_end(const JobSettings& job, LocalGroup& group, const Path& from, con
 class Resume : public testing::Test {
  protected:
   void SetUp() override {
-    const bool has_memory = posix_file_system().exists("/dev/shm");  // no disk to wait for
-    std::string name = (has_memory ? "/dev/shm/" : testing::TempDir()) + "muster-resume-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
     log::set_threshold(log::Level::error);
     GradientPool::install();
   }
-  void TearDown() override { std::filesystem::remove_all(root_); }
 
   /// The bytes that a run of `ranks` ranks ends with.
   std::string finish(const JobSettings& job, int ranks, const Path& from = {},
@@ -135,7 +131,8 @@ class Resume : public testing::Test {
     std::filesystem::remove_all(kept);
   }
 
-  Path root_;
+  test::TemporaryDirectory directory_{test::TemporaryDirectory::fast_parent()};
+  const Path root_ = directory_.path();
   int ends_ = 0;
 };
 

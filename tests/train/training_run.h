@@ -12,7 +12,6 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -20,6 +19,7 @@
 #include <vector>
 
 #include "runtime/base/file_system.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster::test {
 
@@ -47,12 +47,6 @@ using Values = std::vector<float>;
 
 class TrainingRun : public testing::Test {
  protected:
-  TrainingRun() {
-    std::string name = (std::filesystem::temp_directory_path() / "muster-train-XXXXXX").string();
-    root_ = ::mkdtemp(name.data());
-  }
-  ~TrainingRun() override { std::filesystem::remove_all(root_); }
-
   const Path& root() const { return root_; }
   Path directory(const std::string& name) const { return root_ / name; }
   static std::string program(const std::string& name) {
@@ -119,7 +113,8 @@ class TrainingRun : public testing::Test {
   }
 
  private:
-  Path root_;
+  TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
 };
 
 }  // namespace muster::test
