@@ -1,25 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/base/file_system.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <functional>
 
 #include "runtime/base/error.h"
+#include "tests/support/temporary_directory.h"
 
 namespace muster {
 namespace {
 
 class FileSystemTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string name = testing::TempDir() + "muster-files-XXXXXX";
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    root_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(root_); }
-  Path root_;
+  test::TemporaryDirectory directory_;
+  const Path root_ = directory_.path();
   FileSystem& files_ = posix_file_system();
 };
 
@@ -45,6 +43,48 @@ TEST_F(FileSystemTest, NamesTheFileThatIsMissing) {
               "open " + (root_ / "none").string() + ": No such file or directory");
   }
   EXPECT_EQ(read_file_if_there(root_ / "none"), std::nullopt);
+}
+
+TEST_F(FileSystemTest, EveryRefusalNamesWhatWasTriedWhereAndWhy) {
+  const auto sentence = [](const std::function<void()>& act) -> std::string {
+    try {
+      act();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::io);
+      return error.what();
+    }
+    return "nothing was refused";
+  };
+  const std::string file = (root_ / "file").string();
+  write_file_atomically(file, "");
+  const Path below = Path(file) / "x";
+  const std::string no_directory = ": Not a directory";
+  EXPECT_EQ(sentence([&] { files_.open(file, OpenMode::create); }),
+            "create " + file + ": File exists");
+  EXPECT_EQ(sentence([&] { files_.open_direct(below, OpenMode::read); }),
+            "open " + below.string() + no_directory);
+  EXPECT_EQ(sentence([&] { files_.make_directory(below); }),
+            "make directory " + below.string() + no_directory);
+  EXPECT_EQ(sentence([&] { files_.rename(root_ / "none", file); }),
+            "rename " + (root_ / "none").string() + " to " + file + ": No such file or directory");
+  EXPECT_EQ(sentence([&] { files_.list(file); }), "list " + file + no_directory);
+  EXPECT_EQ(sentence([&] { files_.sync_directory(file); }),
+            "open directory " + file + no_directory);
+  EXPECT_EQ(sentence([&] { files_.free_bytes(below); }),
+            "ask for the free space of " + below.string() + no_directory);
+  std::array<std::byte, 1> byte{};
+  EXPECT_EQ(sentence([&] { files_.open(root_, OpenMode::read)->read_at(0, byte); }),
+            "read " + root_.string() + ": Is a directory");
+  EXPECT_EQ(sentence([&] { files_.open("/dev/full", OpenMode::append)->append(byte); }),
+            "write /dev/full: No space left on device");
+  EXPECT_EQ(sentence([&] { files_.open(file, OpenMode::read)->truncate(1); }),
+            "truncate " + file + ": Invalid argument");
+  EXPECT_EQ(sentence([&] { files_.open(file, OpenMode::read)->allocate(1); }),
+            "reserve space for " + file + ": Bad file descriptor");
+  EXPECT_EQ(sentence([&] { files_.open("/dev/full", OpenMode::append)->sync(); }),
+            "fsync /dev/full: Invalid argument");
+  EXPECT_THAT(sentence([&] { files_.remove("/proc/self/stat"); }),
+              testing::StartsWith("remove /proc/self/stat: "));
 }
 
 TEST_F(FileSystemTest, ReadsAndWritesAtOffsetsAndRefusesToOverwrite) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/base/random.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -30,8 +31,11 @@ TEST(Random, GoesOnFromItsWrittenState) {
   for (int i = 0; i < 100; ++i) {
     EXPECT_EQ(random(), again());
   }
-  EXPECT_THROW(Random::from_state("mt19937 1 2 3"), Error);
-  EXPECT_THROW(Random::from_state("philox 1 2"), Error);
+  for (const std::string text : {"mt19937 1 2 3", "philox 1 2"}) {
+    EXPECT_THAT(
+        [&] { Random::from_state(text); },
+        testing::ThrowsMessage<Error>("'" + text + "' is not the state of a random stream"));
+  }
 }
 
 TEST(Random, ReachesAnyPositionAtOnce) {

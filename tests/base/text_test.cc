@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/base/text.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "runtime/base/error.h"
@@ -21,7 +22,9 @@ TEST(Text, SplitsAndTrims) {
 TEST(Text, SplitsAsAShellDoesAndExpandsNothing) {
   EXPECT_EQ(shell_words(R"(python3 train.py --name "a b" 'c $HOME' d\ e "" "x\"y" "\n")"),
             (Strings{"python3", "train.py", "--name", "a b", "c $HOME", "d e", "", "x\"y", "\\n"}));
-  EXPECT_THROW(shell_words("echo 'open"), Error);
+  EXPECT_THAT([] { shell_words("echo 'open"); },
+              testing::ThrowsMessage<Error>(
+                  testing::HasSubstr("a ' is opened and never closed in: echo 'open")));
   for (const std::string word : {"plain", "a b", "it's", "", "$x", "a;b"}) {
     EXPECT_EQ(shell_words(shell_quoted(word)), Strings{word});
   }

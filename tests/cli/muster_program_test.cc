@@ -66,10 +66,12 @@ TEST(MusterProgram, DoctorExaminesThisMachine) {
 }
 
 TEST(MusterProgram, SaysWhatIsWrongWithACommandLine) {
-  const auto outcome = muster("doctor --jsno");
+  auto outcome = muster("doctor --jsno");
   EXPECT_EQ(outcome.code, exit_usage);
   EXPECT_THAT(outcome.output, HasSubstr("unknown key 'jsno' (did you mean 'json'?)"));
-  EXPECT_EQ(muster("docter").code, exit_usage);
+  outcome = muster("docter");
+  EXPECT_EQ(outcome.code, exit_usage);
+  EXPECT_THAT(outcome.output, HasSubstr("there is no command 'docter' (did you mean 'doctor'?)"));
   EXPECT_EQ(muster("").code, exit_usage);
 }
 

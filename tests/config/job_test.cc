@@ -83,6 +83,10 @@ TEST(JobSettings, SaysWhatDoesNotGoTogether) {
   EXPECT_THAT(complaint<JobSettings>("[model]\nkind = gpt\nembedding = 10\nheads = 3\n"),
               HasSubstr("multiple of model.heads"));
   EXPECT_THAT(complaint<JobSettings>("[checkpoint]\nevery = often\n"), HasSubstr("'often'"));
+  EXPECT_EQ(complaint<JobSettings>("[schedule]\nwarmup_steps = 3\nwarmup_epochs = 1\n"),
+            "a.ini:2: schedule.warmup_steps and schedule.warmup_epochs exclude each other");
+  EXPECT_THAT(complaint<JobSettings>("[debug]\nrules = overfit dead_unit\n"),
+              HasSubstr("debug.rules: no rule 'dead_unit'; they are vanishing_gradient"));
   EXPECT_THAT(complaint<JobSettings>("name = a/b\n"), HasSubstr("cannot be a directory"));
 }
 

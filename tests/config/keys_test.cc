@@ -19,6 +19,13 @@ TEST(Keys, SaysWhyAValueIsRefusedAndSetsNothing) {
   std::string kind = "sgd";
   keys.add("train.epochs", epochs, "passes").at_least(1);
   keys.add("optimizer.kind", kind, "rule").one_of({"sgd", "adam"});
+  double share = 0;
+  std::uint64_t seed = 0;
+  keys.add("share", share, "of all").at_most(1);
+  keys.add("seed", seed, "of all");
+  EXPECT_EQ(keys.complaint_about("share", "1.5"), "share must be at most 1, not '1.5'");
+  EXPECT_EQ(keys.complaint_about("seed", "-1"),
+            "seed must be a whole number, not negative, not '-1'");
   EXPECT_EQ(keys.complaint_about("train.epochs", "3"), std::nullopt);
   EXPECT_EQ(epochs, 1);
   EXPECT_EQ(keys.complaint_about("train.epochs", "0"), "train.epochs must be at least 1, not '0'");
