@@ -6,6 +6,13 @@
 namespace muster::bench {
 namespace {
 
+/// Runs a job on the GPU and its twin on the host. `job` makes it of whatever takes a Twin to
+/// memory.
+void run_both(Gpu& gpu, const auto& job) {
+  gpu.run(job([](auto& twin) { return twin.device(); }));
+  host_kernels::run(job([](auto& twin) { return twin.host.data(); }));
+}
+
 template <class T>
 int check_cross_entropy(Gpu& gpu, DType type, std::uint64_t classes, double allowed) {
   constexpr std::uint64_t rows = 129;
@@ -22,26 +29,20 @@ int check_cross_entropy(Gpu& gpu, DType type, std::uint64_t classes, double allo
   labels.upload();
   scale.host[0] = 2;
   scale.upload();
-  CrossEntropyJob job{.logits = logits.device(),
-                      .type = type,
-                      .labels = labels.device(),
-                      .losses = losses.device(),
-                      .rows = rows,
-                      .classes = classes,
-                      .stride = classes,
-                      .smoothing = 0.1F,
-                      .scale = 0.5F,
-                      .gradient_scale = scale.device()};
-  gpu.run(job);
-  const auto gradient = logits.fetched();
-  const auto loss = losses.fetched();
-  job.logits = logits.host.data();
-  job.labels = labels.host.data();
-  job.losses = losses.host.data();
-  job.gradient_scale = scale.host.data();
-  host_kernels::run(job);
-  return report("cross_entropy loss", distance(loss, losses.host), 1e-5) +
-         report("cross_entropy gradient", distance(gradient, logits.host), allowed);
+  run_both(gpu, [&](auto place) {
+    return CrossEntropyJob{.logits = place(logits),
+                           .type = type,
+                           .labels = place(labels),
+                           .losses = place(losses),
+                           .rows = rows,
+                           .classes = classes,
+                           .stride = classes,
+                           .smoothing = 0.1F,
+                           .scale = 0.5F,
+                           .gradient_scale = place(scale)};
+  });
+  return report("cross_entropy loss", distance(losses.fetched(), losses.host), 1e-5) +
+         report("cross_entropy gradient", distance(logits.fetched(), logits.host), allowed);
 }
 
 template <class T>
@@ -59,67 +60,42 @@ int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
   fill(residual, 2);
   fill(weight, 3);
   fill(bias, 4);
-  AddNormJob job{.x = x.device(),
-                 .residual = residual.device(),
-                 .sum = sum.device(),
-                 .y = y.device(),
-                 .type = type,
-                 .weight = weight.device(),
-                 .bias = bias.device(),
-                 .mean = mean.device(),
-                 .inverse = inverse.device(),
-                 .rows = rows,
-                 .width = width};
-  gpu.run(job);
-  AddNormJob twin{.x = x.host.data(),
-                  .residual = residual.host.data(),
-                  .sum = sum.host.data(),
-                  .y = y.host.data(),
-                  .type = type,
-                  .weight = weight.host.data(),
-                  .bias = bias.host.data(),
-                  .mean = mean.host.data(),
-                  .inverse = inverse.host.data(),
-                  .rows = rows,
-                  .width = width};
-  host_kernels::run(twin);
-  int wrong = report("add_norm", distance(y.fetched(), y.host), allowed);
+  run_both(gpu, [&](auto place) {
+    return AddNormJob{.x = place(x),
+                      .residual = place(residual),
+                      .sum = place(sum),
+                      .y = place(y),
+                      .type = type,
+                      .weight = place(weight),
+                      .bias = place(bias),
+                      .mean = place(mean),
+                      .inverse = place(inverse),
+                      .rows = rows,
+                      .width = width};
+  });
   Twin<T> to(gpu, rows * width);
   Twin<float> of_weight(gpu, width);
   Twin<float> of_bias(gpu, width);
   Twin<float> partial(gpu, 8 * 2 * width);
-  AddNormBackwardJob back{.gradient = x.device(),
-                          .add = residual.device(),
-                          .input = sum.device(),
-                          .to = to.device(),
-                          .type = type,
-                          .weight = weight.device(),
-                          .mean = mean.device(),
-                          .inverse = inverse.device(),
-                          .weight_gradient = of_weight.device(),
-                          .bias_gradient = of_bias.device(),
-                          .partial = partial.device(),
-                          .parts = 8,
-                          .rows = rows,
-                          .width = width};
-  gpu.run(back);
-  AddNormBackwardJob back_twin{.gradient = x.host.data(),
-                               .add = residual.host.data(),
-                               .input = sum.host.data(),
-                               .to = to.host.data(),
-                               .type = type,
-                               .weight = weight.host.data(),
-                               .mean = mean.host.data(),
-                               .inverse = inverse.host.data(),
-                               .weight_gradient = of_weight.host.data(),
-                               .bias_gradient = of_bias.host.data(),
-                               .partial = partial.host.data(),
-                               .parts = 8,
-                               .rows = rows,
-                               .width = width};
-  host_kernels::run(back_twin);
-  wrong += report("add_norm gradient", distance(to.fetched(), to.host), allowed);
-  return wrong + report("add_norm weight", distance(of_weight.fetched(), of_weight.host), 1e-4) +
+  run_both(gpu, [&](auto place) {
+    return AddNormBackwardJob{.gradient = place(x),
+                              .add = place(residual),
+                              .input = place(sum),
+                              .to = place(to),
+                              .type = type,
+                              .weight = place(weight),
+                              .mean = place(mean),
+                              .inverse = place(inverse),
+                              .weight_gradient = place(of_weight),
+                              .bias_gradient = place(of_bias),
+                              .partial = place(partial),
+                              .parts = 8,
+                              .rows = rows,
+                              .width = width};
+  });
+  return report("add_norm", distance(y.fetched(), y.host), allowed) +
+         report("add_norm gradient", distance(to.fetched(), to.host), allowed) +
+         report("add_norm weight", distance(of_weight.fetched(), of_weight.host), 1e-4) +
          report("add_norm bias", distance(of_bias.fetched(), of_bias.host), 1e-4);
 }
 
@@ -149,40 +125,40 @@ int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
   fill(bias, 5);
   fill(running_mean, 6);
   fill(running_variance, 7);
-  const auto run = [&](auto place, auto&& on) {
-    on(ImageNormJob{.x = place(x),
-                    .residual = place(residual),
-                    .y = place(y),
-                    .type = type,
-                    .weight = place(weight),
-                    .bias = place(bias),
-                    .running_mean = place(running_mean),
-                    .running_variance = place(running_variance),
-                    .mean = place(mean),
-                    .inverse = place(inverse),
-                    .partial = place(partial),
-                    .parts = parts,
-                    .rows = rows,
-                    .channels = channels});
-    on(ImageNormBackwardJob{.gradient = place(gradient),
-                            .x = place(x),
-                            .y = place(y),
-                            .to = place(to),
-                            .residual_to = place(residual_to),
-                            .type = type,
-                            .weight = place(weight),
-                            .bias = place(bias),
-                            .mean = place(mean),
-                            .inverse = place(inverse),
-                            .weight_gradient = place(of_weight),
-                            .bias_gradient = place(of_bias),
-                            .partial = place(partial),
-                            .parts = parts,
-                            .rows = rows,
-                            .channels = channels});
-  };
-  run([](auto& twin) { return twin.device(); }, [&](const auto& job) { gpu.run(job); });
-  run([](auto& twin) { return twin.host.data(); }, [](const auto& job) { host_kernels::run(job); });
+  run_both(gpu, [&](auto place) {
+    return ImageNormJob{.x = place(x),
+                        .residual = place(residual),
+                        .y = place(y),
+                        .type = type,
+                        .weight = place(weight),
+                        .bias = place(bias),
+                        .running_mean = place(running_mean),
+                        .running_variance = place(running_variance),
+                        .mean = place(mean),
+                        .inverse = place(inverse),
+                        .partial = place(partial),
+                        .parts = parts,
+                        .rows = rows,
+                        .channels = channels};
+  });
+  run_both(gpu, [&](auto place) {
+    return ImageNormBackwardJob{.gradient = place(gradient),
+                                .x = place(x),
+                                .y = place(y),
+                                .to = place(to),
+                                .residual_to = place(residual_to),
+                                .type = type,
+                                .weight = place(weight),
+                                .bias = place(bias),
+                                .mean = place(mean),
+                                .inverse = place(inverse),
+                                .weight_gradient = place(of_weight),
+                                .bias_gradient = place(of_bias),
+                                .partial = place(partial),
+                                .parts = parts,
+                                .rows = rows,
+                                .channels = channels};
+  });
   return report("image_norm", distance(y.fetched(), y.host), allowed) +
          report("image_norm gradient", distance(to.fetched(), to.host), 4 * allowed) +
          report("image_norm residual", distance(residual_to.fetched(), residual_to.host), 0.03) +
@@ -193,29 +169,25 @@ int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
                 1e-4);
 }
 
-int check_draws(Gpu& gpu) {
+int check_dropout(Gpu& gpu, Twin<StepState>& state) {
   constexpr std::uint64_t count = 100001;
   Twin<float> x(gpu, count);
   Twin<float> to(gpu, count);
-  Twin<StepState> state(gpu, 1);
   fill(x, 1);
-  state.host[0].step = 5;
-  state.upload();
-  DropoutJob job{.state = state.device(),
-                 .x = x.device(),
-                 .to = to.device(),
-                 .count = count,
-                 .share = 0.3,
-                 .seed = 9,
-                 .lane = 1,
-                 .place = 3};
-  gpu.run(job);
-  DropoutJob twin = job;
-  twin.state = state.host.data();
-  twin.x = x.host.data();
-  twin.to = to.host.data();
-  host_kernels::run(twin);
-  int wrong = report("dropout", distance(to.fetched(), to.host), 0);
+  run_both(gpu, [&](auto place) {
+    return DropoutJob{.state = place(state),
+                      .x = place(x),
+                      .to = place(to),
+                      .count = count,
+                      .share = 0.3,
+                      .seed = 9,
+                      .lane = 1,
+                      .place = 3};
+  });
+  return report("dropout", distance(to.fetched(), to.host), 0);
+}
+
+int check_gather(Gpu& gpu, Twin<StepState>& state) {
   Twin<std::uint32_t> order(gpu, 64);
   for (std::uint32_t i = 0; i < 64; ++i) {
     order.host[i] = 63 - i;
@@ -228,41 +200,38 @@ int check_draws(Gpu& gpu) {
   Twin<float> labels_to(gpu, 32);
   fill(images, 2);
   fill(labels, 3);
-  GatherJob gather{.state = state.device(),
-                   .rows = images.device(),
-                   .order = order.device(),
-                   .to = batch.device(),
-                   .row_bytes = row * 4,
-                   .labels = labels.device(),
-                   .labels_to = labels_to.device(),
-                   .label_bytes = 4,
-                   .count = 32,
-                   .steps_per_epoch = 2,
-                   .batch = 32,
-                   .channels = 3,
-                   .height = 32,
-                   .width = 32,
-                   .crop_padding = 4,
-                   .flips = true,
-                   .seed = 8};
   int apart = 0;
   for (const std::uint32_t channels : {3U, 0U}) {  // moved, and as they are
-    gather.channels = channels;
-    gpu.run(gather);
-    GatherJob here = gather;
-    here.state = state.host.data();
-    here.rows = images.host.data();
-    here.order = order.host.data();
-    here.to = batch.host.data();
-    here.labels = labels.host.data();
-    here.labels_to = labels_to.host.data();
-    const auto on_gpu = batch.fetched();
-    const auto labels_on_gpu = labels_to.fetched();
-    host_kernels::run(here);
-    apart += report("gather", distance(on_gpu, batch.host), 0) +
-             report("gather labels", distance(labels_on_gpu, labels_to.host), 0);
+    run_both(gpu, [&](auto place) {
+      return GatherJob{.state = place(state),
+                       .rows = place(images),
+                       .order = place(order),
+                       .to = place(batch),
+                       .row_bytes = row * 4,
+                       .labels = place(labels),
+                       .labels_to = place(labels_to),
+                       .label_bytes = 4,
+                       .count = 32,
+                       .steps_per_epoch = 2,
+                       .batch = 32,
+                       .channels = channels,
+                       .height = 32,
+                       .width = 32,
+                       .crop_padding = 4,
+                       .flips = true,
+                       .seed = 8};
+    });
+    apart += report("gather", distance(batch.fetched(), batch.host), 0) +
+             report("gather labels", distance(labels_to.fetched(), labels_to.host), 0);
   }
-  return wrong + apart;
+  return apart;
+}
+
+int check_draws(Gpu& gpu) {
+  Twin<StepState> state(gpu, 1);
+  state.host[0].step = 5;
+  state.upload();
+  return check_dropout(gpu, state) + check_gather(gpu, state);
 }
 
 }  // namespace
