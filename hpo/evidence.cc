@@ -111,15 +111,11 @@ double Evidence::leave_one_out() const {
   return sum;
 }
 
-double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
-  const std::size_t n = values_.size();
+/// K, in its lower triangle, and how it falls with the squared distance.
+void Evidence::cover(double signal, double noise) {
   const std::size_t count = features_.columns();
-  const double signal = std::exp(theta[shape_.groups]);
-  const double noise = std::exp(theta[shape_.groups + 1]);
-  gradient.assign(theta.size(), 0.0);
   std::vector<double> point(count);
-  place(theta);
-  for (std::size_t i = 0; i < n; ++i) {
+  for (std::size_t i = 0; i < values_.size(); ++i) {
     for (std::size_t f = 0; f < count; ++f) {
       point[f] = scaled_(f, i);
     }
@@ -128,20 +124,14 @@ double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
     kernels::matern(i + 1, signal, kernel_.row(i), kernel_.row(i), slopes_.row(i));
     kernel_(i, i) = signal + noise;
   }
-  double log_determinant = 0.0;
-  if (!factor_and_invert(kernel_, attempt_, &log_determinant)) {
-    return std::numeric_limits<double>::infinity();
-  }
-  solve(kernel_, values_, alpha_);
-  gram(kernel_.view(), inverse_.view());
+}
 
-  // M = (alpha alpha^T - K^-1) o slopes, symmetric, kept in slopes_; its row sums, its product with
-  // the scaled points.
-  double trace = 0.0;
-  double quadratic = 0.0;
-  double squares = 0.0;
+/// M = (alpha alpha^T - K^-1) o slopes, symmetric, kept in slopes_; its row sums, its product with
+/// the scaled points.
+Evidence::Sums Evidence::weigh_slopes() {
+  Sums sums;
   std::ranges::fill(sums_, 0.0);
-  for (std::size_t i = 0; i < n; ++i) {
+  for (std::size_t i = 0; i < values_.size(); ++i) {
     double sum = 0.0;
     double* const row = slopes_.row(i);
     const double* const inverse = inverse_.row(i);
@@ -152,25 +142,32 @@ double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
     }
     slopes_(i, i) = 0.0;  // (x - x)^2: the diagonal never counts
     sums_[i] += sum;
-    trace += inverse_(i, i);
-    quadratic += values_[i] * alpha_[i];
-    squares += alpha_[i] * alpha_[i];
+    sums.trace += inverse_(i, i);
+    sums.quadratic += values_[i] * alpha_[i];
+    sums.squares += alpha_[i] * alpha_[i];
   }
   mirror(slopes_);
   multiply(scaled_.view(), slopes_.view(), product_.view(), Into::overwrite);
-  for (std::size_t f = 0; f < count; ++f) {
+  return sums;
+}
+
+void Evidence::add_by_lengths(std::vector<double>& gradient) const {
+  for (std::size_t f = 0; f < features_.columns(); ++f) {
     double sum = 0.0;
-    for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t i = 0; i < values_.size(); ++i) {
       sum += scaled_(f, i) * (sums_[i] * scaled_(f, i) - product_(f, i));
     }
     gradient[shape_.group[f]] -= sum;
   }
+}
+
+void Evidence::set_by_warps(const Theta& theta, std::vector<double>& gradient) const {
   for (std::size_t k = 0; theta.size() > shape_.plain_size() && k < shape_.warped.size(); ++k) {
     const std::size_t f = shape_.warped[k];
     const double rate = std::exp(-theta[shape_.group[f]]);
     double by_a = 0.0;
     double by_b = 0.0;
-    for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t i = 0; i < values_.size(); ++i) {
       const double by_warped = rate * (sums_[i] * scaled_(f, i) - product_(f, i));
       by_a += by_warped * by_a_(k, i);
       by_b += by_warped * by_b_(k, i);
@@ -178,11 +175,10 @@ double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
     gradient[shape_.plain_size() + 2 * k] = by_a;
     gradient[shape_.plain_size() + 2 * k + 1] = by_b;
   }
-  gradient[shape_.groups] =
-      -0.5 * ((quadratic - noise * squares) - (static_cast<double>(n) - noise * trace));
-  gradient[shape_.groups + 1] = shape_.fixes_noise ? 0.0 : -0.5 * noise * (squares - trace);
-  double value = 0.5 * (quadratic + log_determinant +
-                        static_cast<double>(n) * std::log(2.0 * std::numbers::pi));
+}
+
+/// `value` with -ln p(theta).
+double Evidence::with_prior(double value, const Theta& theta, std::vector<double>& gradient) const {
   for (std::size_t k = 0; k < theta.size(); ++k) {
     const Prior prior = prior_of(shape_, k);
     if (k != shape_.groups + 1 || !shape_.fixes_noise) {
@@ -192,6 +188,32 @@ double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
     }
   }
   return value;
+}
+
+double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
+  const auto n = static_cast<double>(values_.size());
+  const double signal = std::exp(theta[shape_.groups]);
+  const double noise = std::exp(theta[shape_.groups + 1]);
+  gradient.assign(theta.size(), 0.0);
+  place(theta);
+  cover(signal, noise);
+  double log_determinant = 0.0;
+  if (!factor_and_invert(kernel_, attempt_, &log_determinant)) {
+    return std::numeric_limits<double>::infinity();
+  }
+  solve(kernel_, values_, alpha_);
+  gram(kernel_.view(), inverse_.view());
+
+  const Sums sums = weigh_slopes();
+  add_by_lengths(gradient);
+  set_by_warps(theta, gradient);
+  gradient[shape_.groups] =
+      -0.5 * ((sums.quadratic - noise * sums.squares) - (n - noise * sums.trace));
+  gradient[shape_.groups + 1] =
+      shape_.fixes_noise ? 0.0 : -0.5 * noise * (sums.squares - sums.trace);
+  const double value =
+      0.5 * (sums.quadratic + log_determinant + n * std::log(2.0 * std::numbers::pi));
+  return with_prior(value, theta, gradient);
 }
 
 Theta fit(const KernelShape& shape, const Matrix& features, std::span<const double> values,

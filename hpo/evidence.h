@@ -39,7 +39,18 @@ class Evidence {
   double leave_one_out() const;
 
  private:
+  struct Sums {
+    double trace = 0.0;      ///< of K^-1
+    double quadratic = 0.0;  ///< y^T K^-1 y
+    double squares = 0.0;    ///< |K^-1 y|^2
+  };
   void place(const Theta& theta);
+  void cover(double signal, double noise);
+  Sums weigh_slopes();
+  void add_by_lengths(std::vector<double>& gradient) const;
+  void set_by_warps(const Theta& theta, std::vector<double>& gradient) const;
+  double with_prior(double value, const Theta& theta, std::vector<double>& gradient) const;
+
   const KernelShape& shape_;
   const Matrix& features_;
   std::span<const double> values_;
