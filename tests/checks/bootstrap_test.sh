@@ -86,4 +86,28 @@ chmod +x "$work/bin/apt-cache" "$work/bin/dpkg-query"
 expect 0 "chromium is not to be had here: the report is not tested in a browser" bash -c \
   'source "$0/bootstrap" > /dev/null; as_root() { "$@"; }; install_packages chromium mold no-such-package' "$source_tree"
 grep -q -- '--no-install-recommends mold$' "$work/apt" || { cat "$work/apt"; exit 1; }
+
+echo "== packages: what apt refuses is said, with what it said itself"
+refusing() { printf '#!/bin/sh\n[ "$1" != %s ] || { echo "E: no network"; exit 100; }\n' "$1" > "$work/bin/apt-get"; }
+installing() { bash -c 'source "$0/bootstrap" > /dev/null; as_root() { "$@"; }; install_packages mold' "$source_tree" 2>&1; }
+refusing update; expect 1 "apt-get update failed" installing
+refusing install; expect 1 "apt-get install mold failed" installing
+refusing install; expect 1 "E: no network" installing
+printf '#!/bin/sh\n' > "$work/bin/apt-get"
+expect 0 "no apt here: libraries must come from modules" bash -c \
+  'source "$0/bootstrap" > /dev/null; has() { false; }; install_packages mold' "$source_tree"
+
+echo "== libtorch: no wheel for another processor"
+rm -rf "$torch"
+printf '#!/bin/sh\necho aarch64\n' > "$work/bin/uname"; chmod +x "$work/bin/uname"
+expect 1 "no torch wheel for aarch64 in this script: set MUSTER_TORCH" function_of fetch_torch
+rm "$work/bin/uname"
+
+echo "== building: what CMake, the compiler or a test refuses is said"
+failing() { printf '#!/bin/sh\n[ "$1" != %s ] || { echo "the reason"; exit 1; }\n' "$1" > "$work/bin/cmake"; chmod +x "$work/bin/cmake"; }
+building() { MUSTER_TORCH=$work/wheel bash -c 'cd "$1"; source "$0/bootstrap" > /dev/null; may_install=false; build' "$source_tree" "$work" 2>&1; }
+failing --preset; expect 1 "CMake could not configure" building
+failing --preset; expect 1 "the reason" building
+failing --build; expect 1 "the build failed" building
+rm "$work/bin/cmake"
 echo good
