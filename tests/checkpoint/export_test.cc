@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -15,6 +14,7 @@
 #include "runtime/data/hdf5.h"
 #include "tests/support/python.h"
 #include "tests/support/sample_state.h"
+#include "tests/support/shell.h"
 #include "tests/support/temporary_directory.h"
 
 namespace muster {
@@ -35,19 +35,8 @@ class ExportTest : public testing::Test {
     checkpoint_ = root_ / "checkpoints" / "step-00000012";
   }
 
-  /// What a program prints, and its exit status.
-  static std::pair<int, std::string> output_of(const std::string& command) {
-    FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
-    std::string text;
-    std::array<char, 4096> piece{};
-    for (std::size_t got = 0; (got = ::fread(piece.data(), 1, piece.size(), pipe)) > 0;) {
-      text.append(piece.data(), got);
-    }
-    const int status = ::pclose(pipe);
-    return {WEXITSTATUS(status), text};
-  }
-  std::pair<int, std::string> muster(const std::string& words) const {
-    return output_of(std::string(std::getenv("MUSTER_PROGRAM")) + " checkpoint " + words);
+  test::ShellOutcome muster(const std::string& words) const {
+    return test::shell(std::string(std::getenv("MUSTER_PROGRAM")) + " checkpoint " + words);
   }
 
   test::TemporaryDirectory directory_;
@@ -155,8 +144,8 @@ assert 'transpose(0, 3, 1, 2)' in stored.attrs['about'], stored.attrs['about']
 assert (stored[()].transpose(0, 3, 1, 2) == right).all()
 )");
   const auto [status, text] =
-      output_of(*python + " " + script.string() + " " + (root_ / "images.npz").string() + " " +
-                (checkpoint_ / "state.h5").string());
+      test::shell(*python + " " + script.string() + " " + (root_ / "images.npz").string() + " " +
+                  (checkpoint_ / "state.h5").string());
   EXPECT_EQ(status, 0) << text;
 }
 
@@ -190,8 +179,8 @@ assert bytes(file["records/generator"][()]).rstrip(b"\0").startswith(b"philox")
 print("weight", float(arrays["model/fc1.weight"][3, 4]))
 )");
   const auto [status, text] =
-      output_of(*python + " " + script.string() + " " + (root_ / "m.npz").string() + " " +
-                (checkpoint_ / "state.h5").string());
+      test::shell(*python + " " + script.string() + " " + (root_ / "m.npz").string() + " " +
+                  (checkpoint_ / "state.h5").string());
   EXPECT_EQ(status, 0) << text;
   EXPECT_NEAR(std::strtod(text.c_str() + 7, nullptr), state_.weight[154], 1e-6);
 }
@@ -201,21 +190,21 @@ TEST_F(ExportTest, OpensInH5dump) {
     GTEST_SKIP() << "hdf5-tools is not installed";
   }
   const auto [status, text] =
-      output_of("h5dump -d /model/fc1.weight -H " + (checkpoint_ / "state.h5").string());
+      test::shell("h5dump -d /model/fc1.weight -H " + (checkpoint_ / "state.h5").string());
   EXPECT_EQ(status, 0) << text;
   EXPECT_THAT(text, HasSubstr("( 30, 50 )"));
 }
 
 TEST_F(ExportTest, CommandVerifiesEveryCheckpointOfARun) {
-  auto [status, text] = muster("verify " + root_.string());
+  const auto [status, text] = muster("verify " + root_.string());
   EXPECT_EQ(status, 0) << text;
   EXPECT_THAT(text, HasSubstr("valid    step 12"));
   auto file = posix_file_system().open(checkpoint_ / "state.h5", OpenMode::read_write);
   file->write_at(5000, as_bytes("x"));
-  std::tie(status, text) = muster("verify --json " + checkpoint_.string());
-  EXPECT_EQ(status, 1) << text;
-  EXPECT_THAT(text, HasSubstr("do not match their checksum"));
-  EXPECT_THAT(text, HasSubstr(R"("valid":false)"));
+  const auto [json_status, json] = muster("verify --json " + checkpoint_.string());
+  EXPECT_EQ(json_status, 1) << json;
+  EXPECT_THAT(json, HasSubstr("do not match their checksum"));
+  EXPECT_THAT(json, HasSubstr(R"("valid":false)"));
 }
 
 TEST_F(ExportTest, CommandExportsTheNewest) {

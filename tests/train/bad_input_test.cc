@@ -123,11 +123,11 @@ TEST_F(BadInput, AModelThatNoMemoryHolds) {
 
 // A file system of its own that is full once the run is under way.
 TEST_F(BadInput, AFullDiskWhileWritingMetrics) {
-  if (shell("unshare --mount true").code != 0) {
+  if (in_source("unshare --mount true").code != 0) {
     GTEST_SKIP() << "a small file system needs root";
   }
   const std::string small = (root() / "small").string();
-  const Ending ending = shell(
+  const Ending ending = in_source(
       "mkdir " + small +
       " && timeout 100 unshare --mount sh -c 'mount -t tmpfs -o size=64k tmpfs " + small +
       " && exec \"$@\"' sh " + program("muster") + " train configs/digits_mlp.ini --runs " + small +

@@ -48,15 +48,15 @@ class CompiledTraining : public TrainingRun {
     const std::string python =
         named != nullptr ? named : test::python_with("torch").value_or("false");
     const Ending asked =
-        shell(python + " -c 'import torch; print(torch.__version__)' && command -v g++");
+        in_source(python + " -c 'import torch; print(torch.__version__)' && command -v g++");
     return asked.code == 0 && asked.output.starts_with("2.11.") ? python : std::string();
   }
   static Ending compile(const std::string& model, const std::string& package,
                         const std::string& options) {
     const std::string folder = package_folder_.string();
-    return shell("TORCHINDUCTOR_CACHE_DIR='" + folder + "/cache' timeout 300 " + python_ + " " +
-                 example + "compile_step.py " + model + " '" + folder + "/" + package + "' " +
-                 options);
+    return in_source("TORCHINDUCTOR_CACHE_DIR='" + folder + "/cache' timeout 300 " + python_ + " " +
+                     example + "compile_step.py " + model + " '" + folder + "/" + package + "' " +
+                     options);
   }
   static std::string package(const std::string& name = "digits.pt2") {
     return (package_folder_ / name).string();

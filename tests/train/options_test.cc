@@ -275,7 +275,7 @@ TEST_F(TrainOptions, RulesLookAtAllRanks) {
 
 // Sleeping, rank 1 is slow on any machine; the others' times are the machine's own.
 TEST_F(TrainOptions, NamesTheRankThatAllOthersWaitFor) {
-  const Ending ending = shell(
+  const Ending ending = in_source(
       "timeout 100 mpirun --allow-run-as-root --oversubscribe -np 2 " + program("muster-rank") +
       words("configs/digits_mlp.ini", "slow", "--train.epochs 10 --model.kind plugin:" SLOW_RANK));
   ASSERT_EQ(ending.code, 0) << ending.output;

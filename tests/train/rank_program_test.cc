@@ -73,11 +73,11 @@ TEST_F(RankProgram, LeavesAModelThatH5pyReads) {
   }
   ASSERT_EQ(run("").code, 0);
   const Ending read =
-      shell(*python +
-            " -c 'import h5py, sys; f = h5py.File(sys.argv[1]); f.visititems(lambda n, o: "
-            "print(n, o.dtype, o.shape, float(o[...].sum())) if hasattr(o, \"dtype\") else "
-            "None)' " +
-            (directory("digits") / "model" / "model.h5").string());
+      in_source(*python +
+                " -c 'import h5py, sys; f = h5py.File(sys.argv[1]); f.visititems(lambda n, o: "
+                "print(n, o.dtype, o.shape, float(o[...].sum())) if hasattr(o, \"dtype\") else "
+                "None)' " +
+                (directory("digits") / "model" / "model.h5").string());
   ASSERT_EQ(read.code, 0) << read.output;
   EXPECT_THAT(read.output, HasSubstr("layers.0.weight float32 (64, 64)"));
   EXPECT_THAT(read.output, HasSubstr("layers.1.bias float32 (10,)"));
@@ -94,13 +94,13 @@ TEST_F(RankProgram, LeavesAModelThatTorchLoads) {
                 "--data.validation_labels_name labels --train.monitor 'max val_accuracy'")
                 .code,
             0);
-  const Ending asked =
-      shell(*python +
-            " -c 'import h5py, sys, torch; f = h5py.File(\"configs/data/digits.h5\"); "
-            "x = torch.tensor(f[\"features\"][...]) * float(f[\"features\"].attrs[\"scale\"]); "
-            "m = torch.jit.load(sys.argv[1]); "
-            "print((m(x).argmax(1) == torch.tensor(f[\"labels\"][...])).double().mean().item())' " +
-            (directory("digits") / "model" / "model.pt").string() + " 2> /dev/null");
+  const Ending asked = in_source(
+      *python +
+      " -c 'import h5py, sys, torch; f = h5py.File(\"configs/data/digits.h5\"); "
+      "x = torch.tensor(f[\"features\"][...]) * float(f[\"features\"].attrs[\"scale\"]); "
+      "m = torch.jit.load(sys.argv[1]); "
+      "print((m(x).argmax(1) == torch.tensor(f[\"labels\"][...])).double().mean().item())' " +
+      (directory("digits") / "model" / "model.pt").string() + " 2> /dev/null");
   ASSERT_EQ(asked.code, 0) << asked.output;
   const auto accuracies = metric("digits", "val_accuracy");
   EXPECT_NEAR(std::stod(asked.output), *std::ranges::max_element(accuracies), 1e-3);
@@ -108,7 +108,7 @@ TEST_F(RankProgram, LeavesAModelThatTorchLoads) {
 
 // With the shell's own terminal: progress takes one line, and what stays is told above it.
 TEST_F(RankProgram, DrawsProgressInPlaceOnATerminal) {
-  if (shell("command -v script").code != 0) {
+  if (in_source("command -v script").code != 0) {
     GTEST_SKIP() << "a terminal needs script (bsdutils)";
   }
   const std::string job = "configs/digits_mlp.ini --train.epochs 2 --runs " + root().string();
@@ -116,7 +116,7 @@ TEST_F(RankProgram, DrawsProgressInPlaceOnATerminal) {
        {program("muster-rank") + " " + job + " --name alone",
         program("muster") + " train " + job + " --name led --ranks 2"}) {
     const Ending ending =
-        shell("timeout 100 script -qec \"stty cols 40; " + program_words + "\" /dev/null");
+        in_source("timeout 100 script -qec \"stty cols 40; " + program_words + "\" /dev/null");
     EXPECT_EQ(ending.code, 0) << ending.output;
     const std::string drawn = "\r\x1b[Kepoch 1/2  step 1/46  loss ";
     const std::size_t at = ending.output.find(drawn);

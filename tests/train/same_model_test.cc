@@ -13,8 +13,9 @@ class SameModel : public TrainingRun {
  protected:
   Ending by_mpirun(const std::string& name, int ranks, const std::string& options,
                    const std::string& job = "configs/digits_mlp.ini") const {
-    return shell("timeout 100 mpirun --allow-run-as-root --oversubscribe -np " +
-                 std::to_string(ranks) + " " + program("muster-rank") + words(job, name, options));
+    return in_source("timeout 100 mpirun --allow-run-as-root --oversubscribe -np " +
+                     std::to_string(ranks) + " " + program("muster-rank") +
+                     words(job, name, options));
   }
   void expect_same_files(const std::string& one, const std::string& other) const {
     for (const std::string file : {"model.safetensors", "model.h5"}) {
@@ -40,10 +41,11 @@ TEST_F(SameModel, ByMusterAndByMpirun) {
 TEST_F(SameModel, HasTheThreadsOfItsShareOfTheCores) {
   const auto threads = [&](const std::string& launcher, const std::string& name,
                            const std::string& options) {
-    const Ending ending = shell("timeout 100 " + launcher +
-                                " configs/digits_mlp.ini --train.steps 1 --train.progress false "
-                                "--runs '" +
-                                root().string() + "' --name " + name + " " + options);
+    const Ending ending =
+        in_source("timeout 100 " + launcher +
+                  " configs/digits_mlp.ini --train.steps 1 --train.progress false "
+                  "--runs '" +
+                  root().string() + "' --name " + name + " " + options);
     EXPECT_EQ(ending.code, 0) << ending.output;
     return ending.output;
   };

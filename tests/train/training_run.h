@@ -5,11 +5,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 
-#include <array>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -19,28 +16,16 @@
 #include <vector>
 
 #include "runtime/base/file_system.h"
+#include "tests/support/shell.h"
 #include "tests/support/temporary_directory.h"
 
 namespace muster::test {
 
-struct Ending {
-  int code = -1;
-  std::string output;
-};
+using Ending = ShellOutcome;
 
-/// Runs a line of shell in the source's directory, and ends it after two minutes (code 124).
-inline Ending shell(const std::string& line) {
-  const std::string whole =
-      "cd '" + std::string(std::getenv("MUSTER_SOURCE")) + "' && (" + line + ") 2>&1 < /dev/null";
-  FILE* pipe = ::popen(whole.c_str(), "r");
-  Ending ending;
-  std::array<char, 4096> piece;
-  while (const std::size_t count = ::fread(piece.data(), 1, piece.size(), pipe)) {
-    ending.output.append(piece.data(), count);
-  }
-  const int status = ::pclose(pipe);
-  ending.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return ending;
+/// Runs a line of shell in the source's directory.
+inline Ending in_source(const std::string& line) {
+  return shell("cd '" + std::string(std::getenv("MUSTER_SOURCE")) + "' && (" + line + ")");
 }
 
 using Values = std::vector<float>;
@@ -60,12 +45,12 @@ class TrainingRun : public testing::Test {
   }
   Ending alone(const std::string& name, const std::string& options,
                const std::string& job = "configs/digits_mlp.ini") const {
-    return shell("timeout 100 " + program("muster-rank") + words(job, name, options));
+    return in_source("timeout 100 " + program("muster-rank") + words(job, name, options));
   }
   Ending supervised(const std::string& name, int ranks, const std::string& options,
                     const std::string& job = "configs/digits_mlp.ini") const {
-    return shell("timeout 100 " + program("muster") + " train" + words(job, name, options) +
-                 " --ranks " + std::to_string(ranks));
+    return in_source("timeout 100 " + program("muster") + " train" + words(job, name, options) +
+                     " --ranks " + std::to_string(ranks));
   }
 
   /// The tensors of the trained model, by name.
