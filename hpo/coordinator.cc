@@ -11,6 +11,8 @@
 namespace muster::hpo {
 namespace {
 
+constexpr std::chrono::minutes patience{10};  // with trials that are to leave
+
 bool thinks(const StudySetup& setup) {
   return setup.searcher != "random" && setup.searcher != "sobol" && setup.searcher != "grid";
 }
@@ -54,6 +56,7 @@ Coordinator::Outcome Coordinator::run() {
     think_ahead();
     commit_and_act();
     if (is_done_ && study_.state().running().empty()) {
+      let_leave(clock_.now() + patience);
       return Outcome::finished;
     }
     for (const TrialEvent& event : runner_.poll(next_deadline())) {
@@ -215,18 +218,28 @@ void Coordinator::read_control() {
 void Coordinator::drain() {
   commit_and_act();
   runner_.suspend();
-  const Monotonic patience = clock_.now() + std::chrono::minutes(10);
-  while (!study_.state().running().empty() && clock_.now() < patience) {
-    for (const TrialEvent& event : runner_.poll(patience)) {
+  const Monotonic until = clock_.now() + patience;
+  while (!study_.state().running().empty() && clock_.now() < until) {
+    for (const TrialEvent& event : runner_.poll(until)) {
       take(event);
     }
     answers_.clear();  // it is being saved already
   }
+  let_leave(until);
   study_.requeue_running("it did not save itself in time");
   if (wants_stop_) {
     study_.finish(stopped_by_hand);
   }
   study_.commit();
+}
+
+/// What has been answered may still write its model, or come to its end: its slot is not free yet.
+void Coordinator::let_leave(Monotonic until) {
+  while (runner_.slots().leased() > 0 && clock_.now() < until) {
+    for (const TrialEvent& event : runner_.poll(until)) {
+      take(event);
+    }
+  }
 }
 
 }  // namespace muster::hpo

@@ -55,6 +55,7 @@ class Coordinator {
   void commit_and_act();
   void read_control();
   void drain();
+  void let_leave(Monotonic until);
   Monotonic next_deadline() const;
   std::size_t ahead() const;
 

@@ -12,6 +12,7 @@
 #include "launcher/engine/process.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
+#include "runtime/base/log.h"
 #include "runtime/base/memory_left.h"
 #include "runtime/base/text.h"
 
@@ -38,12 +39,27 @@ class ProcessWorkers::Link final : public WorkerLink {
     error_ = LineReader(std::move(error.ours));
   }
 
+  /// What it has paused may still be on its way to the disk: without orders it ends by itself.
+  ~Link() override {
+    try {
+      input_.reset();
+      wait_for_end(std::chrono::seconds(60));
+    } catch (const std::exception& error) {
+      log::warning(report(error));
+    }
+  }
+
   std::string name() const override { return fmt::format("worker {}", index_); }
   std::size_t slots() const override { return slots_; }
 
   void send(std::string_view lines) override {
     unsent_ += lines;
     flush();
+  }
+
+  bool renew() override {
+    input_.reset();  // without orders it ends
+    return true;
   }
 
   std::optional<WorkerEnd> ended() override {
@@ -86,6 +102,16 @@ class ProcessWorkers::Link final : public WorkerLink {
       }
       unsent_.erase(0, static_cast<std::size_t>(put));
     }
+  }
+
+  void wait_for_end(std::chrono::seconds patience) {
+    const auto until = std::chrono::steady_clock::now() + patience;
+    std::vector<std::string> last_events;
+    while (!process_->wait_for(10) && std::chrono::steady_clock::now() < until) {
+      output_.read(last_events);
+      read_errors();
+    }
+    read_errors();
   }
 
   void read_errors() {

@@ -33,6 +33,8 @@ class WorkerLink {
   virtual bool is_fixed() const { return false; }
   /// Queues whole lines. Never blocks, never throws for a worker that is gone.
   virtual void send(std::string_view lines) = 0;
+  /// Ends it, so that its source brings a fresh one. It has no trials. False where nobody can.
+  virtual bool renew() { return false; }
   /// How it ended, once it has; what it said last is still to be received.
   virtual std::optional<WorkerEnd> ended() = 0;
   /// Whole lines that have come. Also moves on what is queued.
