@@ -129,6 +129,9 @@ std::string line_of(const WorkerEvent& event) {
   if (!event.reason.empty()) {
     object["reason"] = event.reason;
   }
+  if (!event.machine.empty()) {
+    object["machine"] = event.machine;
+  }
   object["seconds"] = event.seconds;
   return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -144,6 +147,7 @@ WorkerEvent event_from(std::string_view line) {
   event.memory = object.value("memory", std::uint64_t{0});
   event.state = object.value("state", "");
   event.reason = object.value("reason", "");
+  event.machine = object.value("machine", "");
   if (object.contains("final")) {
     event.final_value = number_from(object, "final");
   }

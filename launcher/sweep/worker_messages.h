@@ -48,7 +48,8 @@ struct WorkerEvent {
   std::uint64_t memory = 0;  ///< report, ended: bytes that the trial has taken at most; ready: that
                              ///< there are for all
   std::string state;
-  std::string reason;  ///< of ended and remark
+  std::string reason;   ///< of ended and remark
+  std::string machine;  ///< ready: whose memory it is
   std::optional<double> final_value;
 };
 

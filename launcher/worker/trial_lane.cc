@@ -9,6 +9,8 @@
 #include "launcher/sweep/program_trial.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/base/text.h"
+#include "runtime/base/thread_log.h"
 #include "runtime/comm/node_group.h"
 #include "runtime/model/model.h"
 
@@ -20,6 +22,14 @@ Clock& wall_clock() {
   return the_clock;
 }
 
+std::string words_of(const std::vector<std::pair<std::string, std::string>>& parameters) {
+  std::vector<std::string> words;
+  for (const auto& [name, word] : parameters) {
+    words.push_back(name + " = " + word);
+  }
+  return muster::join(words, ", ");
+}
+
 std::string data_key_of(const std::vector<std::pair<std::string, std::string>>& parameters) {
   std::string key;
   for (const auto& [name, word] : parameters) {
@@ -28,18 +38,6 @@ std::string data_key_of(const std::vector<std::pair<std::string, std::string>>& 
     }
   }
   return key;
-}
-
-/// libtorch's, cuBLAS's and our own words for no memory left; everything else is the trial's
-/// failure.
-bool is_out_of_memory(const std::exception& error) {
-  const std::string text = report(error);
-  return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
-         text.find("out of memory") != std::string::npos ||
-         text.find("bad_alloc") != std::string::npos ||
-         text.find("ALLOC_FAILED") != std::string::npos ||
-         text.find("Cannot allocate memory") != std::string::npos ||
-         text.find("can't allocate memory") != std::string::npos;
 }
 
 }  // namespace
@@ -141,28 +139,30 @@ void TrialLane::run() {
 void TrialLane::end() {
   const std::lock_guard lock(mutex_);
   control_ = nullptr;
+  log_.reset();
   team_.reset();
   over_ = true;
 }
 
 void TrialLane::fail(const std::exception& error) {
   WorkerEvent failure = event(WorkerEvent::Kind::ended);
-  const bool did_not_fit = is_out_of_memory(error);
-  failure.state = did_not_fit ? "evicted" : "failed";
+  failure.state = state_after(error);
   failure.reason = report(error);
-  if (did_not_fit && lease_) {
-    lease_->ran_out();
+  if (failure.state == "evicted") {
+    *host_.is_tight = true;
+    if (lease_) {
+      lease_->ran_out();
+    }
   }
   if (team_) {
     team_->groups().node.abort(failure.reason);
     team_->groups().world.abort(failure.reason);
   }
   const bool speaks = !team_ || is_first();
-  keeper_.reset();  // before the trainer whose state it may be writing
+  log::aside(fmt::format("{}: {}", failure.state, failure.reason));
+  keeper_.reset();
   kept_.reset();
-  trainer_.reset();
-  gpu_.reset();
-  lease_.reset();
+  release();
   if (!speaks) {
     return;
   }
@@ -178,6 +178,7 @@ void TrialLane::train() {
   double to = 0;
   posix_file_system().make_directory(directory());
   team_ = host_.open_team();
+  log_ = std::make_unique<TrialLog>(directory(), team_->groups().world.rank());
   {
     const std::lock_guard lock(mutex_);
     control_ = &team_->control();
@@ -193,15 +194,25 @@ void TrialLane::train() {
     const std::lock_guard lock(mutex_);
     to = to_;
   }
+  log::aside(fmt::format("begins at step {}, to run to epoch {:.4g}: {}", trainer_->step(), to,
+                         words_of(parameters_)));
   extend(agreed(to));
   leave(trainer_->run());
+  release();
+  team_->finish();
+}
+
+/// Gives back what it holds of the memory that lanes share: before its slot is said to be free, or
+/// the next trial would not be alone where it should be.
+void TrialLane::release() {
   if (host_.is_team) {
-    keeper_.reset();
+    keeper_.reset();  // before the trainer whose state it may be writing
   }
   trainer_.reset();  // before the groups that it uses
+  model_.reset();
+  data_.reset();
   gpu_.reset();
   lease_.reset();
-  team_->finish();
 }
 
 void TrialLane::build(const RankGroups& groups) {

@@ -16,6 +16,7 @@
 #include "launcher/sweep/worker_messages.h"
 #include "launcher/worker/lane_team.h"
 #include "launcher/worker/trial_keeper.h"
+#include "launcher/worker/trial_log.h"
 #include "runtime/base/clock.h"
 #include "runtime/config/job.h"
 #include "runtime/data/dataset.h"
@@ -51,7 +52,12 @@ struct LaneHost {
   double commit_seconds = 30;
   Admission* admission = nullptr;  ///< to the memory that the lanes share; null: all enter
   LaneGpus* gpus = nullptr;        ///< null: on the CPU
+  /// Set when a trial was refused memory: from then on nothing stays in it that is on the disk.
+  std::atomic<bool>* is_tight = nullptr;
 };
+
+/// "evicted" where memory was refused, which is no fault of the trial, else "failed".
+std::string state_after(const std::exception& error);
 
 class TrialLane final : public TrainObserver, private StateKeeper {
  public:
@@ -84,6 +90,7 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   void run();
   void fail(const std::exception& error);
   void end();
+  void release();
   void train();
   void build(const RankGroups& groups);
   bool enter_memory();
@@ -93,9 +100,11 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   void leave_early();
   void leave(TrainEnd end);
   Order agreed_order(TrainEnd end);
+  void pause();
   void complete(bool is_answered);
   void open_records();
   void export_model();
+  void save_when_there_is_room();
   void tell(const TrainReport& report);
   Verdict next_verdict(double reached);
   double agreed(double own);
@@ -122,6 +131,7 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   std::unique_ptr<Model> model_;
   std::unique_ptr<Trainer> trainer_;
   std::unique_ptr<MetricsWriter> records_;
+  std::unique_ptr<TrialLog> log_;  // from and to the thread's own beginning and end
   std::uint64_t whole_steps_ = 0;  // of the job, whatever the rung
   std::optional<double> last_value_;
   Monotonic spoke_;

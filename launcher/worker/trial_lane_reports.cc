@@ -2,16 +2,50 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
+#include <new>
 
 #include "launcher/worker/trial_lane.h"
 #include "runtime/base/error.h"
+#include "runtime/base/log.h"
 #include "runtime/base/text.h"
+#include "runtime/base/thread_log.h"
 #include "runtime/comm/communicator.h"
 #include "runtime/model/model.h"
 #include "runtime/train/save_model.h"
 
 namespace muster {
+namespace {
+
+std::string text_of(const TrainReport& report) {
+  std::vector<std::string> values;
+  for (const auto& [name, number] : report.values) {
+    values.push_back(fmt::format("{} {:.5g}", name, number));
+  }
+  return fmt::format("step {}, epoch {:.4g}: {}", report.step, report.epoch,
+                     muster::join(values, ", "));
+}
+
+/// libtorch's, cuBLAS's and our own words for no memory left; everything else is the trial's
+/// failure.
+bool is_out_of_memory(const std::exception& error) {
+  const std::string text = report(error);
+  return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
+         text.find("out of memory") != std::string::npos ||
+         text.find("bad_alloc") != std::string::npos ||
+         text.find("ALLOC_FAILED") != std::string::npos ||
+         text.find("Cannot allocate memory") != std::string::npos ||
+         text.find("can't allocate memory") != std::string::npos ||
+         text.find("Resource temporarily unavailable") !=
+             std::string::npos;  // no stack for a thread
+}
+
+}  // namespace
+
+std::string state_after(const std::exception& error) {
+  return is_out_of_memory(error) ? "evicted" : "failed";
+}
 
 /// The first rank's number, on all.
 double TrialLane::agreed(double own) {
@@ -29,6 +63,7 @@ Verdict TrialLane::on_report(const TrainReport& report) {
   if (is_first()) {
     records_->write({.step = report.step, .epoch = report.epoch, .values = report.values});
   }
+  log::aside(text_of(report));
   if (!report.ends_epoch) {
     return Verdict::go_on;
   }
@@ -83,6 +118,7 @@ void TrialLane::on_remark(const std::string& text) {
   said.kind = WorkerEvent::Kind::remark;
   said.trial = trial_;
   said.reason = text;
+  log::aside(text);
   say(said);
 }
 
@@ -122,6 +158,9 @@ TrialLane::Order TrialLane::agreed_order(TrainEnd end) {
 
 void TrialLane::leave(TrainEnd end) {
   const auto order = agreed_order(end);
+  static constexpr std::array words{"complete", "paused", "stopped", "complete", "makes room"};
+  log::aside(
+      fmt::format("{} after step {}", words.at(static_cast<std::size_t>(order)), trainer_->step()));
   switch (order) {
     case Order::suspend:
       was_suspended_ = true;
@@ -134,12 +173,10 @@ void TrialLane::leave(TrainEnd end) {
       }
       return;
     case Order::pause:
-      keeper_->keep(*trainer_);
-      say(event(WorkerEvent::Kind::idle));
-      keeper_->commit();
-      return;
+      return pause();
     case Order::stop:
       keeper_->forget();
+      release();
       say(event(WorkerEvent::Kind::idle));
       return;
     case Order::complete:
@@ -148,9 +185,25 @@ void TrialLane::leave(TrainEnd end) {
   }
 }
 
+/// The next trial need not wait for this one's disk, unless both do not fit.
+void TrialLane::pause() {
+  keeper_->keep(*trainer_);
+  const bool must_wait = host_.is_team || *host_.is_tight;
+  if (must_wait) {
+    keeper_->commit();
+    keeper_->forget();
+  }
+  release();
+  say(event(WorkerEvent::Kind::idle));
+  if (!must_wait) {
+    keeper_->commit();
+  }
+}
+
 void TrialLane::complete(bool is_answered) {
   keeper_->forget();
   export_model();
+  release();
   WorkerEvent said = event(is_answered ? WorkerEvent::Kind::idle : WorkerEvent::Kind::ended);
   said.state = "complete";
   said.final_value = last_value_;
@@ -160,9 +213,26 @@ void TrialLane::complete(bool is_answered) {
 void TrialLane::export_model() {
   trainer_->with_final_parameters([&] {
     if (is_first()) {
-      save_model(*model_, directory() / "model", job_.train.save);
+      save_when_there_is_room();
     }
   });
+}
+
+/// Its result is known, and nobody trains it again for the model's sake: others end or make room.
+void TrialLane::save_when_there_is_room() {
+  constexpr int most_tries = 120;
+  constexpr std::chrono::milliseconds between{250};
+  for (int tries = 1;; ++tries) {
+    try {
+      return save_model(*model_, directory() / "model", job_.train.save);
+    } catch (const std::exception& error) {
+      if (tries == most_tries || state_after(error) != "evicted") {
+        throw;
+      }
+      *host_.is_tight = true;
+    }
+    std::this_thread::sleep_for(between);
+  }
 }
 
 }  // namespace muster

@@ -2,11 +2,14 @@
 #include "launcher/worker/trial_worker.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <mutex>
 
+#include "launcher/engine/owner_lock.h"
 #include "launcher/sweep/group_store.h"
 #include "launcher/worker/trial_lane.h"
 #include "runtime/base/error.h"
@@ -30,6 +33,7 @@ struct TrialWorker::Impl {
     };
     host.trials = plan.sweep / "trials";
     host.group = plan.sweep / "checkpoints";
+    host.is_tight = &is_tight;
     host.objective = plan.objective;
     host.commit_seconds = plan.commit_seconds;
     if (plan.open_team) {
@@ -45,12 +49,14 @@ struct TrialWorker::Impl {
   void start(const WorkerOrder& order);
   void suspend();
   void sweep_out();
+  void give_up_spare_memory();
 
   TrialWorkerPlan plan;
   LaneHost host;
   std::unique_ptr<LaneGpus> gpu;
   std::unique_ptr<Admission> admission;
   std::uint64_t memory = 0;  // bytes for its trials
+  std::atomic<bool> is_tight{false};
   std::mutex saying;
   std::mutex loading;
   std::unique_ptr<NodeGroup> node = solo_node_group();
@@ -68,6 +74,7 @@ TrialWorker::TrialWorker(TrialWorkerPlan plan, Say say)
   }
   WorkerEvent ready;
   ready.memory = impl_->memory;
+  ready.machine = this_host();
   impl_->host.say(ready);
 }
 
@@ -133,6 +140,23 @@ void TrialWorker::Impl::sweep_out() {
     }
     entry = lanes.erase(entry);
   }
+  give_up_spare_memory();
+}
+
+/// Paused trials are on the disk too.
+void TrialWorker::Impl::give_up_spare_memory() {
+  constexpr std::uint64_t spare_share = 16;  // of the memory for trials, for paused ones
+  std::uint64_t spare = 0;
+  for (const auto& [trial, snapshot] : paused) {
+    spare += snapshot->image().size();
+  }
+  while (!paused.empty() && (is_tight || spare > memory / spare_share)) {
+    spare -= paused.begin()->second->image().size();
+    paused.erase(paused.begin());
+  }
+  if (is_tight) {
+    ::malloc_trim(0);
+  }
 }
 
 void TrialWorker::Impl::start(const WorkerOrder& order) {
@@ -157,7 +181,7 @@ void TrialWorker::Impl::start(const WorkerOrder& order) {
     WorkerEvent failure;
     failure.kind = WorkerEvent::Kind::ended;
     failure.trial = order.trial;
-    failure.state = "failed";
+    failure.state = state_after(error);
     failure.reason = report(error);
     host.say(failure);
   }

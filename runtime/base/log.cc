@@ -9,6 +9,7 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/base/console.h"
+#include "runtime/base/thread_log.h"
 
 namespace muster::log {
 namespace {
@@ -25,6 +26,15 @@ State& state() {
 }
 std::atomic<Level> threshold{Level::info};
 thread_local Label thread_label;
+thread_local int thread_file = -1;
+
+/// A full disk costs lines of the log, nothing else.
+void write_to(int descriptor, std::string_view line) {
+  if (descriptor >= 0) {
+    const std::string text = fmt::format("{}\n", line);
+    [[maybe_unused]] const auto written = ::write(descriptor, text.data(), text.size());
+  }
+}
 
 std::string_view name(Level level) {
   switch (level) {
@@ -51,6 +61,12 @@ void set_label(Label label) {
 void set_thread_label(Label label) {
   thread_label = std::move(label);
 }
+void set_thread_file(int descriptor) {
+  thread_file = descriptor;
+}
+void aside(std::string_view text) {
+  write_to(thread_file, fmt::format("{} {}", iso_time(std::chrono::system_clock::now()), text));
+}
 void set_threshold(Level least) {
   threshold = least;
 }
@@ -75,6 +91,9 @@ void write(Level level, std::string_view text) {
     line += fmt::format(" [trial {}]", trial);
   }
   line += fmt::format(" {}{}", name(level), text);
+  if (level != Level::live) {
+    write_to(thread_file, line);
+  }
   if (state().sink) {
     state().sink(level, line);
     return;
