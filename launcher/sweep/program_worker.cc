@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "launcher/engine/owner_lock.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
 #include "runtime/base/memory_left.h"
@@ -56,6 +57,7 @@ ProgramWorker::ProgramWorker(ProgramTrialPlan plan, const Machine& machine, std:
   require(slots > 0, "a worker needs at least one slot");
   WorkerEvent ready;
   ready.memory = memory_left().value_or(MemoryLeft{}).bytes;
+  ready.machine = this_host();
   say_(ready);
 }
 

@@ -47,9 +47,9 @@ void Residency::judge(double rate) {
   wanted_ += is_settled_ ? 0 : 1;
 }
 
-void Residency::did_not_fit() {
-  wanted_ = std::max<std::size_t>(1, wanted_ - 1);
-  most_ = std::min(most_, wanted_);
+void Residency::did_not_fit(std::size_t most) {
+  most_ = std::max<std::size_t>(1, std::min(most_, most));
+  wanted_ = std::min(wanted_, most_);
   is_settled_ = true;
 }
 

@@ -22,8 +22,8 @@ class Residency {
 
   /// A trial has done `amount` of work (samples, epochs) while `residents` ran.
   void measure(std::size_t residents, double amount, Monotonic now);
-  /// One more would not fit: never again as many as now.
-  void did_not_fit();
+  /// One did not fit: never again more than `most`, which is less than now.
+  void did_not_fit(std::size_t most);
   /// What a trial takes at most, and what there is for all.
   void set_memory(std::uint64_t each, std::uint64_t all);
 

@@ -26,9 +26,8 @@ void WorkerRunner::take_in() {
       const std::size_t count = std::min(link->slots(), most);
       workers_[id].link = std::move(link);
       workers_[id].residency = Residency(count, most);
-      for (std::size_t i = 0; i < count; ++i) {
-        add_slot(id);
-      }
+      workers_[id].rests = rest_when_back_.contains(workers_[id].link->name());
+      fit_slots(id);
     }
   }
 }
@@ -44,13 +43,28 @@ void WorkerRunner::add_slot(WorkerId id) {
   slots_.add(number);
 }
 
-/// Nobody is thrown out: the slot is gone when its trial is.
+/// A free one if there is one. Else nobody is thrown out: the slot is gone when its trial is.
 void WorkerRunner::drop_slot(WorkerId id) {
   auto& slots = workers_.at(id).slots;
-  const std::size_t last = *slots.rbegin();
-  slots.erase(last);
-  owner_.erase(last);
-  slots_.remove(last);
+  std::size_t chosen = *slots.rbegin();
+  for (const std::size_t number : slots) {
+    chosen = slots_.is_free(number) || !slots_.is_free(chosen) ? number : chosen;
+  }
+  slots.erase(chosen);
+  owner_.erase(chosen);
+  slots_.remove(chosen);
+}
+
+/// As many slots as it should have.
+void WorkerRunner::fit_slots(WorkerId id) {
+  const auto& worker = workers_.at(id);
+  const std::size_t wanted = worker.rests ? 0 : worker.residency.wanted();
+  while (worker.slots.size() < wanted) {
+    add_slot(id);
+  }
+  while (worker.slots.size() > wanted) {
+    drop_slot(id);
+  }
 }
 
 std::size_t WorkerRunner::residents_of(WorkerId id) const {
@@ -67,12 +81,7 @@ void WorkerRunner::measure(const WorkerEvent& said, Running& running) {
     worker.largest = said.memory;
     worker.residency.set_memory(worker.largest, worker.memory);
   }
-  while (worker.slots.size() < worker.residency.wanted()) {
-    add_slot(running.worker);
-  }
-  while (worker.slots.size() > worker.residency.wanted()) {
-    drop_slot(running.worker);
-  }
+  fit_slots(running.worker);
 }
 
 /// Of a trial that never ran, as much as the largest.
@@ -121,17 +130,85 @@ std::optional<hpo::SlotLease> WorkerRunner::seat(hpo::TrialId trial, std::size_t
   return best ? slots_.try_lease_of(chosen) : std::nullopt;
 }
 
-/// One trial fewer at once in this worker. False when there is only one.
-bool WorkerRunner::make_room(WorkerId id) {
-  auto& worker = workers_.at(id);
-  if (worker.slots.size() < 2) {
-    return residents_of(id) > 1;
+bool WorkerRunner::shares_memory(WorkerId one, WorkerId other) const {
+  const auto& machine = workers_.at(one).machine;
+  const auto& others = workers_.at(other).machine;
+  return one == other || machine.empty() || others.empty() || machine == others;
+}
+
+/// Trials of other workers run in the same memory.
+bool WorkerRunner::has_neighbours(WorkerId id) const {
+  return std::ranges::any_of(running_, [&](const auto& entry) {
+    return entry.second.worker != id && shares_memory(id, entry.second.worker);
+  });
+}
+
+/// With those that only have to leave: they still take memory.
+std::size_t WorkerRunner::trials_in(WorkerId id) const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      running_, [id](const auto& entry) { return entry.second.worker == id; }));
+}
+
+/// A trial has come: those that are there are no longer alone, and neither is it.
+void WorkerRunner::meet(WorkerId id, Running& own) {
+  for (auto& [trial, other] : running_) {
+    if (&other != &own && shares_memory(id, other.worker)) {
+      other.had_company = own.had_company = true;
+    }
   }
-  worker.residency.did_not_fit();
-  drop_slot(id);
-  log::info(fmt::format("a trial did not fit beside the others: {} takes {} at once from here on",
-                        worker.link->name(), worker.slots.size()));
+}
+
+/// A trial that has gone was refused memory: fewer at once from here on, and its place stays empty
+/// until one of the others has gone too. False when it was alone all the time.
+bool WorkerRunner::make_room(WorkerId id, bool had_company) {
+  if (!had_company) {
+    return false;
+  }
+  auto& worker = workers_.at(id);
+  const std::size_t beside = trials_in(id);
+  const std::size_t most = worker.residency.wanted() - 1;
+  if (most > 0) {
+    worker.residency.did_not_fit(beside > 0 ? std::min(beside, most) : most);
+    fit_slots(id);
+    log::info(fmt::format("a trial did not fit beside the others: {} takes {} at once from here on",
+                          worker.link->name(), worker.residency.wanted()));
+  }
+  if (beside == 0) {
+    rest_for(id);
+  }
   return true;
+}
+
+/// The next trial here shall have the memory to itself: either this worker rests until a trial of
+/// another one has gone, or, when none runs, the others do until its next trial has.
+void WorkerRunner::rest_for(WorkerId id) {
+  const bool waits = has_neighbours(id);
+  for (auto& [other, worker] : workers_) {
+    const bool must_rest = waits ? other == id : other != id && shares_memory(id, other);
+    worker.rests = worker.rests || must_rest;
+    fit_slots(other);
+  }
+}
+
+/// What earlier trials have left in its heap may be in the way of one that is alone: a process that
+/// has run nothing yet takes it next.
+void WorkerRunner::renew(WorkerId id) {
+  auto& worker = workers_.at(id);
+  if (worker.link->renew()) {
+    most_[worker.link->name()] = worker.residency.wanted();
+    worker.rests = true;
+    fit_slots(id);
+  }
+}
+
+void WorkerRunner::end_rests() {
+  rest_when_back_.clear();
+  for (auto& [id, worker] : workers_) {
+    if (std::exchange(worker.rests, false)) {
+      fit_slots(id);
+      has_freed_ = true;
+    }
+  }
 }
 
 }  // namespace muster

@@ -61,8 +61,9 @@ void WorkerRunner::start(const hpo::Launch& launch, hpo::SlotLease lease) {
   order.parameters = space_.params(launch.config);
   order.from = launch.from;
   order.to = launch.to;
-  running_[launch.trial] = {
-      .worker = id, .lease = std::move(lease), .is_answered = false, .reached = launch.from};
+  auto& own = running_[launch.trial];
+  own = {.worker = id, .lease = std::move(lease), .reached = launch.from};
+  meet(id, own);
   send(id, order);
 }
 
@@ -147,6 +148,7 @@ void WorkerRunner::take(WorkerId id, const std::string& line, std::vector<TrialE
   using enum WorkerEvent::Kind;
   if (said.kind == ready) {
     workers_.at(id).memory = said.memory;
+    workers_.at(id).machine = said.machine;
     return;
   }
   if (said.kind == remark) {
@@ -164,6 +166,7 @@ void WorkerRunner::take(WorkerId id, const std::string& line, std::vector<TrialE
     case idle:
       running_.erase(found);  // and the lease goes back
       has_freed_ = true;
+      end_rests();
       return;
     case report:
       take_report(said, found->second, events);
@@ -198,15 +201,20 @@ void WorkerRunner::take_end(const WorkerEvent& said, std::vector<TrialEvent>& ev
   const auto found = running_.find(said.trial);
   const WorkerId id = found->second.worker;
   const bool was_answered = found->second.is_answered;
+  const bool had_company = found->second.had_company;
+  running_.erase(found);  // and the lease goes back
+  end_rests();
   auto state = hpo::trial_state(said.state).value_or(TrialState::failed);
   std::string reason = said.reason;
-  // What others have left behind may be in its way once or twice.
-  if (state == TrialState::evicted && !make_room(id) && ++blame_[said.trial] >= blamed_after) {
-    state = TrialState::failed;
-    reason = "does not fit into memory, even alone: " + reason;
+  if (state == TrialState::evicted && !make_room(id, had_company)) {
+    renew(id);
+    if (++blame_[said.trial] >= blamed_after) {
+      state = TrialState::failed;
+      reason = "does not fit into memory, even alone: " + reason;
+    }
   }
-  running_.erase(said.trial);
   if (was_answered) {
+    has_freed_ = true;
     return;
   }
   events.push_back(muster::ended(said.trial, state, std::move(reason)));
@@ -222,14 +230,16 @@ void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEven
     most_[worker.link->name()] = residents - 1;
     log::info(fmt::format("{} takes {} at once from here on", worker.link->name(), residents - 1));
   }
+  bool had_company = residents > 1;
   for (auto entry = running_.begin(); entry != running_.end();) {
     auto& [trial, running] = *entry;
     if (running.worker != id) {
       ++entry;
       continue;
     }
+    had_company = had_company || running.had_company;
     if (!running.is_answered) {
-      const bool is_alone = !how.had_no_memory || residents < 2;
+      const bool is_alone = !how.had_no_memory || (residents < 2 && !running.had_company);
       const bool is_blamed =
           !suspending_ && !how.is_leaving && is_alone && ++blame_[trial] >= blamed_after;
       events.push_back(muster::ended(
@@ -242,6 +252,10 @@ void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEven
                     : what));
     }
     entry = running_.erase(entry);
+  }
+  end_rests();
+  if (how.had_no_memory && residents < 2 && has_neighbours(id)) {
+    rest_when_back_.insert(worker.link->name());
   }
   for (const auto number : worker.slots) {
     slots_.remove(number);
@@ -256,7 +270,7 @@ void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEven
     return;
   }
   log::warning(what + "; its trials go on elsewhere, or when it is back");
-  deaths_ -= how.had_no_memory && residents > 1 ? 1 : 0;  // something has been done about it
+  deaths_ -= how.had_no_memory && had_company ? 1 : 0;  // something has been done about it
   if (how.is_misuse || ++deaths_ >= plan_.most_deaths) {
     throw Error(how.is_misuse ? Fault::bad_input : Fault::io,
                 fmt::format("the sweep cannot go on: {}", what));

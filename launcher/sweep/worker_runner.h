@@ -3,8 +3,9 @@
 /// costs its trials the time since their last commit: they come again, and a trial that was there
 /// at three deaths is blamed, and so is one that did not fit alone as often. How many a worker
 /// takes at once is measured (Residency) and lowered when one did not fit. A trial goes to the
-/// worker whose memory it fills best. One thread, the coordinator's; only wake() may come from
-/// another.
+/// worker whose memory it fills best. One that was refused memory while others were in the same
+/// machine's is not blamed: its place stays empty until one of those has gone, so that in the end
+/// it is alone. One thread, the coordinator's; only wake() may come from another.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -55,6 +56,8 @@ class WorkerRunner final : public hpo::TrialRunner {
     Residency residency{1};
     std::uint64_t memory = 0;   ///< bytes for its trials; 0: not known
     std::uint64_t largest = 0;  ///< bytes of its largest trial so far
+    std::string machine;        ///< whose memory that is; empty: not known, so perhaps any
+    bool rests = false;         ///< takes nothing until a trial elsewhere has gone
   };
   struct Running {
     WorkerId worker = 0;
@@ -62,10 +65,12 @@ class WorkerRunner final : public hpo::TrialRunner {
     bool is_answered =
         false;  ///< pause, stop or complete was said: only the slot is still to come back
     double reached = 0;
+    bool had_company = false;  ///< there was a moment at which others were in its memory
   };
   void take_in();
   void add_slot(WorkerId id);
   void drop_slot(WorkerId id);
+  void fit_slots(WorkerId id);
   void measure(const WorkerEvent& said, Running& running);
   std::size_t residents_of(WorkerId id) const;
   void send(WorkerId id, const WorkerOrder& order);
@@ -74,7 +79,14 @@ class WorkerRunner final : public hpo::TrialRunner {
   void take(WorkerId id, const std::string& line, std::vector<hpo::TrialEvent>& events);
   void take_report(const WorkerEvent& said, Running& running, std::vector<hpo::TrialEvent>& events);
   void take_end(const WorkerEvent& said, std::vector<hpo::TrialEvent>& events);
-  bool make_room(WorkerId id);
+  bool shares_memory(WorkerId one, WorkerId other) const;
+  bool has_neighbours(WorkerId id) const;
+  std::size_t trials_in(WorkerId id) const;
+  void meet(WorkerId id, Running& own);
+  bool make_room(WorkerId id, bool had_company);
+  void rest_for(WorkerId id);
+  void renew(WorkerId id);
+  void end_rests();
   void bury(WorkerId id, const WorkerEnd& end, std::vector<hpo::TrialEvent>& events);
   void wait(Monotonic deadline);
 
@@ -89,6 +101,7 @@ class WorkerRunner final : public hpo::TrialRunner {
   std::map<hpo::TrialId, int> blame_;
   std::map<hpo::TrialId, std::uint64_t> memory_;  // bytes that a trial has taken at most
   std::map<std::string, std::size_t> most_;       // trials at once, by the worker's name
+  std::set<std::string> rest_when_back_;          // workers, by name
   WorkerId next_worker_ = 0;
   int deaths_ = 0;
   bool suspending_ = false;

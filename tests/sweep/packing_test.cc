@@ -20,6 +20,7 @@ struct Script {
   std::vector<std::string> orders;  // that it got
   std::vector<std::string> says;    // to be received next
   std::optional<WorkerEnd> end;
+  bool can_be_renewed = false;
   bool has_joined = false;
 };
 
@@ -29,6 +30,13 @@ class ScriptedLink final : public WorkerLink {
   std::string name() const override { return script_.name; }
   std::size_t slots() const override { return script_.slots; }
   void send(std::string_view lines) override { script_.orders.emplace_back(lines); }
+  bool renew() override {
+    if (script_.can_be_renewed) {
+      script_.end = WorkerEnd{.text = "ended", .is_leaving = true};
+      script_.has_joined = false;
+    }
+    return script_.can_be_renewed;
+  }
   std::optional<WorkerEnd> ended() override { return std::exchange(script_.end, std::nullopt); }
   void receive(std::vector<std::string>& lines) override {
     for (auto& line : std::exchange(script_.says, {})) {
@@ -93,6 +101,27 @@ class Packing : public testing::Test {
     script.says = {line_of(ended)};
     poll();
   }
+  static std::string ended(std::uint32_t trial, const std::string& state = "complete") {
+    WorkerEvent event;
+    event.kind = WorkerEvent::Kind::ended;
+    event.trial = trial;
+    event.state = state;
+    return line_of(event);
+  }
+  /// The trial has reached its end and was told so: it only has to write its model.
+  void let_leave(Script& script, hpo::TrialId trial) {
+    script.says = {line(WorkerEvent::Kind::report, trial, 0)};
+    poll();
+    hpo::Verdict verdict;
+    verdict.decision = hpo::Decision::complete;
+    runner_->answer(trial, verdict);
+  }
+  /// Says that memory was refused, and tells what becomes of the trial.
+  TrialState refuse(Script& script, hpo::TrialId trial) {
+    script.says = {ended(trial, "evicted")};
+    const auto events = poll();
+    return events.size() == 1 ? events[0].state : TrialState::queued;
+  }
   bool has(const Script& script, int trial) const {
     const std::string words = "\"op\":\"start\",\"trial\":" + std::to_string(trial) + ",";
     return std::ranges::any_of(script.orders, [&](const std::string& order) {
@@ -149,6 +178,106 @@ TEST_F(Packing, AWorkerThatDiedForWantOfMemoryTakesOneFewerWhenItIsBack) {
   scripts_[0].has_joined = false;
   poll();
   EXPECT_EQ(runner_->slots().count(), 2U);
+}
+
+TEST_F(Packing, ATrialThatWasRefusedMemoryWaitsUntilTheOthersHaveGone) {
+  open({{.name = "worker 0", .slots = 2}});
+  start(1);
+  start(2);
+  let_leave(scripts_[0], 1);  // which still takes memory
+  EXPECT_EQ(refuse(scripts_[0], 2), TrialState::evicted);
+  EXPECT_EQ(runner_->slots().free(), 0U) << "the other is still there";
+  scripts_[0].says = {line(WorkerEvent::Kind::idle, 1, 0)};
+  poll();
+  EXPECT_EQ(runner_->slots().free(), 1U);
+  EXPECT_EQ(runner_->slots().count(), 1U) << "one at once from here on";
+}
+
+TEST_F(Packing, ATrialIsBlamedForItsMemoryOnlyWhenItHadAllOfItToItself) {
+  open({{.name = "worker 0", .slots = 1}, {.name = "worker 1", .slots = 1}});
+  start(1);
+  for (int times = 1; times <= 5; ++times) {
+    start(2);
+    EXPECT_EQ(refuse(scripts_[1], 2), TrialState::evicted) << "beside another worker's trial";
+    EXPECT_EQ(runner_->slots().free(), 0U) << "worker 1 rests";
+    scripts_[0].says = {ended(1)};
+    poll();
+    EXPECT_EQ(runner_->slots().free(), 2U);
+    start(1);
+  }
+  scripts_[0].says = {ended(1)};
+  poll();
+  for (int times = 1; times <= 3; ++times) {
+    start(2);
+    EXPECT_EQ(refuse(scripts_[0], 2), times < 3 ? TrialState::evicted : TrialState::failed);
+  }
+}
+
+TEST_F(Packing, TrialsThatAreRefusedMemoryTogetherComeOneByOne) {
+  open({{.name = "worker 0", .slots = 1}, {.name = "worker 1", .slots = 1}});
+  for (int times = 1; times <= 5; ++times) {
+    start(1);
+    start(2);
+    EXPECT_EQ(refuse(scripts_[0], 1), TrialState::evicted);
+    EXPECT_EQ(refuse(scripts_[1], 2), TrialState::evicted)
+        << "it was not alone when it was refused";
+    ASSERT_EQ(runner_->slots().free(), 1U) << "the next has the memory to itself";
+    start(1);
+    EXPECT_EQ(runner_->slots().free(), 0U);
+    scripts_[1].says = {ended(1)};
+    poll();
+    EXPECT_EQ(runner_->slots().free(), 2U);
+  }
+}
+
+TEST_F(Packing, ATrialThatIsRefusedMemoryAloneComesAgainInAFreshProcess) {
+  open({{.name = "worker 0", .slots = 2, .can_be_renewed = true}});
+  start(1);
+  start(2);
+  EXPECT_EQ(refuse(scripts_[0], 2), TrialState::evicted);
+  scripts_[0].says = {ended(1)};
+  poll();
+  for (int times = 1; times <= 3; ++times) {
+    start(2);
+    EXPECT_EQ(refuse(scripts_[0], 2), times < 3 ? TrialState::evicted : TrialState::failed);
+    EXPECT_EQ(runner_->slots().count(), 0U) << "it is on its way out";
+    poll();
+    poll();
+    EXPECT_EQ(runner_->slots().count(), 1U) << "fewer at once in the next one too";
+  }
+}
+
+TEST_F(Packing, WorkersOfOtherMachinesAreNoCompany) {
+  open({{.name = "worker a", .slots = 1}, {.name = "worker b", .slots = 1}});
+  for (auto& script : scripts_) {
+    WorkerEvent ready;
+    ready.memory = 1000;
+    ready.machine = script.name;
+    script.says = {line_of(ready)};
+  }
+  poll();
+  start(1);
+  for (int times = 1; times <= 3; ++times) {
+    start(2);
+    EXPECT_EQ(refuse(scripts_[1], 2), times < 3 ? TrialState::evicted : TrialState::failed);
+    EXPECT_EQ(runner_->slots().free(), 1U);
+  }
+}
+
+TEST_F(Packing, AWorkerThatDiedForWantOfMemoryBesideAnotherRestsUntilThatOnesTrialHasGone) {
+  open({{.name = "worker 0", .slots = 1}, {.name = "worker 1", .slots = 1}});
+  start(1);
+  start(2);
+  scripts_[1].end = WorkerEnd{.text = "was killed", .had_no_memory = true};
+  const auto events = poll();
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(events[0].state, TrialState::evicted);
+  scripts_[1].has_joined = false;
+  poll();
+  EXPECT_EQ(runner_->slots().free(), 0U);
+  scripts_[0].says = {ended(1)};
+  poll();
+  EXPECT_EQ(runner_->slots().free(), 2U);
 }
 
 TEST_F(Packing, ATrialThatKillsItsWorkerAloneHasFailedAtTheThirdTime) {

@@ -42,11 +42,11 @@ TEST(Residency, DoesNotMeasureWhileASlotIsBetweenTrials) {
 
 TEST(Residency, ATrialThatDidNotFitLowersItForGood) {
   Residency residency(4);
-  residency.did_not_fit();
+  residency.did_not_fit(3);
   EXPECT_EQ(residency.wanted(), 3U);
   EXPECT_EQ(settle(residency, [](std::size_t n) { return double(n); }), 3U);
   Residency one(1);
-  one.did_not_fit();
+  one.did_not_fit(0);
   EXPECT_EQ(one.wanted(), 1U);
 }
 
