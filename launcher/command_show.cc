@@ -9,6 +9,8 @@
 #include "launcher/commands.h"
 #include "launcher/job/find_job.h"
 #include "launcher/job/run_table.h"
+#include "launcher/supervise/run_status.h"
+#include "launcher/sweep/trial_notes.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/checkpoint/checkpoint_store.h"
@@ -64,12 +66,14 @@ int show_run(const FoundJob& job, bool json) {
 
 namespace {
 
-/// The sweep whose trial this directory is, where it has no run's state of its own.
+/// The sweep whose trial this directory is, where the trial is not a run by itself.
 std::optional<FoundJob> sweep_of_trial(const FoundJob& found) {
   const Path root = std::filesystem::absolute(found.root).lexically_normal();
   const Path sweep = root.parent_path().parent_path();
   auto& files = posix_file_system();
-  if (files.exists(found.root / "status.json") || !files.exists(sweep / "sweep.ini")) {
+  const auto status = read_file_if_there(found.root / "status.json");
+  const bool is_run = status && status_from_json(*status, found.name).engine != engine_of_trials;
+  if (is_run || !files.exists(sweep / "sweep.ini")) {
     return std::nullopt;
   }
   return FoundJob{JobKind::sweep, sweep, sweep.filename().string()};

@@ -73,6 +73,7 @@ void LiveTable::finish(const hpo::Study& study) {
 void LiveTable::draw(const hpo::Study& study) {
   TableLook look = look_at(STDERR_FILENO);
   look.resource = options_.resource;
+  look.slot = options_.slot;
   auto lines = sweep_table(study.state(), study.now(), look);
   const std::lock_guard lock(mutex_);
   table_ = std::move(lines);

@@ -25,6 +25,7 @@ class LiveTable {
  public:
   struct Options {
     bool redraws = false;  ///< a terminal
+    SlotCost slot;
     std::string resource = "epochs";
     std::function<void(std::string_view)> write;  ///< instead of stderr, for tests
   };

@@ -10,6 +10,7 @@
 #include "launcher/sweep/trial_plans.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/base/text.h"
 #include "runtime/config/job.h"
 
 namespace muster {
@@ -49,6 +50,55 @@ void copy_model(const Path& from, const Path& to) {
   std::filesystem::copy(from, to, std::filesystem::copy_options::recursive, code);
 }
 
+/// A program's best as a script that runs it again, as a run of its own.
+std::string best_script(const SweepSettings& settings, const hpo::SweepState& state,
+                        const hpo::Trial& best) {
+  const auto muster = std::filesystem::read_symlink("/proc/self/exe");
+  std::vector<std::string> words{muster.string(), "run", "--name=" + settings.name + "-best",
+                                 fmt::format("--ranks={}", settings.trial.ranks),
+                                 "--arguments=" + settings.trial.arguments};
+  for (const auto& [key, word] : state.setup().space.params(best.config)) {
+    words.push_back("--hyperparameter." + key + "=" + word);
+  }
+  const auto most = state.setup().max_resource();
+  if (most && settings.tune.resource) {
+    words.push_back("--hyperparameter." + *settings.tune.resource + "=" + exact(*most));
+  }
+  for (const auto& entry : settings.trial.channels) {
+    words.push_back("--data." + entry.key + "=" + std::filesystem::absolute(entry.value).string());
+  }
+  for (const auto& entry : settings.trial.metrics) {
+    words.push_back("--metric." + entry.key + "=" + entry.value);
+  }
+  std::string line;
+  for (const auto& word : words) {
+    line += shell_quoted(word) + " ";
+  }
+  return fmt::format(
+      "#!/bin/sh\n# Trial {} of {}, with {} = {}, as a run of its own.\n"
+      "cd {} || exit\nexec {}\"$@\" -- {}\n",
+      best.id, settings.name, state.setup().metric, exact(*best.value),
+      shell_quoted(std::filesystem::absolute(settings.trial.directory).string()), line,
+      *settings.trial.command);
+}
+
+void write_best(const SweepSettings& settings, const hpo::SweepState& state,
+                const hpo::Trial& trial, const std::string& config) {
+  const Path root = sweep_directory(settings);
+  const Path best = root / "best";
+  posix_file_system().make_directory(best);
+  write_file_atomically(best / (settings.trial.job ? "job.ini" : "config.ini"), config);
+  if (settings.trial.command) {
+    write_file_atomically(best / "run.sh", best_script(settings, state, trial));
+    std::filesystem::permissions(best / "run.sh",
+                                 std::filesystem::perms::owner_exec |
+                                     std::filesystem::perms::group_exec |
+                                     std::filesystem::perms::others_exec,
+                                 std::filesystem::perm_options::add);
+  }
+  copy_model(trial_directory(root / "trials", trial.id) / "model", best / "model");
+}
+
 }  // namespace
 
 void write_sweep_results(const SweepSettings& settings, const hpo::SweepState& state, double now) {
@@ -64,10 +114,7 @@ void write_sweep_results(const SweepSettings& settings, const hpo::SweepState& s
     }
     if (best != nullptr) {
       extras.best_config = best_config(settings, state, *best);
-      posix_file_system().make_directory(root / "best");
-      write_file_atomically(root / "best" / (settings.trial.job ? "job.ini" : "config.ini"),
-                            extras.best_config);
-      copy_model(trial_directory(root / "trials", best->id) / "model", root / "best" / "model");
+      write_best(settings, state, *best, extras.best_config);
     }
     write_file_atomically(root / "trials.csv", hpo::sweep_csv(state));
     write_file_atomically(root / "report.html",

@@ -12,7 +12,6 @@
 #include "launcher/engine/owner_lock.h"
 #include "launcher/engine/resources.h"
 #include "launcher/engine/slurm_environment.h"
-#include "launcher/sweep/failure_notes.h"
 #include "launcher/sweep/group_store.h"
 #include "launcher/sweep/live_table.h"
 #include "launcher/sweep/local_programs.h"
@@ -20,6 +19,7 @@
 #include "launcher/sweep/process_workers.h"
 #include "launcher/sweep/spool.h"
 #include "launcher/sweep/step_workers.h"
+#include "launcher/sweep/trial_notes.h"
 #include "launcher/sweep/trial_plans.h"
 #include "launcher/sweep/warm_parents.h"
 #include "launcher/sweep/worker_runner.h"
@@ -202,6 +202,7 @@ int SweepRun::Impl::run() {
   runner = make_runner();
   LiveTable table(
       {.redraws = options.redraws,
+       .slot = slot_cost(settings, machine),
        .resource = is_job(settings) ? "epochs" : settings.tune.resource.value_or("reports")},
       clock);
   hpo::CoordinatorOptions how;
@@ -210,7 +211,8 @@ int SweepRun::Impl::run() {
     how.ahead = static_cast<std::size_t>(*settings.tune.ahead);
   }
   how.control = root / "control";
-  FailureNotes notes(root / "trials");
+  TrialNotes notes(root / "trials", settings.trial.ranks,
+                   is_job(settings) && needs_processes(settings) && options.workers == nullptr);
   how.on_change = [&table, &notes](const hpo::Study& now) {
     table.show(now);
     notes.write(now.state());

@@ -98,11 +98,13 @@ std::string best_line(const hpo::SweepState& state, const TableLook& look) {
                      as_of(state, *best, look.resource), params_text(state, *best));
 }
 
-std::string slots_line(const hpo::SweepState& state, double now) {
+std::string slots_line(const hpo::SweepState& state, double now, const SlotCost& slot) {
   const std::size_t busy = state.running().size();
   const std::size_t slots = std::max<std::size_t>(busy, state.slots());
-  return fmt::format("  slots {} of {} busy, {} of slot time", busy, slots,
-                     time_text(state.spent(now).slot_hours * 3600));
+  const double hours = state.spent(now).slot_hours;
+  return fmt::format("  slots {} of {} busy, {}", busy, slots,
+                     slot.count > 0 ? fmt::format("{:.3g} {} hours", slot.count * hours, slot.unit)
+                                    : time_text(hours * 3600) + " of slot time");
 }
 
 std::string progress_of(const hpo::Trial& trial) {
@@ -244,7 +246,7 @@ std::vector<std::string> sweep_table(const hpo::SweepState& state, double now,
   std::vector<std::string> lines{
       fmt::format("{}  {}, {} + {}, {}", coloured(look.has_colours, bold, setup.name),
                   setup.objective, setup.searcher, setup.scheduler, time_text(now)),
-      progress_line(state, now, look), best_line(state, look), slots_line(state, now)};
+      progress_line(state, now, look), best_line(state, look), slots_line(state, now, look.slot)};
   for (auto& line : lines) {
     line = fitted(line, look.columns);
   }

@@ -11,11 +11,18 @@
 
 namespace muster {
 
+/// What a slot holds while a trial is in it.
+struct SlotCost {
+  double count = 0;  ///< 0: not known
+  std::string unit;  ///< "core", "GPU"
+};
+
 struct TableLook {
   std::size_t columns = 100;
   std::size_t rows = 24;
   bool has_colours = false;
   std::string resource = "epochs";  ///< what a rung counts
+  SlotCost slot;
 };
 
 /// At most `rows` lines of at most `columns` columns. `now`: seconds of the sweep.

@@ -27,6 +27,17 @@ std::size_t trials_at_once(const SweepSettings& settings, const Machine& machine
   return std::max<std::size_t>(1, seats / static_cast<std::size_t>(settings.trial.ranks));
 }
 
+SlotCost slot_cost(const SweepSettings& settings, const Machine& machine) {
+  const bool has_gpus = !machine.gpus.empty() && settings.trial.gpus != 0;
+  if (has_gpus && settings.trial.per_gpu == "auto" && !needs_processes(settings)) {
+    return {};
+  }
+  const auto all = static_cast<double>(has_gpus ? machine.gpus.size() : machine.cpus.size());
+  const double share = all / static_cast<double>(trials_at_once(settings, machine));
+  const bool is_thread = !has_gpus && !needs_processes(settings);
+  return {.count = is_thread ? std::min(1.0, share) : share, .unit = has_gpus ? "GPU" : "core"};
+}
+
 ProgramTrialPlan program_plan(const SweepSettings& settings, const Path& root,
                               const Environment& environment, const std::string& muster) {
   const auto setup = setup_of(settings);

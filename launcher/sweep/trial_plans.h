@@ -9,6 +9,7 @@
 #include "hpo/study_setup.h"
 #include "launcher/engine/resources.h"
 #include "launcher/sweep/program_trial.h"
+#include "launcher/sweep/sweep_table.h"
 #include "runtime/config/sweep.h"
 
 namespace muster {
@@ -32,6 +33,9 @@ hpo::StudySetup setup_of(const SweepSettings& settings);
 
 /// Trials at once on this machine, before anything is measured.
 std::size_t trials_at_once(const SweepSettings& settings, const Machine& machine);
+/// What one of so many slots holds of the machine. Not known where trials share a GPU as far as
+/// measuring shows that it pays.
+SlotCost slot_cost(const SweepSettings& settings, const Machine& machine);
 /// For trials as processes. Throws bad_input at a metric's expression that is none. `muster`: the
 /// program that trains jobs of several ranks.
 ProgramTrialPlan program_plan(const SweepSettings& settings, const Path& root,

@@ -68,8 +68,9 @@ TEST_F(SweepCommands, EveryBadTrialSaysWhyInTheTableAndInItsDirectoryAndTheSweep
     const auto kind = row["params"]["kind"].get<std::string>();
     const auto reason = row["reason"].get<std::string>();
     const auto number = row["trial"].get<int>();
-    const auto file = shop_.file("bad", "trials/00" + std::string(number < 10 ? "0" : "") +
-                                            std::to_string(number) + "/failure");
+    const auto trial = (number < 10 ? "trials/000" : "trials/00") + std::to_string(number);
+    const auto file = shop_.file("bad", trial + "/failure");
+    const auto status = shop_.file("bad", trial + "/status.json");
     if (!reasons.contains(kind)) {
       EXPECT_EQ(row["state"], "complete") << kind;
       EXPECT_EQ(file, "") << kind;
@@ -80,6 +81,7 @@ TEST_F(SweepCommands, EveryBadTrialSaysWhyInTheTableAndInItsDirectoryAndTheSweep
     EXPECT_THAT(reason, Not(testing::IsEmpty())) << kind;
     EXPECT_THAT(shown, HasSubstr(reason)) << kind;
     EXPECT_THAT(file, HasSubstr(reason)) << kind;
+    EXPECT_THAT(status, HasSubstr("\"state\": \"Failed\"")) << kind;
     EXPECT_EQ(row["retries"], 0) << kind;
   }
   EXPECT_THAT(shown, HasSubstr("finished: every configuration of the space was tried"));
@@ -96,6 +98,10 @@ TEST_F(SweepCommands, OneTrialIsShownAndItsOutput) {
               HasSubstr("trial " + good + " of two"));
   EXPECT_THAT(says({"show", "two", bad}), HasSubstr("exited with 3: ValueError: no such layer"));
   EXPECT_EQ(says({"logs", "two", bad}), "acc=0.5\nValueError: no such layer\n");
+  Running again(shop_.path(), {}, (shop_.root("two") / "best" / "run.sh").string());
+  EXPECT_EQ(again.wait(), 0) << again.output();
+  EXPECT_THAT(read_file(shop_.path() / "runs" / "two-best" / "log" / "rank-0.log"),
+              HasSubstr("acc=0.3"));
   EXPECT_THAT(says({"show", "two", "7"}, 64), HasSubstr("numbered from 1 to 2"));
   EXPECT_THAT(says({"report", "tow"}, 64), HasSubstr("no sweep 'tow' in sweeps (did you mean"));
   EXPECT_FALSE(

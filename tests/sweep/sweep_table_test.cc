@@ -88,7 +88,9 @@ TEST_F(SweepTable, TellsHowFarItIsTheBestAndWhatRuns) {
   EXPECT_THAT(lines[0], HasSubstr(", 4.0 s"));
   EXPECT_THAT(lines[1], HasSubstr("2 of 10 trials: 1 running, 1 complete, about 16 s left"));
   EXPECT_THAT(lines[2], HasSubstr("best  0.75  trial 1: lr "));
-  EXPECT_THAT(lines[3], HasSubstr("slots 1 of 4 busy"));
+  EXPECT_EQ(lines[3], "  slots 1 of 4 busy, 4.0 s of slot time");
+  EXPECT_EQ(table({.slot = {.count = 1.8, .unit = "core"}})[3],
+            "  slots 1 of 4 busy, 0.002 core hours");
   EXPECT_THAT(lines[4], HasSubstr("lr  model.hidden  head.hidden"))
       << "an end that two keys share is no name";
   EXPECT_THAT(lines[5], HasSubstr("2       1  0.5  ▄"));

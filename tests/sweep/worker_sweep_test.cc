@@ -65,6 +65,29 @@ TEST(WorkerSweep, TrialsGoOnWhereTheyWerePausedWhicheverWorkerTakesThem) {
   }
 }
 
+TEST(WorkerSweep, ATrialsDirectoryReadsAsARuns) {
+  const SweepShop shop;
+  shop.sweep("scheduler = asha\nmin_resource = 1\nmax_resource = 3\nmax_trials = 4\n");
+  finish(shop.start("told", {"--tune.parallel=2", "--ranks=1"}));
+  std::map<std::string, int> states;
+  for (const std::string trial : {"0001", "0002", "0003", "0004"}) {
+    const auto log = shop.file("told", "trials/" + trial + "/log/rank-0.log");
+    EXPECT_THAT(log, HasSubstr("begins at step 0, to run to epoch 1: optimizer.lr = "));
+    EXPECT_THAT(log, HasSubstr(", epoch 1: "));
+    const auto status =
+        nlohmann::json::parse(shop.file("told", "trials/" + trial + "/status.json"));
+    const std::string state = status["state"];
+    ++states[state];
+    EXPECT_EQ(status["name"], "told-" + trial);
+    EXPECT_GT(status["metrics"].value("val_accuracy", 0.0), 0.0);
+    EXPECT_EQ(status["transitions"][0]["status"], "Training");
+    EXPECT_EQ(status["transitions"][1]["status"], "Interrupted") << "at the first rung";
+    EXPECT_EQ(log.find("complete after step") != std::string::npos, state == "Completed") << log;
+  }
+  EXPECT_GE(states["Completed"], 1);
+  EXPECT_EQ(states["Completed"] + states["Interrupted"], 4);
+}
+
 TEST(WorkerSweep, TermSavesAllRunningTrialsTogetherAndNothingIsTrainedTwice) {
   const SweepShop shop;
   shop.sweep("max_trials = 4\n");
@@ -210,9 +233,10 @@ TEST(WorkerSweep, AWorkerThatTheKernelKillsForMemoryComesBackWithFewerTrials) {
   EXPECT_THAT(shop.table("killed"), Not(HasSubstr(",failed,")));
 }
 
-/// Bytes of private memory that the process has mapped.
+/// Bytes of private memory that the process has mapped; 0 when it is gone.
 std::uint64_t mapped_by(pid_t pid) {
-  for (const auto& line : split(read_file("/proc/" + std::to_string(pid) + "/status"), '\n')) {
+  const auto status = read_file_if_there("/proc/" + std::to_string(pid) + "/status");
+  for (const auto& line : split(status.value_or(""), '\n')) {
     if (line.starts_with("VmData:")) {
       return static_cast<std::uint64_t>(*parse_int(words(line)[1])) * 1024;
     }
@@ -220,18 +244,41 @@ std::uint64_t mapped_by(pid_t pid) {
   return 0;
 }
 
+/// The most that a worker of the sweep had mapped at once; the sweep runs to its end.
+std::uint64_t most_mapped(const SweepShop& shop, const std::string& name, Running sweep) {
+  std::uint64_t most = 0;
+  while (!sweep.process().wait_for(1)) {
+    for (const pid_t pid : shop.workers(name)) {
+      most = std::max(most, mapped_by(pid));
+    }
+  }
+  EXPECT_EQ(sweep.wait(), 0) << sweep.output();
+  return most;
+}
+constexpr std::uint64_t one_tensor = 3072 * 3072 * sizeof(float);
+
 TEST(WorkerSweep, ATrialThatIsRefusedMemoryMakesRoomAndComesAgain) {
   const SweepShop shop;
   shop_large_trials(shop, 3072);  // tensors that malloc gives back to the system at once
+  const std::uint64_t alone =
+      most_mapped(shop, "alone", shop.start("alone", {"--tune.max_trials=1", "--ranks=1"}));
+  ASSERT_GT(alone, 0U);
+  EXPECT_FALSE(shop.file("alone", "best/model/model.h5").empty())
+      << "the sweep has ended before its last trial's model was written";
   auto sweep = shop.start("refused", {"--tune.parallel=4", "--ranks=1"});
-  ASSERT_TRUE(eventually([&] { return !shop.file("refused", "trials/0004/config.ini").empty(); }));
-  for (const pid_t pid : shop.workers("refused")) {
-    const rlimit limit{mapped_by(pid), mapped_by(pid)};  // what they have, and no more
+  ASSERT_TRUE(eventually([&] { return !shop.file("refused", "trials/0001/config.ini").empty(); }));
+  auto pids = shop.workers("refused");
+  pids.push_back(sweep.process().pid());  // and so those that it starts
+  for (const pid_t pid : pids) {          // from here on, for one of them and no more
+    const rlimit limit{alone + one_tensor, alone + one_tensor};
     ASSERT_EQ(::prlimit(pid, RLIMIT_DATA, &limit, nullptr), 0);
   }
   EXPECT_EQ(sweep.wait(180), 0) << sweep.output();
   EXPECT_THAT(shop.table("refused"), Not(HasSubstr(",failed,"))) << sweep.output();
   EXPECT_THAT(sweep.output(), HasSubstr("a trial did not fit beside the others"));
+  for (const std::string trial : {"0001", "0002", "0003", "0004"}) {
+    EXPECT_FALSE(shop.file("refused", "trials/" + trial + "/model/model.h5").empty()) << trial;
+  }
 }
 
 TEST(WorkerSweep, TheBestIsReadyToTrain) {
