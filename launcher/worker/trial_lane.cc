@@ -252,8 +252,13 @@ bool TrialLane::enter_memory() {
   const auto guess = static_cast<std::uint64_t>(parameter_count(*model_)) * sizeof(float) * copies;
   const std::string kind =
       fmt::format("{} {} {}", model_->fingerprint(), job_.train.batch_size, job_.train.amp);
-  lease_ = host_.admission->enter(
-      kind, guess, [this] { return team_->control().notice.load() != Notice::none; });
+  lease_ = host_.admission->try_enter(kind, guess);
+  if (!lease_) {
+    model_.reset();  // who waits takes nothing from those that it waits for
+    lease_ = host_.admission->enter(
+        kind, guess, [this] { return team_->control().notice.load() != Notice::none; });
+    model_ = lease_ ? make_model(job_.model, data_->train->shape(), job_.train.seed) : nullptr;
+  }
   return lease_.has_value();
 }
 
