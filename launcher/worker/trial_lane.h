@@ -104,7 +104,7 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   void complete(bool is_answered);
   void open_records();
   void export_model();
-  void save_when_there_is_room();
+  void save_when_there_is_room(const std::string& form);
   void tell(const TrainReport& report);
   Verdict next_verdict(double reached);
   double agreed(double own);
