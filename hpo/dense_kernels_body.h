@@ -85,4 +85,50 @@ namespace muster::hpo::kernels {
   }
 }
 
+[[gnu::always_inline]] inline void add_matern_body(std::size_t count, double signal, double rate,
+                                                   double at, const double* __restrict column,
+                                                   double* __restrict values,
+                                                   double* __restrict slopes) {
+  const double root = rate * 2.2360679774997896964;
+  for (std::size_t j = 0; j < count; ++j) {
+    const double a = root * std::abs(at - column[j]);
+    const double e = signal * exp_of_negative(-a);
+    values[j] += e * (1.0 + a + a * a * (1.0 / 3.0));
+    slopes[j] = (5.0 / 3.0) * e * (1.0 + a);
+  }
+}
+
+[[gnu::always_inline]] inline Weighed weigh_body(std::size_t count,
+                                                 const double* __restrict weights,
+                                                 const double* __restrict slopes, double at,
+                                                 const double* __restrict column,
+                                                 double* __restrict pulls) {
+  typedef double Lanes __attribute__((vector_size(64), aligned(8), may_alias));
+  constexpr std::size_t width = 8;
+  Lanes sums = {};
+  Lanes moments = {};
+  std::size_t j = 0;
+  for (; j + width <= count; j += width) {
+    const Lanes difference = at - *reinterpret_cast<const Lanes*>(column + j);
+    const Lanes w = *reinterpret_cast<const Lanes*>(weights + j) *
+                    *reinterpret_cast<const Lanes*>(slopes + j) * difference;
+    sums += w;
+    moments += w * difference;
+    *reinterpret_cast<Lanes*>(pulls + j) -= w;
+  }
+  Weighed weighed;
+  for (std::size_t lane = 0; lane < width; ++lane) {
+    weighed.sum += sums[lane];
+    weighed.moment += moments[lane];
+  }
+  for (; j < count; ++j) {
+    const double difference = at - column[j];
+    const double w = weights[j] * slopes[j] * difference;
+    weighed.sum += w;
+    weighed.moment += w * difference;
+    pulls[j] -= w;
+  }
+  return weighed;
+}
+
 }  // namespace muster::hpo::kernels

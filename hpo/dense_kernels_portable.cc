@@ -17,4 +17,14 @@ void matern(std::size_t count, double signal, const double* squares, double* val
   matern_body(count, signal, squares, values, slopes);
 }
 
+void add_matern(std::size_t count, double signal, double rate, double at, const double* column,
+                double* values, double* slopes) {
+  add_matern_body(count, signal, rate, at, column, values, slopes);
+}
+
+Weighed weigh(std::size_t count, const double* weights, const double* slopes, double at,
+              const double* column, double* pulls) {
+  return weigh_body(count, weights, slopes, at, column, pulls);
+}
+
 }  // namespace muster::hpo::kernels

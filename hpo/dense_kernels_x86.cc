@@ -8,6 +8,8 @@ struct Set {
   decltype(&tile) product;
   decltype(&squared_distances) distances;
   decltype(&matern) covariance;
+  decltype(&add_matern) one_feature;
+  decltype(&weigh) weights;
 };
 
 // Plain functions with their own target, not one file compiled twice: no template of another header
@@ -26,6 +28,14 @@ struct Set {
     std::size_t n, double s, const double* r, double* k, double* g) {
   matern_body(n, s, r, k, g);
 }
+[[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] void add_matern_512(
+    std::size_t n, double s, double r, double x, const double* c, double* k, double* g) {
+  add_matern_body(n, s, r, x, c, k, g);
+}
+[[gnu::target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")]] Weighed weigh_512(
+    std::size_t n, const double* w, const double* g, double x, const double* c, double* p) {
+  return weigh_body(n, w, g, x, c, p);
+}
 [[gnu::target("avx2,fma")]] void tile_256(std::size_t k, const double* a, const double* b,
                                           double* sums) {
   tile_body(k, a, b, sums);
@@ -38,6 +48,14 @@ struct Set {
                                             double* g) {
   matern_body(n, s, r, k, g);
 }
+[[gnu::target("avx2,fma")]] void add_matern_256(std::size_t n, double s, double r, double x,
+                                                const double* c, double* k, double* g) {
+  add_matern_body(n, s, r, x, c, k, g);
+}
+[[gnu::target("avx2,fma")]] Weighed weigh_256(std::size_t n, const double* w, const double* g,
+                                              double x, const double* c, double* p) {
+  return weigh_body(n, w, g, x, c, p);
+}
 void tile_any(std::size_t k, const double* a, const double* b, double* sums) {
   tile_body(k, a, b, sums);
 }
@@ -49,17 +67,25 @@ void matern_any(std::size_t n, double s, const double* r, double* k, double* g) 
   matern_body(n, s, r, k, g);
 }
 
+void add_matern_any(std::size_t n, double s, double r, double x, const double* c, double* k,
+                    double* g) {
+  add_matern_body(n, s, r, x, c, k, g);
+}
+Weighed weigh_any(std::size_t n, const double* w, const double* g, double x, const double* c,
+                  double* p) {
+  return weigh_body(n, w, g, x, c, p);
+}
 const Set& chosen() {
   static const Set set = [] {
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
         __builtin_cpu_supports("avx512vl") != 0) {
-      return Set{tile_512, distances_512, matern_512};
+      return Set{tile_512, distances_512, matern_512, add_matern_512, weigh_512};
     }
     if (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0) {
-      return Set{tile_256, distances_256, matern_256};
+      return Set{tile_256, distances_256, matern_256, add_matern_256, weigh_256};
     }
-    return Set{tile_any, distances_any, matern_any};
+    return Set{tile_any, distances_any, matern_any, add_matern_any, weigh_any};
   }();
   return set;
 }
@@ -78,6 +104,16 @@ void squared_distances(std::size_t count, std::size_t features, const double* po
 void matern(std::size_t count, double signal, const double* squares, double* values,
             double* slopes) {
   chosen().covariance(count, signal, squares, values, slopes);
+}
+
+void add_matern(std::size_t count, double signal, double rate, double at, const double* column,
+                double* values, double* slopes) {
+  chosen().one_feature(count, signal, rate, at, column, values, slopes);
+}
+
+Weighed weigh(std::size_t count, const double* weights, const double* slopes, double at,
+              const double* column, double* pulls) {
+  return chosen().weights(count, weights, slopes, at, column, pulls);
 }
 
 }  // namespace muster::hpo::kernels

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
-#include <numeric>
 
 #include "hpo/dense_kernels.h"
 #include "hpo/input_warp.h"
@@ -14,22 +13,6 @@
 
 namespace muster::hpo {
 namespace {
-
-constexpr double fixed_noise = 1e-6;
-struct Prior {
-  double mean, deviation, low, high;
-};
-
-Prior prior_of(const KernelShape& shape, std::size_t index) {
-  if (index < shape.groups) {
-    return {shape.length_mean, 1.0, std::log(0.01), std::log(100.0)};
-  }
-  if (index >= shape.plain_size()) {
-    return {0.0, InputWarp::deviation, -InputWarp::most, InputWarp::most};
-  }
-  return index == shape.groups ? Prior{0.0, 1.0, std::log(0.01), std::log(100.0)}
-                               : Prior{-7.0, 2.0, std::log(1e-6), 0.0};
-}
 
 /// Copies the lower triangle to the upper one, in squares that stay in the cache.
 void mirror(Matrix& matrix) {
@@ -46,24 +29,14 @@ void mirror(Matrix& matrix) {
   }
 }
 
+/// The noise of a deterministic function, and the parts of a kernel over many values.
+bool is_fixed(const KernelShape& shape, std::size_t place, std::size_t values) {
+  return (place == shape.noise() && shape.fixes_noise) ||
+         (shape.is_additive && place == shape.additive_signal() &&
+          values > KernelShape::additive_until);
+}
+
 }  // namespace
-
-KernelShape KernelShape::of(std::size_t dimensions) {
-  KernelShape shape;
-  shape.group.resize(dimensions);
-  std::iota(shape.group.begin(), shape.group.end(), std::size_t{0});
-  shape.groups = dimensions;
-  shape.length_mean =
-      0.5 * std::log(static_cast<double>(std::max<std::size_t>(dimensions, 1))) - 0.7;
-  return shape;
-}
-
-Theta usual_start(const KernelShape& shape) {
-  Theta theta(shape.groups + 2, std::log(0.3));
-  theta[shape.groups] = 0.0;
-  theta[shape.groups + 1] = shape.fixes_noise ? std::log(fixed_noise) : -5.0;
-  return theta;
-}
 
 Evidence::Evidence(const KernelShape& shape, const Matrix& features, std::span<const double> values)
     : shape_(shape), features_(features), values_(values) {
@@ -112,7 +85,9 @@ double Evidence::leave_one_out() const {
 }
 
 /// K, in its lower triangle, and how it falls with the squared distance.
-void Evidence::cover(double signal, double noise) {
+void Evidence::cover(const Theta& theta) {
+  const double signal = std::exp(theta[shape_.signal()]);
+  const double noise = std::exp(theta[shape_.noise()]);
   const std::size_t count = features_.columns();
   std::vector<double> point(count);
   for (std::size_t i = 0; i < values_.size(); ++i) {
@@ -123,6 +98,10 @@ void Evidence::cover(double signal, double noise) {
                                kernel_.row(i));
     kernels::matern(i + 1, signal, kernel_.row(i), kernel_.row(i), slopes_.row(i));
     kernel_(i, i) = signal + noise;
+  }
+  scales_ = AdditiveScales::of(shape_, theta);
+  if (scales_.signal > 0.0) {
+    parts_.cover(scales_, scaled_, kernel_);
   }
 }
 
@@ -168,7 +147,8 @@ void Evidence::set_by_warps(const Theta& theta, std::vector<double>& gradient) c
     double by_a = 0.0;
     double by_b = 0.0;
     for (std::size_t i = 0; i < values_.size(); ++i) {
-      const double by_warped = rate * (sums_[i] * scaled_(f, i) - product_(f, i));
+      const double pull = scales_.signal > 0.0 ? parts_.pull(f, i) : 0.0;
+      const double by_warped = rate * (sums_[i] * scaled_(f, i) - product_(f, i) + pull);
       by_a += by_warped * by_a_(k, i);
       by_b += by_warped * by_b_(k, i);
     }
@@ -180,8 +160,8 @@ void Evidence::set_by_warps(const Theta& theta, std::vector<double>& gradient) c
 /// `value` with -ln p(theta).
 double Evidence::with_prior(double value, const Theta& theta, std::vector<double>& gradient) const {
   for (std::size_t k = 0; k < theta.size(); ++k) {
-    const Prior prior = prior_of(shape_, k);
-    if (k != shape_.groups + 1 || !shape_.fixes_noise) {
+    const Prior prior = Prior::of(shape_, k);
+    if (!is_fixed(shape_, k, values_.size())) {
       const double z = (theta[k] - prior.mean) / prior.deviation;
       value += 0.5 * z * z;
       gradient[k] += z / prior.deviation;
@@ -192,11 +172,10 @@ double Evidence::with_prior(double value, const Theta& theta, std::vector<double
 
 double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
   const auto n = static_cast<double>(values_.size());
-  const double signal = std::exp(theta[shape_.groups]);
-  const double noise = std::exp(theta[shape_.groups + 1]);
+  const double noise = std::exp(theta[shape_.noise()]);
   gradient.assign(theta.size(), 0.0);
   place(theta);
-  cover(signal, noise);
+  cover(theta);
   double log_determinant = 0.0;
   if (!factor_and_invert(kernel_, attempt_, &log_determinant)) {
     return std::numeric_limits<double>::infinity();
@@ -206,11 +185,15 @@ double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
 
   const Sums sums = weigh_slopes();
   add_by_lengths(gradient);
-  set_by_warps(theta, gradient);
-  gradient[shape_.groups] =
+  // Signal, parts and noise make up K, and their slopes add up to that of its scale.
+  gradient[shape_.signal()] =
       -0.5 * ((sums.quadratic - noise * sums.squares) - (n - noise * sums.trace));
-  gradient[shape_.groups + 1] =
-      shape_.fixes_noise ? 0.0 : -0.5 * noise * (sums.squares - sums.trace);
+  if (scales_.signal > 0.0) {
+    parts_.add_gradient(shape_, alpha_, inverse_, scaled_, gradient);
+    gradient[shape_.signal()] -= gradient[shape_.additive_signal()];
+  }
+  set_by_warps(theta, gradient);
+  gradient[shape_.noise()] = shape_.fixes_noise ? 0.0 : -0.5 * noise * (sums.squares - sums.trace);
   const double value =
       0.5 * (sums.quadratic + log_determinant + n * std::log(2.0 * std::numbers::pi));
   return with_prior(value, theta, gradient);
@@ -220,15 +203,19 @@ Theta fit(const KernelShape& shape, const Matrix& features, std::span<const doub
           const std::vector<Theta>& starts, int evaluations) {
   Evidence evidence(shape, features, values);
   Box box;
-  for (std::size_t k = 0; k < starts.front().size(); ++k) {
-    const Prior prior = prior_of(shape, k);
-    const bool is_fixed = shape.fixes_noise && k == shape.groups + 1;
-    box.low.push_back(is_fixed ? std::log(fixed_noise) : prior.low);
-    box.high.push_back(is_fixed ? std::log(fixed_noise) : prior.high);
-  }
   std::vector<Start> walks;
   for (const Theta& start : starts) {
     walks.push_back({start, std::numeric_limits<double>::infinity(), true});
+  }
+  for (std::size_t k = 0; k < starts.front().size(); ++k) {
+    const Prior prior = Prior::of(shape, k);
+    box.low.push_back(prior.low);
+    box.high.push_back(prior.high);
+    if (is_fixed(shape, k, values.size())) {
+      box.low[k] = box.high[k] =
+          k == shape.noise() ? std::log(fixed_noise) : KernelShape::no_signal;
+      std::ranges::for_each(walks, [&](Start& walk) { walk.point[k] = box.low[k]; });
+    }
   }
   const auto function = [&](std::span<const std::vector<double>* const> points,
                             std::span<double> results, std::span<std::vector<double>> slopes) {
@@ -241,13 +228,7 @@ Theta fit(const KernelShape& shape, const Matrix& features, std::span<const doub
   const auto best = std::ranges::min_element(walks, {}, [](const Start& walk) {
     return std::isnan(walk.value) ? std::numeric_limits<double>::infinity() : walk.value;
   });
-  return std::isfinite(best->value) ? best->point : starts.front();
-}
-
-Theta with_identity_warp(const KernelShape& shape, Theta theta) {
-  theta.resize(shape.plain_size());
-  theta.resize(shape.warped_size(), 0.0);
-  return theta;
+  return std::isfinite(best->value) ? best->point : walks.front().point;
 }
 
 double leave_one_out(const KernelShape& shape, const Matrix& features,

@@ -6,25 +6,11 @@
 #include <span>
 #include <vector>
 
+#include "hpo/additive.h"
 #include "hpo/dense.h"
+#include "hpo/kernel_shape.h"
 
 namespace muster::hpo {
-
-/// ln of the lengths, then ln of the signal's variance, then ln of the noise's; then, where inputs
-/// are warped, ln a and ln b of each of KernelShape::warped.
-using Theta = std::vector<double>;
-
-struct KernelShape {
-  std::vector<std::size_t> group;  ///< of each feature
-  std::size_t groups = 0;
-  std::vector<std::size_t>
-      warped;                ///< features that a longer theta warps; all others stay as they are
-  double length_mean = 0.0;  ///< of ln l under the prior
-  bool fixes_noise = false;  ///< n = 1e-6: equal points have equal values
-  std::size_t plain_size() const { return groups + 2; }  ///< of a theta without warps
-  std::size_t warped_size() const { return groups + 2 + 2 * warped.size(); }
-  static KernelShape of(std::size_t dimensions);  ///< a feature a group
-};
 
 /// -ln p(y | theta) - ln p(theta) and its gradient, from one factor, one inverse and one product:
 /// no n x n x d tensor.
@@ -45,7 +31,7 @@ class Evidence {
     double squares = 0.0;    ///< |K^-1 y|^2
   };
   void place(const Theta& theta);
-  void cover(double signal, double noise);
+  void cover(const Theta& theta);
   Sums weigh_slopes();
   void add_by_lengths(std::vector<double>& gradient) const;
   void set_by_warps(const Theta& theta, std::vector<double>& gradient) const;
@@ -55,6 +41,8 @@ class Evidence {
   const Matrix& features_;
   std::span<const double> values_;
   Matrix kernel_, attempt_, slopes_, inverse_, scaled_, product_, by_a_, by_b_;
+  AdditiveScales scales_;
+  AdditiveParts parts_;
   std::vector<double> alpha_, sums_;
 };
 
@@ -65,8 +53,4 @@ Theta fit(const KernelShape& shape, const Matrix& features, std::span<const doub
 /// ln predictive density of each value from the others, summed: what a model is chosen by.
 double leave_one_out(const KernelShape& shape, const Matrix& features,
                      std::span<const double> values, const Theta& theta);
-Theta with_identity_warp(const KernelShape& shape,
-                         Theta theta);        ///< its plain part, and warps that do nothing
-Theta usual_start(const KernelShape& shape);  ///< l = 0.3, s = 1, n = e^-5
-
 }  // namespace muster::hpo

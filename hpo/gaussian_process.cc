@@ -12,13 +12,16 @@ namespace muster::hpo {
 
 GaussianProcess::GaussianProcess(KernelShape shape, Theta theta)
     : shape_(std::move(shape)), theta_(std::move(theta)) {
-  require(theta_.size() == shape_.plain_size() || theta_.size() == shape_.warped_size(),
-          "GaussianProcess: a length a group, a signal and a noise, two numbers a warp");
+  require(
+      theta_.size() == shape_.plain_size() || theta_.size() == shape_.warped_size(),
+      "GaussianProcess: a length a group, a signal and a noise, the same of additive parts, two "
+      "numbers a warp");
   for (const std::size_t group : shape_.group) {
     rates_.push_back(std::exp(-theta_[group]));
   }
-  signal_ = std::exp(theta_[shape_.groups]);
-  noise_ = std::exp(theta_[shape_.groups + 1]);
+  signal_ = std::exp(theta_[shape_.signal()]);
+  noise_ = std::exp(theta_[shape_.noise()]);
+  additive_ = AdditiveScales::of(shape_, theta_);
   for (std::size_t k = shape_.plain_size(); k + 1 < theta_.size(); k += 2) {
     warps_.push_back({std::exp(theta_[k]), std::exp(theta_[k + 1])});
   }
@@ -50,6 +53,17 @@ void GaussianProcess::place(std::size_t row, std::span<const double> features) {
   }
 }
 
+void GaussianProcess::cover(std::size_t count, const double* scaled, double* covariance,
+                            double* slopes, Matrix* parts, std::size_t first_part) const {
+  kernels::squared_distances(count, rates_.size(), scaled, columns_.row(0), columns_.stride(),
+                             covariance);
+  kernels::matern(count, signal_, covariance, covariance, slopes);
+  for (std::size_t f = 0; f < additive_.ratios.size(); ++f) {
+    kernels::add_matern(count, additive_.variance, additive_.ratios[f], scaled[f], columns_.row(f),
+                        covariance, parts != nullptr ? parts->row(first_part + f) : unused_.data());
+  }
+}
+
 void GaussianProcess::append_all(const Matrix& features) {
   require(count_ == 0, "GaussianProcess::append_all fills an empty one");
   const std::size_t n = features.rows();
@@ -58,15 +72,14 @@ void GaussianProcess::append_all(const Matrix& features) {
   Matrix kernel(n, n);
   std::vector<double> point(rates_.size());
   std::vector<double> slopes(n);
+  unused_.resize(n);
   for (std::size_t i = 0; i < n; ++i) {
     place(i, {features.row(i), rates_.size()});
   }
   for (std::size_t i = 0; i < n; ++i) {
     scale_into({features.row(i), rates_.size()}, point.data());
-    kernels::squared_distances(i + 1, rates_.size(), point.data(), columns_.row(0),
-                               columns_.stride(), kernel.row(i));
-    kernels::matern(i + 1, signal_, kernel.row(i), kernel.row(i), slopes.data());
-    kernel(i, i) = signal_ + noise_;
+    cover(i + 1, point.data(), kernel.row(i), slopes.data(), nullptr, 0);
+    kernel(i, i) = signal() + noise_;
   }
   double unused = 0.0;
   Matrix attempt;
@@ -90,17 +103,16 @@ void GaussianProcess::append(std::span<const double> features) {
   row_.resize(n + 1);
   std::vector<double> slopes(n + 1);
   std::vector<double> whitened(n);
-  kernels::squared_distances(n, rates_.size(), point.data(), columns_.row(0), columns_.stride(),
-                             row_.data());
-  kernels::matern(n, signal_, row_.data(), row_.data(), slopes.data());
+  unused_.resize(n);
+  cover(n, point.data(), row_.data(), slopes.data(), nullptr, 0);
   double* const last = factor_.row(n);
   std::fill_n(last, n + 1, 0.0);
-  double rest = signal_ + noise_;
+  double rest = signal() + noise_;
   for (std::size_t i = 0; i < n; ++i) {
     whitened[i] = dot(factor_.row(i), row_.data(), i + 1);
     rest -= whitened[i] * whitened[i];
   }
-  const double pivot = 1.0 / std::sqrt(std::max(rest, 1e-8 * signal_));
+  const double pivot = 1.0 / std::sqrt(std::max(rest, 1e-8 * signal()));
   for (std::size_t i = 0; i < n; ++i) {
     add_scaled(-pivot * whitened[i], factor_.row(i), last, i + 1);
   }
@@ -130,20 +142,22 @@ void GaussianProcess::ask(const Matrix& points, Answer& answer, bool with_slopes
   answer.whitened.resize(m, n);
   answer.means.assign(m, 0.0);
   answer.deviations.assign(m, 0.0);
+  const std::size_t parts = with_slopes ? additive_.ratios.size() : 0;
+  answer.parts.resize(std::max<std::size_t>(m * parts, 1), n);
   std::vector<double> unused(with_slopes ? 0 : n);
+  unused_.resize(n);
   for (std::size_t i = 0; i < m; ++i) {
     scale_into({points.row(i), rates_.size()}, answer.scaled.row(i),
                with_slopes ? answer.bends.row(i) : nullptr);
-    kernels::squared_distances(n, rates_.size(), answer.scaled.row(i), columns_.row(0),
-                               columns_.stride(), answer.covariance.row(i));
-    kernels::matern(n, signal_, answer.covariance.row(i), answer.covariance.row(i),
-                    with_slopes ? answer.slopes.row(i) : unused.data());
+    cover(n, answer.scaled.row(i), answer.covariance.row(i),
+          with_slopes ? answer.slopes.row(i) : unused.data(), parts > 0 ? &answer.parts : nullptr,
+          i * parts);
     answer.means[i] = dot(answer.covariance.row(i), alpha_.data(), alpha_.size());
   }
   multiply_by_lower_transposed(answer.covariance.view(), factor_.view(), answer.whitened.view());
   for (std::size_t i = 0; i < m; ++i) {
     const double known = dot(answer.whitened.row(i), answer.whitened.row(i), n);
-    answer.deviations[i] = std::sqrt(std::max(signal_ - known, 1e-12 * signal_));
+    answer.deviations[i] = std::sqrt(std::max(signal() - known, 1e-12 * signal()));
   }
 }
 
@@ -153,9 +167,17 @@ void GaussianProcess::gradients(const Answer& answer, std::span<const double> by
   weights_.resize(m, count_);
   multiply_by_lower(by_whitened.view(), factor_.view(), weights_.view());
   gradients.resize(m, rates_.size());
+  std::vector<double> pulls(rates_.size(), 0.0);
   for (std::size_t i = 0; i < m; ++i) {
     double* const weights = weights_.row(i);
     add_scaled(by_mean[i], alpha_.data(), weights, alpha_.size());
+    for (std::size_t f = 0; f < additive_.ratios.size(); ++f) {
+      const double ratio = additive_.ratios[f];
+      pulls[f] = ratio * ratio *
+                 kernels::weigh(count_, weights, answer.parts.row(i * rates_.size() + f),
+                                answer.scaled(i, f), columns_.row(f), unused_.data())
+                     .sum;
+    }
     double sum = 0.0;
     for (std::size_t j = 0; j < count_; ++j) {
       weights[j] *= answer.slopes(i, j);
@@ -163,8 +185,9 @@ void GaussianProcess::gradients(const Answer& answer, std::span<const double> by
     }
     for (std::size_t f = 0; f < rates_.size();
          ++f) {  // d k_j / d x_f = -slope_j (z_f - z_jf) / l_f
-      gradients(i, f) = -rates_[f] * answer.bends(i, f) *
-                        (answer.scaled(i, f) * sum - dot(weights, columns_.row(f), count_));
+      gradients(i, f) =
+          -rates_[f] * answer.bends(i, f) *
+          (answer.scaled(i, f) * sum - dot(weights, columns_.row(f), count_) + pulls[f]);
     }
   }
 }

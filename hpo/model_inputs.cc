@@ -40,6 +40,7 @@ ModelInputs::ModelInputs(const Space& space, double min_resource, double max_res
   if (sources_ > 0) {
     shape_.group.insert(shape_.group.end(), sources_, shape_.groups++);
   }
+  shape_.is_additive = shape_.groups > 1;
 }
 
 double ModelInputs::fidelity(double resource) const {

@@ -61,7 +61,7 @@ Theta choose_theta(const KernelShape& shape, const Matrix& features,
 }
 
 std::string Fitted::text() const {
-  std::string text = "gp 1 " + std::to_string(at);
+  std::string text = "gp 2 " + std::to_string(at);
   for (const double x : theta) {
     text += " " + exact(x);
   }
@@ -73,7 +73,7 @@ std::optional<Fitted> read_fitted(std::string_view text, const KernelShape& shap
   const std::size_t numbers = parts.size() - std::min<std::size_t>(3, parts.size());
   const bool fits = numbers == shape.plain_size() || numbers == shape.warped_size();
   const std::optional<std::int64_t> at = fits ? parse_int(parts[2]) : std::nullopt;
-  if (!at || *at < 0 || parts[0] != "gp" || parts[1] != "1") {
+  if (!at || *at < 0 || parts[0] != "gp" || parts[1] != "2") {
     return std::nullopt;
   }
   Fitted fitted{.at = static_cast<std::size_t>(*at), .theta = {}};

@@ -93,7 +93,7 @@ TEST(BayesianSearcher, BeginsAtTheMiddleThenSpreadsThenModels) {
   EXPECT_EQ(sweep.proposals[9].origin, "sobol");
   EXPECT_EQ(sweep.proposals[10].origin, "model");
   EXPECT_EQ(sweep.proposals[10].seen, 10U);
-  EXPECT_THAT(sweep.proposals[10].state, testing::StartsWith("gp 1 10 "));
+  EXPECT_THAT(sweep.proposals[10].state, testing::StartsWith("gp 2 10 "));
 }
 
 TEST(BayesianSearcher, FindsTheBottomOfABowlFarBetterThanChance) {
@@ -168,11 +168,12 @@ TEST(BayesianSearcher, ARestoredSearcherProposesTheSameBitsBetweenRefits) {
 TEST(BayesianSearcher, RefusesTheStateOfAnotherSpace) {
   const Space space = cube(2);
   BayesianSearcher searcher(space, {});
-  for (const char* state : {"", "gp", "gp 1 5 0 0 0", "gp 2 5 0 0 0 0", "gp 1 -5 0 0 0 0",
-                            "gp 1 5 0 0 x 0", "gp 1 5 0 0 nan 0"}) {
+  for (const char* state :
+       {"", "gp", "gp 2 5 0 0 0 -5", "gp 1 5 0 0 0 -5 0 0 0", "gp 2 -5 0 0 0 -5 0 0 0",
+        "gp 2 5 0 0 x -5 0 0 0", "gp 2 5 0 0 nan -5 0 0 0"}) {
     EXPECT_THROW(searcher.restore(state), Error) << state;
   }
-  EXPECT_NO_THROW(searcher.restore("gp 1 5 0 0 0 -5"));
+  EXPECT_NO_THROW(searcher.restore("gp 2 5 0 0 0 -5 0 0 0"));
 }
 
 TEST(BayesianSearcher, PendingTrialsAreKeptAwayFrom) {

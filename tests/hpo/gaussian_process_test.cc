@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "hpo/evidence.h"
 #include "runtime/base/random.h"
 
 namespace muster::hpo {
@@ -141,15 +142,27 @@ TEST(GaussianProcess, PendingPointsNarrowTheDeviationAndLeaveTheMean) {
   EXPECT_LT(after.deviations[0], 0.2 * before.deviations[0]);
 }
 
-class GaussianProcessGradients : public testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(PlainAndWarped, GaussianProcessGradients, testing::Bool());
+struct Form {
+  bool is_additive = false, is_warped = false;
+  friend void PrintTo(const Form& form, std::ostream* out) {
+    *out << (form.is_additive ? "additive" : "whole") << (form.is_warped ? ", warped" : "");
+  }
+};
+const Form forms[]{{false, false}, {false, true}, {true, false}, {true, true}};
+
+class GaussianProcessGradients : public testing::TestWithParam<Form> {};
+INSTANTIATE_TEST_SUITE_P(Forms, GaussianProcessGradients, testing::ValuesIn(forms));
 
 TEST_P(GaussianProcessGradients, EqualDifferences) {
   const Matrix points = random_points(60, 3, 4);
   KernelShape shape = KernelShape::of(3);
   shape.warped = {0, 2};
+  shape.is_additive = GetParam().is_additive;
   Theta theta = theta_of(3, 0.5, 1.4, 1e-3);
-  if (GetParam()) {
+  if (shape.is_additive) {
+    theta.insert(theta.end(), {std::log(0.3), std::log(0.8), std::log(0.2), std::log(0.9)});
+  }
+  if (GetParam().is_warped) {
     theta.insert(theta.end(), {0.7, -0.4, -0.6, 0.9});
   }
   GaussianProcess model(shape, theta);
@@ -194,8 +207,8 @@ TEST(Evidence, OnePointHasTheClosedForm) {
               0.5 * (0.81 / 2.1 + std::log(2.1) + std::log(2 * std::numbers::pi)) + prior, 1e-12);
 }
 
-class EvidenceGradient : public testing::TestWithParam<bool> {};
-INSTANTIATE_TEST_SUITE_P(PlainAndWarped, EvidenceGradient, testing::Bool());
+class EvidenceGradient : public testing::TestWithParam<Form> {};
+INSTANTIATE_TEST_SUITE_P(Forms, EvidenceGradient, testing::ValuesIn(forms));
 
 TEST_P(EvidenceGradient, EqualsDifferences) {
   for (const std::size_t n : {7U, 60U, 150U}) {
@@ -206,8 +219,12 @@ TEST_P(EvidenceGradient, EqualsDifferences) {
     const std::vector<double> values = wavy(points);
     shape.warped = {1, 3};
     Evidence evidence(shape, points, values);
+    shape.is_additive = GetParam().is_additive;
     Theta theta{std::log(0.3), std::log(0.9), std::log(1.5), std::log(1.2), std::log(0.02)};
-    if (GetParam()) {
+    if (shape.is_additive) {
+      theta.insert(theta.end(), {std::log(0.6), std::log(0.2), std::log(1.1), std::log(0.7)});
+    }
+    if (GetParam().is_warped) {
       theta.insert(theta.end(), {0.5, -0.7, -0.3, 1.1});
     }
     std::vector<double> gradient;
@@ -223,6 +240,70 @@ TEST_P(EvidenceGradient, EqualsDifferences) {
           << "n " << n << " parameter " << k;
     }
   }
+}
+
+TEST(GaussianProcess, AnAdditiveKernelHasTheClosedFormOfTwoPoints) {
+  KernelShape shape = KernelShape::of(2);
+  shape.is_additive = true;
+  Theta theta = theta_of(2, 0.5, 1.4, 0.01);
+  theta.insert(theta.end(), {std::log(0.3), std::log(0.8), std::log(0.6)});
+  const auto kernel = [](double dx, double dy) {
+    return matern(std::hypot(dx, dy) / 0.5, 1.4) + matern(dx / 0.3, 0.3) + matern(dy / 0.8, 0.3);
+  };
+  GaussianProcess model(shape, theta);
+  model.append(std::vector<double>{0.2, 0.3});
+  model.set_values(std::vector<double>{0.7});
+  GaussianProcess::Answer answer;
+  model.ask(points_of({{0.6, 0.4}}), answer, false);
+  const double k = kernel(0.4, 0.1);
+  EXPECT_DOUBLE_EQ(model.signal(), 2.0);
+  EXPECT_NEAR(answer.means[0], 0.7 * k / 2.01, 1e-12);
+  EXPECT_NEAR(answer.deviations[0], std::sqrt(2.0 - k * k / 2.01), 1e-12);
+}
+
+/// What each input does alone shows in few values, where all together would need many.
+TEST(Fit, LearnsASumOfFunctionsFromFewerValuesWhereItIsAdditive) {
+  const auto sum = [](const Matrix& points) {
+    std::vector<double> values;
+    for (std::size_t i = 0; i < points.rows(); ++i) {
+      double value = 0.0;
+      for (std::size_t k = 0; k < points.columns(); ++k) {
+        value += std::sin((7.0 + static_cast<double>(k)) * points(i, k));
+      }
+      values.push_back(value);
+    }
+    return values;
+  };
+  const Matrix points = random_points(60, 6, 31);
+  const Matrix places = random_points(200, 6, 32);
+  const std::vector<double> values = sum(points);
+  const std::vector<double> truth = sum(places);
+  double errors[2] = {};
+  for (const bool is_additive : {false, true}) {
+    KernelShape shape = KernelShape::of(6);
+    shape.is_additive = is_additive;
+    GaussianProcess model(shape, fit(shape, points, values, {usual_start(shape)}, 60));
+    model.append_all(points);
+    model.set_values(values);
+    GaussianProcess::Answer answer;
+    model.ask(places, answer, false);
+    for (std::size_t i = 0; i < truth.size(); ++i) {
+      errors[is_additive ? 1 : 0] += std::pow(answer.means[i] - truth[i], 2) / 200.0;
+    }
+  }
+  EXPECT_LT(errors[1], 0.25 * errors[0]) << errors[0] << " without, " << errors[1] << " with";
+}
+
+TEST(Fit, LeavesTheAdditivePartsOutOfManyValues) {
+  const std::size_t n = KernelShape::additive_until + 1;
+  KernelShape shape = KernelShape::of(2);
+  shape.is_additive = true;
+  const Matrix points = random_points(n, 2, 33);
+  const std::vector<double> values = wavy(points);
+  const Theta theta = fit(shape, points, values, {usual_start(shape)}, 5);
+  EXPECT_EQ(theta[shape.additive_signal()], KernelShape::no_signal);
+  GaussianProcess model(shape, theta);
+  EXPECT_DOUBLE_EQ(model.signal(), std::exp(theta[shape.signal()]));
 }
 
 TEST(Evidence, LeaveOneOutEqualsLeavingEachOneOut) {

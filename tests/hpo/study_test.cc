@@ -348,8 +348,8 @@ TEST_F(StudyTest, CompactionDropsReplacedSearcherStatesAndNothingElse) {
     for (Next next = study->next(); next.kind != Next::Kind::done; next = study->next()) {
       if (next.kind == Next::Kind::propose) {
         const std::size_t seen = study->question().seen;
-        std::string state = "gp 1 " + std::to_string(seen);
-        for (int k = 0; k < 9; ++k) {  // three lengths, signal, noise, two warps
+        std::string state = "gp 2 " + std::to_string(seen);
+        for (int k = 0; k < 13; ++k) {  // lengths, signal, noise; the same of the parts; two warps
           state += " " + exact(-random.uniform());
         }
         study->accept(Proposal{setup.space.sample(random), "model", seen, state, {}});
@@ -370,7 +370,7 @@ TEST_F(StudyTest, CompactionDropsReplacedSearcherStatesAndNothingElse) {
   EXPECT_LT(after, before / 2) << before << " bytes before";
   setup.limits.max_trials = 5001;
   const auto more = open(setup);
-  EXPECT_EQ(more->state().searcher_state().substr(0, 5), "gp 1 ");
+  EXPECT_EQ(more->state().searcher_state().substr(0, 5), "gp 2 ");
   EXPECT_EQ(start_one(*more), 5001U);
 }
 
