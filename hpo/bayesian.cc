@@ -16,7 +16,7 @@ constexpr std::size_t most_pending = 1000;
 constexpr double explore_when_idle = 0.75;
 constexpr double explore_when_noisy = 0.7;
 constexpr double prior_strength = 10.0;
-constexpr std::uint64_t far_every = 3;  // proposals; the others are looked for near the best
+constexpr std::uint64_t far_every = 2;  // proposals; the others are looked for near the best
 constexpr std::size_t near_failures = 4;
 
 std::size_t usual_initial(std::size_t dimensions) {
@@ -236,7 +236,7 @@ std::optional<Box> BayesianSearcher::region_box(const Question& question) {
   return box_of(*region_, *question.history);
 }
 
-/// Two proposals of three are looked for near the best result, in a box that shrinks while nothing
+/// Every second proposal is looked for near the best result, in a box that shrinks while nothing
 /// better is found: a model that is sure of itself where the function is rough would else stay
 /// where it is, or go to the corners.
 std::optional<Box> BayesianSearcher::near_box(const Question& question) {

@@ -1,6 +1,6 @@
 /// BayesianSearcher: a Gaussian process over everything known, an output warp, and a criterion
 /// maximised by gradients. The first point is the middle (or the priors' centre), then scrambled
-/// Sobol points, then the model, two times of three in a box around the best result; beyond
+/// Sobol points, then the model, every second time in a box around the best result; beyond
 /// `exact_until` observations a trust region with a model of its neighbourhood; with a resource,
 /// one model over configurations and ln resource, asked at the most. What a proposal costs beyond
 /// its question is one refit now and then: the state is the model's theta and where it was fitted.
