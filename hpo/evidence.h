@@ -12,8 +12,8 @@
 
 namespace muster::hpo {
 
-/// -ln p(y | theta) - ln p(theta) and its gradient, from one factor, one inverse and one product:
-/// no n x n x d tensor.
+/// -ln p(y | theta) - ln p(theta) and its gradient, from one factor, one inverse and one product;
+/// the additive parts alone need an n x n x d tensor, and there are none where n is large.
 class Evidence {
  public:
   /// `features`: n x F. Both must outlive this.
