@@ -9,7 +9,6 @@
 #include "launcher/commands.h"
 #include "launcher/job/find_job.h"
 #include "launcher/job/run_table.h"
-#include "launcher/supervise/run_status.h"
 #include "launcher/sweep/trial_notes.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
@@ -70,10 +69,7 @@ namespace {
 std::optional<FoundJob> sweep_of_trial(const FoundJob& found) {
   const Path root = std::filesystem::absolute(found.root).lexically_normal();
   const Path sweep = root.parent_path().parent_path();
-  auto& files = posix_file_system();
-  const auto status = read_file_if_there(found.root / "status.json");
-  const bool is_run = status && status_from_json(*status, found.name).engine != engine_of_trials;
-  if (is_run || !files.exists(sweep / "sweep.ini")) {
+  if (!posix_file_system().exists(sweep / "sweep.ini") || !is_told_by_its_sweep(root)) {
     return std::nullopt;
   }
   return FoundJob{JobKind::sweep, sweep, sweep.filename().string()};

@@ -16,6 +16,8 @@
 namespace muster {
 namespace {
 
+constexpr const char* engine_of_trials = "sweep";  // in status.json
+
 const char* run_state(hpo::TrialState trial) {
   switch (trial) {
     case hpo::TrialState::running:
@@ -46,6 +48,11 @@ JobStatus status_in(const Path& file) {
 }
 
 }  // namespace
+
+bool is_told_by_its_sweep(const Path& trial) {
+  const Path file = trial / "status.json";
+  return !posix_file_system().exists(file) || status_in(file).engine == engine_of_trials;
+}
 
 void TrialNotes::write(const hpo::SweepState& state) {
   std::vector<hpo::TrialId> changed;

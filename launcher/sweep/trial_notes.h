@@ -11,8 +11,9 @@
 
 namespace muster {
 
-/// The engine that status.json names: the trial is no run that `muster` could tell more about.
-inline constexpr const char* engine_of_trials = "sweep";
+/// Whether a trial's directory is no run that `muster` could tell more about than its sweep can:
+/// status.json is the coordinator's, or there is none.
+bool is_told_by_its_sweep(const Path& trial);
 
 class TrialNotes {
  public:
