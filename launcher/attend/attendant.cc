@@ -48,7 +48,8 @@ std::unique_ptr<ControlPage> find_page(pid_t rank) {
     std::error_code code;
     const auto target = std::filesystem::read_symlink(folder / name, code);
     if (!code && target.string().find("muster-control") != std::string::npos) {
-      return std::make_unique<ControlPage>(ControlPage::open((folder / name).string()));
+      auto page = ControlPage::open_if_made((folder / name).string());
+      return page ? std::make_unique<ControlPage>(*std::move(page)) : nullptr;
     }
   }
   return nullptr;

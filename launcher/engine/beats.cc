@@ -46,6 +46,15 @@ bool BeatWatch::anybody_came() const {
   return false;
 }
 
+bool BeatWatch::all_beat() const {
+  for (std::size_t rank = 0; rank < heard_.size(); ++rank) {
+    if (!read_file_if_there(beat_path(logs_, static_cast<int>(rank))).value_or("").ends_with('.')) {
+      return false;
+    }
+  }
+  return true;
+}
+
 std::vector<std::pair<int, BeatWatch::Lost>> BeatWatch::look(const std::vector<int>& watched,
                                                              Monotonic now) {
   std::vector<std::pair<int, Lost>> lost;

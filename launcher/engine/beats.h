@@ -21,7 +21,7 @@ constexpr std::chrono::seconds beat_every{5};
 class BeatWriter {
  public:
   BeatWriter(const Path& log_directory, int rank, const std::string& host);
-  /// Call it often; it writes when the time has come.
+  /// Call it often; it writes when the time has come. The first time says that signals are heeded.
   void beat(Monotonic now);
 
  private:
@@ -46,6 +46,8 @@ class BeatWatch {
   std::vector<std::pair<int, Lost>> look(const std::vector<int>& watched, Monotonic now);
   /// Whether an attendant of this start has begun.
   bool anybody_came() const;
+  /// Whether every attendant has beaten: a signal kills none of them any more.
+  bool all_beat() const;
 
  private:
   struct Heard {

@@ -79,8 +79,11 @@ void LaunchedGroup::signal(int signal) {
     orders_.signal = signal;
   }
   write_orders(logs_, orders_);
-  if (signal == SIGUSR1) {
-    process_->signal(signal);  // launchers pass it on at once; they take TERM as an order to kill
+  // Launchers pass USR1 on at once (they take TERM as an order to kill), also to who cannot heed it
+  // yet and would die of it. Attendants that are still being loaded read the orders when they
+  // begin.
+  if (signal == SIGUSR1 && beats_.all_beat()) {
+    process_->signal(signal);
   }
 }
 

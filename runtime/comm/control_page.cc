@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -68,7 +69,7 @@ ControlPage ControlPage::create(int slots) {
     new (first + static_cast<std::size_t>(slot) * sizeof(RankSlot)) RankSlot;
   }
   header->slots = slots;
-  header->magic = ControlHeader::magic_value;
+  std::atomic_ref(header->magic).store(ControlHeader::magic_value, std::memory_order_release);
   return {std::move(descriptor), base, bytes};
 }
 
@@ -80,6 +81,10 @@ ControlPage ControlPage::open(const std::string& path) {
                     path),
         errno);
   }
+  return adopt(std::move(descriptor), path);
+}
+
+ControlPage ControlPage::adopt(Descriptor descriptor, const std::string& path) {
   struct stat info {};
   if (::fstat(descriptor.get(), &info) != 0) {
     throw_errno("stat the control page", errno);
@@ -99,6 +104,17 @@ ControlPage ControlPage::open(const std::string& path) {
                     path));
   }
   return page;
+}
+
+std::optional<ControlPage> ControlPage::open_if_made(const std::string& path) {
+  Descriptor descriptor(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  decltype(ControlHeader::magic) magic = 0;  // the last to be written
+  const auto read =
+      descriptor ? ::pread(descriptor.get(), &magic, sizeof magic, offsetof(ControlHeader, magic))
+                 : 0;
+  return read == static_cast<ssize_t>(sizeof magic) && magic != 0
+             ? std::optional(adopt(std::move(descriptor), path))
+             : std::nullopt;
 }
 
 ControlPage::ControlPage(ControlPage&& other) noexcept

@@ -103,6 +103,9 @@ class ControlPage {
   /// process lives.
   static ControlPage create(int slots);
   static ControlPage open(const std::string& path);
+  /// For who looks on from outside: nothing while the page is still being made, nor when its maker
+  /// has ended.
+  static std::optional<ControlPage> open_if_made(const std::string& path);
   ControlPage(ControlPage&& other) noexcept;
   ControlPage& operator=(ControlPage&& other) noexcept;
   ~ControlPage();
@@ -115,6 +118,7 @@ class ControlPage {
 
  private:
   ControlPage(Descriptor descriptor, void* base, std::size_t bytes);
+  static ControlPage adopt(Descriptor descriptor, const std::string& path);
   Descriptor descriptor_;
   void* base_ = nullptr;
   std::size_t bytes_ = 0;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/comm/control_page.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -49,6 +51,21 @@ TEST(ControlPage, FlightRecordKeepsTheLastThousand) {
 TEST(ControlPage, RefusesWhatIsNoPage) {
   EXPECT_THROW(ControlPage::open("/proc/self/nothing"), Error);
   EXPECT_THROW(ControlPage::open("/dev/null"), Error);
+}
+
+/// Who looks for a rank's page sees its file before there is anything in it.
+TEST(ControlPage, IsNotThereForOthersBeforeItIsMade) {
+  const Descriptor file(::memfd_create("muster-control", MFD_CLOEXEC));
+  const auto path = fmt::format("/proc/self/fd/{}", file.get());
+  EXPECT_FALSE(ControlPage::open_if_made(path));
+  ASSERT_EQ(::ftruncate(file.get(), 1 << 20), 0);
+  EXPECT_FALSE(ControlPage::open_if_made(path)) << "reserved, and nothing written";
+  const std::uint64_t magic = 1;
+  ASSERT_EQ(::pwrite(file.get(), &magic, sizeof magic, offsetof(ControlHeader, magic)), 8);
+  EXPECT_THROW(ControlPage::open_if_made(path), Error) << "of another version";
+  EXPECT_FALSE(ControlPage::open_if_made("/proc/self/fd/9999")) << "its maker has ended";
+  const auto page = ControlPage::create(2);
+  EXPECT_EQ(ControlPage::open_if_made(page.path())->slots(), 2);
 }
 
 }  // namespace

@@ -58,6 +58,17 @@ TEST_F(Beats, ATimeInWhichNobodyLookedIsNoSilence) {
   EXPECT_THAT(after(seconds(3600), seconds(3600)), IsEmpty()) << "the supervisor was suspended";
 }
 
+TEST_F(Beats, AnAttendantThatIsStillBeingLoadedIsNotSignalled) {
+  const BeatWatch watch(logs_.path(), 2);
+  BeatWriter zero(logs_.path(), 0, "a");
+  zero.beat(now_);
+  EXPECT_FALSE(watch.all_beat()) << "the other one has not come";
+  BeatWriter one(logs_.path(), 1, "b.c.");
+  EXPECT_FALSE(watch.all_beat()) << "it has come and does not listen yet";
+  one.beat(now_);
+  EXPECT_TRUE(watch.all_beat());
+}
+
 TEST_F(Beats, WhatAnEarlierStartLeftIsForgotten) {
   BeatWriter zero(logs_.path(), 0, "a");
   BeatWatch next(logs_.path(), 2);
