@@ -79,7 +79,7 @@ echo "== packages: a name that nothing stands behind is told, and the others are
 printf '#!/bin/sh\necho "$@" >> %s\n' "$work/apt" > "$work/bin/apt-get"
 cat > "$work/bin/apt-cache" <<'APT'
 #!/bin/sh
-case $2 in chromium) echo "chromium:"; echo "  Candidate: (none)" ;; mold) echo "mold:"; echo "  Candidate: 2.30" ;; esac
+case $2 in chromium) echo "chromium:"; echo "  Candidate: (none)" ;; mold) echo "mold:"; echo "  Candidate: 2.30"; seq -f "     2.%g 500" 20000 ;; esac  # more than a pipe holds
 APT
 printf '#!/bin/sh\nexit 1\n' > "$work/bin/dpkg-query"
 chmod +x "$work/bin/apt-cache" "$work/bin/dpkg-query"
