@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "hpo/dense_kernels.h"
 #include "hpo/kernel_matrix.h"
@@ -22,17 +23,20 @@ AdditiveScales AdditiveScales::of(const KernelShape& shape, const Theta& theta) 
   return scales;
 }
 
-void AdditiveParts::cover(const AdditiveScales& scales, const Matrix& scaled, Matrix& kernel) {
+void AdditiveParts::cover(AdditiveScales scales, const Matrix& scaled, Matrix& kernel) {
+  scales_ = std::move(scales);
   const std::size_t n = kernel.rows();
-  const std::size_t count = scales.ratios.size();
-  scales_ = scales;
+  const std::size_t count = scales_.ratios.size();
+  if (count == 0) {
+    return;
+  }
   sum_.resize(n, n);
   slopes_.resize(count * n, n);
   for (std::size_t i = 0; i < n; ++i) {
     double* const sum = sum_.row(i);
     std::fill_n(sum, i + 1, 0.0);
     for (std::size_t f = 0; f < count; ++f) {
-      kernels::add_matern(i + 1, scales.variance, scales.ratios[f], scaled(f, i), scaled.row(f),
+      kernels::add_matern(i + 1, scales_.variance, scales_.ratios[f], scaled(f, i), scaled.row(f),
                           sum, slopes_.row(f * n + i));
     }
     for (std::size_t j = 0; j <= i; ++j) {
@@ -46,6 +50,9 @@ void AdditiveParts::add_gradient(const KernelShape& shape, std::span<const doubl
                                  std::vector<double>& gradient) {
   const std::size_t n = alpha.size();
   const std::size_t count = scales_.ratios.size();
+  if (count == 0) {
+    return;
+  }
   weights_.resize(n);
   pulls_.resize(count, n);
   for (std::size_t f = 0; f < count; ++f) {
@@ -73,7 +80,7 @@ void AdditiveParts::add_gradient(const KernelShape& shape, std::span<const doubl
 }
 
 double AdditiveParts::pull(std::size_t f, std::size_t i) const {
-  return scales_.ratios[f] * scales_.ratios[f] * pulls_(f, i);
+  return scales_.ratios.empty() ? 0.0 : scales_.ratios[f] * scales_.ratios[f] * pulls_(f, i);
 }
 
 }  // namespace muster::hpo

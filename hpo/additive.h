@@ -16,7 +16,7 @@
 namespace muster::hpo {
 
 /// Of theta: the variance of one part, and how much longer the whole kernel's length of each
-/// feature is than the part's. A variance of 0: there are no parts.
+/// feature is than the part's. No ratios and a signal of 0: there are no parts.
 struct AdditiveScales {
   double variance = 0.0, signal = 0.0;
   std::vector<double> ratios;
@@ -25,8 +25,9 @@ struct AdditiveScales {
 
 class AdditiveParts {
  public:
-  /// Adds them to the lower triangle of `kernel`. `scaled`: F x n, over the whole kernel's lengths.
-  void cover(const AdditiveScales& scales, const Matrix& scaled, Matrix& kernel);
+  /// Adds them to the lower triangle of `kernel`, where theta has any. `scaled`: F x n, over the
+  /// whole kernel's lengths. The two calls below are about this theta.
+  void cover(AdditiveScales scales, const Matrix& scaled, Matrix& kernel);
   /// Adds d(-ln p) by their lengths and their variance, from alpha and the inverse at that kernel.
   void add_gradient(const KernelShape& shape, std::span<const double> alpha, const Matrix& inverse,
                     const Matrix& scaled, std::vector<double>& gradient);

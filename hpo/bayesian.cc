@@ -285,7 +285,9 @@ void BayesianSearcher::restore(std::string_view state) {
   std::optional<Fitted> fitted = read_fitted(state, inputs_.shape());
   if (!fitted) {
     throw Error(Fault::bad_input, "'" + std::string(state) +
-                                      "' is no state of the Bayesian searcher over this space");
+                                      "' is no state of the Bayesian searcher over this space: "
+                                      "another version of muster or another space wrote it; begin "
+                                      "a sweep of a new name, with tune.warm_start = this one");
   }
   fitted_ = *std::move(fitted);
   model_.reset();

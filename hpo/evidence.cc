@@ -99,10 +99,7 @@ void Evidence::cover(const Theta& theta) {
     kernels::matern(i + 1, signal, kernel_.row(i), kernel_.row(i), slopes_.row(i));
     kernel_(i, i) = signal + noise;
   }
-  scales_ = AdditiveScales::of(shape_, theta);
-  if (scales_.signal > 0.0) {
-    parts_.cover(scales_, scaled_, kernel_);
-  }
+  parts_.cover(AdditiveScales::of(shape_, theta), scaled_, kernel_);
 }
 
 /// M = (alpha alpha^T - K^-1) o slopes, symmetric, kept in slopes_; its row sums, its product with
@@ -147,8 +144,8 @@ void Evidence::set_by_warps(const Theta& theta, std::vector<double>& gradient) c
     double by_a = 0.0;
     double by_b = 0.0;
     for (std::size_t i = 0; i < values_.size(); ++i) {
-      const double pull = scales_.signal > 0.0 ? parts_.pull(f, i) : 0.0;
-      const double by_warped = rate * (sums_[i] * scaled_(f, i) - product_(f, i) + pull);
+      const double by_warped =
+          rate * (sums_[i] * scaled_(f, i) - product_(f, i) + parts_.pull(f, i));
       by_a += by_warped * by_a_(k, i);
       by_b += by_warped * by_b_(k, i);
     }
@@ -188,8 +185,8 @@ double Evidence::operator()(const Theta& theta, std::vector<double>& gradient) {
   // Signal, parts and noise make up K, and their slopes add up to that of its scale.
   gradient[shape_.signal()] =
       -0.5 * ((sums.quadratic - noise * sums.squares) - (n - noise * sums.trace));
-  if (scales_.signal > 0.0) {
-    parts_.add_gradient(shape_, alpha_, inverse_, scaled_, gradient);
+  parts_.add_gradient(shape_, alpha_, inverse_, scaled_, gradient);
+  if (shape_.is_additive) {
     gradient[shape_.signal()] -= gradient[shape_.additive_signal()];
   }
   set_by_warps(theta, gradient);

@@ -41,7 +41,6 @@ class Evidence {
   const Matrix& features_;
   std::span<const double> values_;
   Matrix kernel_, attempt_, slopes_, inverse_, scaled_, product_, by_a_, by_b_;
-  AdditiveScales scales_;
   AdditiveParts parts_;
   std::vector<double> alpha_, sums_;
 };
