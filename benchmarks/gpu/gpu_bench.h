@@ -23,9 +23,10 @@ struct GpuBench {
   double seconds = 1e9;         ///< after which the memory part begins no other trial
   std::uint64_t start_at = 0;   ///< seconds of Unix time to wait for, warmed up; 0: at once
   bool stand_in = false;        ///< the CPU instead of a card: to try the program, not to measure
+  bool small = false;           ///< small sizes, for the same; always on the stand-in
 };
 
-/// Jobs of the table; small ones on the stand-in.
+/// Jobs of the table, or small ones.
 JobSettings job_of(const GpuBench& bench);
 
 /// One rank alone: data, model and trainer, ready to step.

@@ -66,9 +66,10 @@ int run(const std::vector<std::string>& arguments) {
   keys.add("seconds", bench.seconds, "After which memory begins no other trial");
   keys.add("start_at", bench.start_at, "Unix time at which step begins to be timed");
   keys.add("stand_in", bench.stand_in, "The CPU instead of a card: to try this program");
+  keys.add("small", bench.small, "Small sizes, for the same");
   const auto line = take_command_line(
       keys, arguments,
-      {.usage = "muster-bench-gpu PART [--model NAME] [--stand_in]",
+      {.usage = "muster-bench-gpu PART [--model NAME] [--stand_in|--small]",
        .about = "Checks (kernels, training, ranks) and measures (step, adamw, packed, checkpoint, "
                 "memory) the GPU path. One JSON object a line; ends with 1 where a check fails. "
                 "Several ranks (part ranks) are started with torchrun's variables."});
@@ -79,6 +80,7 @@ int run(const std::vector<std::string>& arguments) {
     throw Error(Fault::bad_input, "muster-bench-gpu takes one part; see --help");
   }
   load(keys, {.file = {}, .environment = {}, .arguments = line->options});
+  bench.small = bench.small || bench.stand_in;
   StandIn stand_in;
   std::string why;
   Gpus* gpus = bench.stand_in ? &stand_in : open_gpus("cuda", why);

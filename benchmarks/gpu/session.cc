@@ -55,13 +55,13 @@ JobSettings job_of(const GpuBench& bench) {
   job.train.seed = 1;
   job.train.graph = bench.graph;
   if (bench.model == "gpt") {
-    make_gpt(job, bench.stand_in);
+    make_gpt(job, bench.small);
   } else if (bench.model == "cnn" || bench.model == "resnet50") {
-    make_images(job, bench.stand_in, bench.model == "resnet50");
+    make_images(job, bench.small, bench.model == "resnet50");
   } else if (bench.model == "mlp") {
     job.data.shape = "784";
     job.data.classes = 10;
-    job.data.rows = bench.stand_in ? 640 : 60032;  // whole batches
+    job.data.rows = bench.small ? 640 : 60032;  // whole batches
     job.train.batch_size = 64;
     job.optimizer.lr = 0.01;
     job.optimizer.momentum = 0.9;

@@ -35,7 +35,7 @@ std::uint64_t steps_of(const GpuBench& bench) {
   if (bench.steps > 0) {
     return bench.steps;
   }
-  if (bench.stand_in) {
+  if (bench.small) {
     return bench.model == "resnet50" ? 1 : 8;
   }
   return bench.model == "gpt" ? 10 : bench.model == "resnet50" ? 15 : 4000;
@@ -43,7 +43,7 @@ std::uint64_t steps_of(const GpuBench& bench) {
 
 /// Enough for graphs, for torch's choices of algorithm, and for the pace to be known.
 void warm_up(Session& session, const GpuBench& bench) {
-  session.trainer().run_steps(bench.stand_in ? 4 : bench.model == "mlp" ? 400 : 12);
+  session.trainer().run_steps(bench.small ? 4 : bench.model == "mlp" ? 400 : 12);
 }
 
 std::uint64_t units_a_sample(const GpuBench& bench, const JobSettings& job) {
@@ -110,7 +110,7 @@ int time_step(Gpus& gpus, const GpuBench& bench) {
 int time_adamw(Gpus& gpus, const GpuBench& bench) {
   const auto gpu = gpus.lane(0);
   const auto scope = gpu->enter();
-  const std::size_t count = bench.stand_in ? 1 << 16 : 124475904;
+  const std::size_t count = bench.small ? 1 << 16 : 124475904;
   constexpr std::size_t chunk = 8192;
   std::vector<Chunk> chunks;
   for (std::size_t at = 0; at < count; at += chunk) {
@@ -168,7 +168,7 @@ int time_adamw(Gpus& gpus, const GpuBench& bench) {
 int time_packed(Gpus& gpus, const GpuBench& bench) {
   JobSettings job = job_of(bench);
   const std::uint64_t steps = bench.steps > 0        ? bench.steps
-                              : bench.stand_in       ? 8
+                              : bench.small          ? 8
                               : bench.model == "mlp" ? 8000
                                                      : 400;
   ResidentSets sets;
@@ -216,7 +216,7 @@ int time_checkpoints(Gpus& gpus, const GpuBench& bench) {
   Saving saving(bench.directory, 10);
   Session session(job, gpus.lane(0), nullptr, nullptr, nullptr, {}, &saving);
   warm_up(session, gpt);
-  const std::uint64_t steps = bench.stand_in ? 20 : 30;
+  const std::uint64_t steps = bench.small ? 20 : 30;
   std::vector<double> plain;
   for (int i = 0; i < 3; ++i) {
     plain.push_back(session.time_steps(steps));
@@ -238,7 +238,7 @@ int time_checkpoints(Gpus& gpus, const GpuBench& bench) {
 
 /// Trials of mixed shapes: what their dry run says they need, and what they took in the end.
 int predict_memory(Gpus& gpus, const GpuBench& bench) {
-  const int trials = bench.stand_in ? 6 : bench.steps > 0 ? static_cast<int>(bench.steps) : 200;
+  const int trials = bench.small ? 6 : bench.steps > 0 ? static_cast<int>(bench.steps) : 200;
   Random random(3);
   double worst = 0;
   int failed = 0;
@@ -250,16 +250,16 @@ int predict_memory(Gpus& gpus, const GpuBench& bench) {
     ++done;
     GpuBench own = bench;
     own.model = i % 3 == 0 ? "cnn" : "mlp";
-    own.batch = std::uint64_t{32} << random.below(bench.stand_in ? 2 : 5);
+    own.batch = std::uint64_t{32} << random.below(bench.small ? 2 : 5);
     JobSettings job = job_of(own);
-    job.data.rows = bench.stand_in ? 512 : 4096;
+    job.data.rows = bench.small ? 512 : 4096;
     job.model.hidden = std::to_string(64 << random.below(6));
     job.model.width = static_cast<int>(16 << random.below(3));
     try {
       Session session(job, gpus.lane(0), &sets);
       session.trainer().run_steps(dry_run_steps);
       const std::uint64_t predicted = session.trainer().memory_bytes();
-      session.trainer().run_steps(bench.stand_in ? 4 : 60);
+      session.trainer().run_steps(bench.small ? 4 : 60);
       const std::uint64_t real = session.trainer().memory_bytes();
       const double error = std::abs(static_cast<double>(real) - static_cast<double>(predicted)) /
                            static_cast<double>(real);

@@ -51,7 +51,7 @@ Allowed of_graph(const std::string& model) {
 int check_model(Gpus& gpus, const GpuBench& bench, const std::string& name) {
   GpuBench small = bench;
   small.model = name;
-  small.stand_in = true;
+  small.small = true;
   JobSettings job = job_of(small);
   int wrong = 0;
   for (const std::string amp : {"none", "bf16"}) {
@@ -198,7 +198,7 @@ int check_ranks(Gpus* gpus, const GpuBench& bench) {
   const auto ranks = open_node(launch_context(process_environment()));
   Communicator& world = ranks->world();
   GpuBench small = bench;
-  small.stand_in = true;
+  small.small = true;
   int wrong = 0;
   {
     Side side(gpus, world);

@@ -61,7 +61,9 @@ const Opened& opened_once() {
 
 bool has_gpu_driver() {
   std::error_code none;
-  return fs::exists("/dev/nvidiactl", none) || fs::exists("/proc/driver/nvidia/version", none);
+  return fs::exists("/dev/nvidiactl", none) || fs::exists("/proc/driver/nvidia/version", none) ||
+         fs::exists("/dev/dxg", none) ||  // Windows' own, seen from its Linux
+         ::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD) != nullptr;
 }
 
 std::vector<fs::path> gpu_module_places() {

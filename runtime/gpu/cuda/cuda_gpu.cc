@@ -87,6 +87,7 @@ class CudaGpu final : public Gpu {
     ++lane_count;
     pool_ = std::make_unique<at::cuda::MemPool>();
     graph_pool_ = std::make_unique<at::cuda::MemPool>();
+    host_pool_ = std::make_unique<HostPoolUse>(graph_pool_->id());
   }
   ~CudaGpu() override {
     --lane_count;
@@ -95,6 +96,10 @@ class CudaGpu final : public Gpu {
     } catch (const std::exception& error) {
       log::error(fmt::format("leaving a GPU: {}", report(error)));
     }
+    const std::lock_guard closed(pool_gate());
+    host_pool_.reset();
+    pool_.reset();
+    graph_pool_.reset();
   }
 
   std::string name() const override { return at::cuda::getDeviceProperties(device_)->name; }
@@ -130,12 +135,7 @@ class CudaGpu final : public Gpu {
   std::shared_ptr<std::byte> allocate_shared(std::size_t bytes) override {
     const c10::cuda::CUDAGuard guard(device_);
     void* data = nullptr;
-    cudaError_t error = cudaMalloc(&data, std::max<std::size_t>(bytes, 512));
-    if (error == cudaErrorMemoryAllocation) {
-      cudaGetLastError();
-      allocator::emptyCache();
-      error = cudaMalloc(&data, std::max<std::size_t>(bytes, 512));
-    }
+    const cudaError_t error = cudaMalloc(&data, std::max<std::size_t>(bytes, 512));
     if (error == cudaErrorMemoryAllocation) {
       cudaGetLastError();
       throw_out_of_memory(bytes);
@@ -191,9 +191,9 @@ class CudaGpu final : public Gpu {
   std::unique_ptr<GpuScope> scratch() override;
   std::unique_ptr<GpuGraph> capture(const std::function<void()>& body, std::string& why) override;
   void warm(const std::function<void()>& body) override {
+    const auto inside = enter();  // before the turn: who waits at the gate must not have it
     const std::lock_guard turn(capture_turn());
     const GeneratorScope generator(generator_, device_);
-    const auto inside = enter();
     const auto meanwhile = scratch();
     body();
   }
@@ -205,14 +205,7 @@ class CudaGpu final : public Gpu {
     filling_.reset();
     filling_ = std::make_unique<PoolScope>(device_, pool.id(), raw(Queue::compute));
   }
-  /// What lanes that are gone have left is given up before memory is said to be short: while any
-  /// lane lives, torch does not do that by itself.
   void* allocate_raw(std::size_t bytes) {
-    try {
-      return allocator::raw_alloc_with_stream(bytes, raw(Queue::compute));
-    } catch (const c10::OutOfMemoryError&) {
-      allocator::emptyCache();
-    }
     try {
       return allocator::raw_alloc_with_stream(bytes, raw(Queue::compute));
     } catch (const c10::OutOfMemoryError&) {
@@ -237,7 +230,8 @@ class CudaGpu final : public Gpu {
   at::Generator generator_;
   std::unique_ptr<at::cuda::MemPool> pool_;
   std::unique_ptr<at::cuda::MemPool> graph_pool_;  // of all graphs, played one by one, and scratch
-  std::unique_ptr<PoolScope> filling_;             // while somebody is inside
+  std::unique_ptr<HostPoolUse> host_pool_;
+  std::unique_ptr<PoolScope> filling_;  // while somebody is inside
   int inside_ = 0;
   std::uint64_t most_bytes_ = 0;
 };
@@ -246,12 +240,14 @@ class LaneScope final : public GpuScope {
  public:
   explicit LaneScope(CudaGpu& gpu) : gpu_(gpu), guard_(gpu.compute_.get()) {
     if (gpu_.inside_++ == 0) {
+      pool_gate().enter();
       gpu_.fill(*gpu_.pool_);
     }
   }
   ~LaneScope() override {
     if (--gpu_.inside_ == 0) {
       gpu_.filling_.reset();
+      pool_gate().leave();
     }
   }
   LaneScope(const LaneScope&) = delete;
@@ -291,9 +287,9 @@ void Graph::replay() {
 }
 
 std::unique_ptr<GpuGraph> CudaGpu::capture(const std::function<void()>& body, std::string& why) {
+  const auto scope = enter();
   const std::lock_guard turn(capture_turn());
   const GeneratorScope generator(generator_, device_);
-  const auto scope = enter();
   synchronise();
   filling_.reset();  // what a graph uses stays its own
   auto graph = std::make_unique<at::cuda::CUDAGraph>();

@@ -77,8 +77,8 @@ struct PieceTable {
 };
 
 template <class To>
-__global__ void __launch_bounds__(team_size) pack_kernel(const __grid_constant__ PieceTable table,
-                                                         To* to, const float* add) {
+__global__ void __launch_bounds__(team_size)
+    pack_kernel(const __grid_constant__ PieceTable table, To* to, const float* add) {
   unsigned p = table.count - 1;
   while (table.first_block[p] > blockIdx.x) {
     --p;
@@ -178,8 +178,8 @@ __global__ void __launch_bounds__(team_size)
   bodies::norm_weights_part<T>(BlockTeam(), job, blockIdx.x);
 }
 
-/// A warp a row, over the rows of the block's part; then the warps add up, one after the other, what
-/// they have for the weights.
+/// A warp a row, over the rows of the block's part; then the warps add up, one after the other,
+/// what they have for the weights.
 template <class T, int wides>
 __global__ void __launch_bounds__(sums_team, 3)
     add_norm_backward_held_kernel(const __grid_constant__ AddNormBackwardJob job) {
@@ -210,8 +210,8 @@ __global__ void __launch_bounds__(sums_team, 3)
   }
 }
 
-/// A column of partial sums, 32 a block; each warp has a share of the parts. Calls use(column, sums)
-/// in the first warp.
+/// A column of partial sums, 32 a block; each warp has a share of the parts. Calls use(column,
+/// sums) in the first warp.
 template <class Use>
 __device__ void sum_columns(const float* partial, std::uint64_t width, std::uint64_t parts,
                             Use use) {
@@ -331,6 +331,17 @@ void by_wides(std::uint64_t width, bool is_whole, Body&& body) {
   body(std::integral_constant<int, 0>());
 }
 
+/// Queues a kernel.
+template <class... Parameters, class... Arguments>
+void start(void (*kernel)(Parameters...), dim3 blocks, unsigned threads, cudaStream_t stream,
+           Arguments... arguments) {
+  cudaLaunchConfig_t how{};
+  how.gridDim = blocks;
+  how.blockDim = dim3(threads);
+  how.stream = stream;
+  cudaLaunchKernelEx(&how, kernel, arguments...);
+}
+
 }  // namespace
 
 void launch(const PackJob& job, cudaStream_t stream) {
@@ -348,8 +359,8 @@ void launch(const PackJob& job, cudaStream_t stream) {
     }
     if (blocks > 0) {
       by_type(job.to_type, [&](auto* to) {
-        pack_kernel<<<blocks, team_size, 0, stream>>>(table, static_cast<decltype(to)>(job.to),
-                                                      job.add);
+        using To = std::remove_pointer_t<decltype(to)>;
+        start(pack_kernel<To>, blocks, team_size, stream, table, static_cast<To*>(job.to), job.add);
       });
     }
   }
@@ -358,12 +369,12 @@ void launch(const PackJob& job, cudaStream_t stream) {
 void launch(const NormJob& job, cudaStream_t stream) {
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    norm_kernel<T><<<static_cast<unsigned>(job.blocks()), team_size, 0, stream>>>(job);
+    start(norm_kernel<T>, static_cast<unsigned>(job.blocks()), team_size, stream, job);
   });
 }
 
 void launch(const DecideJob& job, cudaStream_t stream) {
-  decide_kernel<<<1, 1, 0, stream>>>(job);
+  start(decide_kernel, 1, 1, stream, job);
 }
 
 void launch(const UpdateJob& job, cudaStream_t stream) {
@@ -372,13 +383,13 @@ void launch(const UpdateJob& job, cudaStream_t stream) {
   }
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    update_kernel<T><<<static_cast<unsigned>(job.chunk_count), team_size, 0, stream>>>(job);
+    start(update_kernel<T>, static_cast<unsigned>(job.chunk_count), team_size, stream, job);
   });
 }
 
 void launch(const OrderJob& job, cudaStream_t stream) {
   if (job.rows > 0) {
-    order_kernel<<<blocks_of(job.rows, team_size), team_size, 0, stream>>>(job);
+    start(order_kernel, blocks_of(job.rows, team_size), team_size, stream, job);
   }
 }
 
@@ -391,7 +402,7 @@ void launch(const GatherJob& job, cudaStream_t stream) {
                   std::clamp(blocks_of(job.row_bytes, slice_bytes), 1U, 64U));
   const std::uint64_t words = (job.row_bytes / grid.y + 3) / 4;
   const std::uint64_t accesses = job.channels == 0 ? (words + 3) / 4 : words;
-  gather_kernel<<<grid, threads_of(accesses, team_size), 0, stream>>>(job);
+  start(gather_kernel, grid, threads_of(accesses, team_size), stream, job);
 }
 
 void launch(const CrossEntropyJob& job, cudaStream_t stream) {
@@ -402,8 +413,8 @@ void launch(const CrossEntropyJob& job, cudaStream_t stream) {
     using T = std::remove_pointer_t<decltype(type)>;
     const bool is_whole = bodies::rows_are_whole<T>(job);
     const std::uint64_t accesses = is_whole ? job.classes / bodies::wide_count<T> : job.classes;
-    cross_entropy_kernel<T>
-        <<<static_cast<unsigned>(job.rows), threads_of(accesses, wide_team), 0, stream>>>(job);
+    start(cross_entropy_kernel<T>, static_cast<unsigned>(job.rows), threads_of(accesses, wide_team),
+          stream, job);
   });
 }
 
@@ -413,15 +424,14 @@ void launch(const AddNormJob& job, cudaStream_t stream) {
   }
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    const bool is_whole = all_aligned<T>({job.x, job.residual, job.sum, job.y, job.weight,
-                                          job.bias});
+    const bool is_whole =
+        all_aligned<T>({job.x, job.residual, job.sum, job.y, job.weight, job.bias});
     by_wides<T>(job.width, is_whole, [&](auto wides) {
       if constexpr (wides() > 0) {
-        add_norm_held_kernel<T, wides()>
-            <<<blocks_of(job.rows, warps), team_size, 0, stream>>>(job);
+        start(add_norm_held_kernel<T, wides()>, blocks_of(job.rows, warps), team_size, stream, job);
       } else {
-        add_norm_kernel<T><<<static_cast<unsigned>(job.rows), threads_of(job.width, team_size), 0,
-                             stream>>>(job);
+        start(add_norm_kernel<T>, static_cast<unsigned>(job.rows), threads_of(job.width, team_size),
+              stream, job);
       }
     });
   });
@@ -431,21 +441,20 @@ void launch(const AddNormBackwardJob& job, cudaStream_t stream) {
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const auto parts = static_cast<unsigned>(job.parts);
-    const bool is_whole = all_aligned<T>({job.gradient, job.add, job.input, job.to,
-                                          job.weight});
+    const bool is_whole = all_aligned<T>({job.gradient, job.add, job.input, job.to, job.weight});
     by_wides<T>(job.width, is_whole, [&](auto wides) {
       if constexpr (wides() > 0) {
-        add_norm_backward_held_kernel<T, wides()><<<parts, sums_team, 0, stream>>>(job);
+        start(add_norm_backward_held_kernel<T, wides()>, parts, sums_team, stream, job);
         return;
       }
       if (job.rows > 0) {
-        add_norm_backward_kernel<T><<<static_cast<unsigned>(job.rows),
-                                      threads_of(job.width, team_size), 0, stream>>>(job);
+        start(add_norm_backward_kernel<T>, static_cast<unsigned>(job.rows),
+              threads_of(job.width, team_size), stream, job);
       }
-      norm_weights_kernel<T><<<parts, team_size, 0, stream>>>(job);
+      start(norm_weights_kernel<T>, parts, team_size, stream, job);
     });
   });
-  norm_weights_sum_kernel<<<blocks_of(job.width, WarpTeam::width), team_size, 0, stream>>>(job);
+  start(norm_weights_sum_kernel, blocks_of(job.width, WarpTeam::width), team_size, stream, job);
 }
 
 void launch(const ImageNormJob& job, cudaStream_t stream) {
@@ -455,10 +464,9 @@ void launch(const ImageNormJob& job, cudaStream_t stream) {
   wide.parts = std::max<std::uint64_t>(job.parts, std::min<std::uint64_t>(job.rows, 1056));
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    image_norm_sums_kernel<T><<<parts, team_size, 0, stream>>>(job);
-    image_norm_finish_kernel<T><<<columns, team_size, 0, stream>>>(job);
-    image_norm_apply_kernel<T>
-        <<<static_cast<unsigned>(wide.parts), team_size, 0, stream>>>(wide);
+    start(image_norm_sums_kernel<T>, parts, team_size, stream, job);
+    start(image_norm_finish_kernel<T>, columns, team_size, stream, job);
+    start(image_norm_apply_kernel<T>, static_cast<unsigned>(wide.parts), team_size, stream, wide);
   });
 }
 
@@ -469,10 +477,10 @@ void launch(const ImageNormBackwardJob& job, cudaStream_t stream) {
   wide.parts = std::max<std::uint64_t>(job.parts, std::min<std::uint64_t>(job.rows, 1056));
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    image_norm_backward_sums_kernel<T><<<parts, team_size, 0, stream>>>(job);
-    image_norm_weights_kernel<<<columns, team_size, 0, stream>>>(job);
-    image_norm_backward_apply_kernel<T>
-        <<<static_cast<unsigned>(wide.parts), team_size, 0, stream>>>(wide);
+    start(image_norm_backward_sums_kernel<T>, parts, team_size, stream, job);
+    start(image_norm_weights_kernel, columns, team_size, stream, job);
+    start(image_norm_backward_apply_kernel<T>, static_cast<unsigned>(wide.parts), team_size, stream,
+          wide);
   });
 }
 
@@ -482,7 +490,7 @@ void launch(const DropoutJob& job, cudaStream_t stream) {
   }
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    dropout_kernel<T><<<blocks_of(job.count, 4 * team_size), team_size, 0, stream>>>(job);
+    start(dropout_kernel<T>, blocks_of(job.count, 4 * team_size), team_size, stream, job);
   });
 }
 

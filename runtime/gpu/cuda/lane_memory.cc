@@ -6,7 +6,6 @@
 #include <c10/cuda/CUDAGuard.h>
 
 #include <map>
-#include <mutex>
 #include <vector>
 
 #include "runtime/gpu/cuda/check.h"
@@ -52,6 +51,38 @@ c10::cuda::CUDAStream OwnQueue::get() const {
   return c10::cuda::getStreamFromExternal(stream_, device_);
 }
 
+PoolGate& pool_gate() {
+  static PoolGate gate;
+  return gate;
+}
+
+void PoolGate::enter() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return closing_ == 0; });
+  ++inside_;
+}
+
+void PoolGate::leave() {
+  const std::lock_guard lock(mutex_);
+  if (--inside_ == 0 && closing_ > 0) {
+    changed_.notify_all();
+  }
+}
+
+void PoolGate::lock() {
+  std::unique_lock lock(mutex_);
+  ++closing_;
+  changed_.wait(lock, [this] { return inside_ == 0 && !is_closed_; });
+  is_closed_ = true;
+}
+
+void PoolGate::unlock() {
+  const std::lock_guard lock(mutex_);
+  is_closed_ = false;
+  --closing_;
+  changed_.notify_all();
+}
+
 PoolScope::PoolScope(c10::DeviceIndex device, c10::MempoolId_t pool, cudaStream_t stream)
     : device_(device), pool_(pool) {
   allocator::beginAllocateToPool(device_, pool_,
@@ -63,6 +94,16 @@ PoolScope::PoolScope(c10::DeviceIndex device, c10::MempoolId_t pool, cudaStream_
 PoolScope::~PoolScope() {
   allocator::endAllocateToPool(device_, pool_);
   allocator::releasePool(device_, pool_);
+}
+
+HostPoolUse::HostPoolUse(c10::MempoolId_t pool) : pool_(pool) {
+  auto* host = at::getHostAllocator(at::kCUDA);
+  host->begin_allocate_to_pool(pool_, [](c10::Stream /*asked*/) { return false; });
+  host->end_allocate_to_pool(pool_);
+}
+
+HostPoolUse::~HostPoolUse() {
+  at::getHostAllocator(at::kCUDA)->release_pool(pool_);
 }
 
 GeneratorScope::GeneratorScope(const at::Generator& lane, c10::DeviceIndex device)

@@ -7,6 +7,9 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <condition_variable>
+#include <mutex>
+
 namespace muster::cuda {
 
 /// A queue that no other lane of the process has. Torch's own pool hands its 32 out in turns, so
@@ -27,6 +30,25 @@ class OwnQueue {
   cudaStream_t stream_ = nullptr;
 };
 
+/// Torch gives cached memory back only while nobody fills a pool: it asserts so, which would end
+/// the process. So lanes fill theirs inside this gate, and who gives a pool up closes it: he waits
+/// until all have left, and whoever comes meanwhile waits for him. Not for who is inside already.
+class PoolGate {
+ public:
+  void enter();
+  void leave();
+  void lock();  ///< closes it
+  void unlock();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int inside_ = 0;
+  int closing_ = 0;  // who has it closed, and who waits to
+  bool is_closed_ = false;
+};
+PoolGate& pool_gate();
+
 /// While it lives, what `stream` allocates comes from the pool, whichever thread asks: backward
 /// runs in a thread of torch's own.
 class PoolScope {
@@ -38,6 +60,19 @@ class PoolScope {
 
  private:
   c10::DeviceIndex device_;
+  c10::MempoolId_t pool_;
+};
+
+/// One user of a pool's part on the host, for as long as the pool may be captured into: torch takes
+/// no pool again whose last graph is gone.
+class HostPoolUse {
+ public:
+  explicit HostPoolUse(c10::MempoolId_t pool);
+  ~HostPoolUse();
+  HostPoolUse(const HostPoolUse&) = delete;
+  HostPoolUse& operator=(const HostPoolUse&) = delete;
+
+ private:
   c10::MempoolId_t pool_;
 };
 

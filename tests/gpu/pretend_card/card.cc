@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/gpu/pretend_card/card.h"
+
+#include <sys/mman.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace muster::pretend {
+namespace {
+
+std::size_t whole_pages(std::size_t bytes) {
+  constexpr std::size_t page = 4096;
+  return (bytes + page - 1) / page * page;
+}
+
+std::FILE* open_named_by(const char* variable) {
+  const char* name = std::getenv(variable);
+  return name == nullptr ? nullptr : std::fopen(name, "a");
+}
+
+void write_line(std::FILE* file, const std::string& line) {
+  if (file != nullptr) {
+    std::fprintf(file, "%s\n", line.c_str());
+    std::fflush(file);
+  }
+}
+
+}  // namespace
+
+Card& card() {
+  static auto* one = new Card;  // NOLINT(cppcoreguidelines-owning-memory): outlives libraries
+  return *one;
+}
+
+cudaError_t& last_error() {
+  thread_local cudaError_t error = cudaSuccess;
+  return error;
+}
+
+int& current_device() {
+  thread_local int device = 0;
+  return device;
+}
+
+Queue* Card::queue_of(cudaStream_t stream, const char* call) {
+  static Queue legacy{.number = 0, .is_blocking = true, .capture = {}, .tail = {}};
+  if (stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread) {
+    return &legacy;
+  }
+  auto* queue = reinterpret_cast<Queue*>(stream);
+  if (!queues_.contains(queue)) {
+    fault(cudaErrorInvalidResourceHandle, std::string(call) + " on a queue that is gone");
+    return nullptr;
+  }
+  return queue;
+}
+
+Queue* Card::open_queue(bool is_blocking) {
+  auto* queue = new Queue;  // NOLINT(cppcoreguidelines-owning-memory): a handle
+  queue->number = next_queue_++;
+  queue->is_blocking = is_blocking;
+  queues_.insert(queue);
+  return queue;
+}
+
+bool Card::close_queue(cudaStream_t stream) {
+  auto* queue = reinterpret_cast<Queue*>(stream);
+  if (queues_.erase(queue) == 0) {
+    return false;
+  }
+  if (queue->capture) {
+    fault(cudaErrorInvalidResourceHandle, "a queue is closed while it is captured");
+  }
+  delete queue;  // NOLINT(cppcoreguidelines-owning-memory)
+  return true;
+}
+
+Mark* Card::open_mark() {
+  auto* mark = new Mark;  // NOLINT(cppcoreguidelines-owning-memory): a handle
+  marks_.insert(mark);
+  return mark;
+}
+
+bool Card::close_mark(cudaEvent_t event) {
+  auto* mark = reinterpret_cast<Mark*>(event);
+  if (marks_.erase(mark) == 0) {
+    return false;
+  }
+  delete mark;  // NOLINT(cppcoreguidelines-owning-memory)
+  return true;
+}
+
+Mark* Card::mark_of(cudaEvent_t event, const char* call) {
+  auto* mark = reinterpret_cast<Mark*>(event);
+  if (marks_.contains(mark)) {
+    return mark;
+  }
+  fault(cudaErrorInvalidResourceHandle, std::string(call) + " of an event that is gone");
+  return nullptr;
+}
+
+cudaError_t Card::add(cudaStream_t stream, const std::string& what, std::function<void()> work) {
+  std::unique_lock lock(mutex);
+  Queue* queue = queue_of(stream, what.c_str());
+  if (queue == nullptr) {
+    return cudaErrorInvalidResourceHandle;
+  }
+  if (queue->capture) {
+    if (queue->capture->is_broken) {
+      return answer(cudaErrorStreamCaptureInvalidated);
+    }
+    auto& steps = queue->capture->recording.steps;
+    steps.push_back({.what = what, .work = std::move(work), .after = queue->tail});
+    queue->tail = {steps.size() - 1};
+    note("captured on " + std::to_string(queue->number) + ": " + what);
+    return cudaSuccess;
+  }
+  for (const auto& [thread, capture] : capturing) {
+    if (queue->is_blocking && queue->number == 0 && capture->origin->is_blocking) {
+      capture->is_broken = true;
+      return fault(cudaErrorStreamCaptureImplicit,
+                   what + " on the default queue while a blocking one is captured");
+    }
+    if (thread == std::this_thread::get_id()) {
+      fault(cudaSuccess, what + " on queue " + std::to_string(queue->number) +
+                             ", which the capture of this thread leaves out");
+    }
+  }
+  ++counts[what];
+  note("queue " + std::to_string(queue->number) + ": " + what);
+  lock.unlock();
+  if (work) {
+    work();
+  }
+  return cudaSuccess;
+}
+
+bool Card::may_be_unsafe(const char* call) {
+  const std::lock_guard lock(mutex);
+  for (const auto& [thread, capture] : capturing) {
+    const bool is_own = thread == std::this_thread::get_id();
+    if (capture->mode == cudaStreamCaptureModeGlobal ||
+        (capture->mode == cudaStreamCaptureModeThreadLocal && is_own)) {
+      capture->is_broken = true;
+      fault(cudaErrorStreamCaptureUnsupported, std::string(call) + " during a capture");
+      return false;
+    }
+  }
+  return true;
+}
+
+bool Card::may_wait(Queue* queue, const char* call) {
+  if (queue != nullptr && queue->capture) {
+    queue->capture->is_broken = true;
+    fault(cudaErrorStreamCaptureUnsupported, std::string(call) + " of a queue that is captured");
+    return false;
+  }
+  return true;
+}
+
+void* Card::give(std::size_t bytes, bool is_device) {
+  const std::lock_guard lock(mutex);
+  if (is_device && used_ + bytes > memory_bytes) {
+    return nullptr;
+  }
+  void* data = ::mmap(nullptr, whole_pages(bytes), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) {
+    return nullptr;
+  }
+  pieces_[reinterpret_cast<std::uintptr_t>(data)] = {
+      .bytes = bytes, .is_device = is_device, .device = current_device()};
+  if (is_device) {
+    used_ += bytes;
+    most_used_ = std::max(most_used_, used_);
+  }
+  return data;
+}
+
+bool Card::take_back(void* data, bool is_device) {
+  const std::lock_guard lock(mutex);
+  const auto found = pieces_.find(reinterpret_cast<std::uintptr_t>(data));
+  if (found == pieces_.end() || found->second.is_device != is_device) {
+    return false;
+  }
+  ::munmap(data, whole_pages(found->second.bytes));
+  if (is_device) {
+    used_ -= found->second.bytes;
+  }
+  pieces_.erase(found);
+  return true;
+}
+
+const Piece* Card::piece_of(const void* data, std::size_t bytes) const {
+  const auto at = reinterpret_cast<std::uintptr_t>(data);
+  auto next = pieces_.upper_bound(at);
+  if (next == pieces_.begin()) {
+    return nullptr;
+  }
+  const auto& [begin, piece] = *--next;
+  return at + bytes <= begin + piece.bytes ? &piece : nullptr;
+}
+
+bool Card::may_touch(const void* data, std::size_t bytes, const char* call) {
+  const std::lock_guard lock(mutex);
+  if (piece_of(data, 1) == nullptr || piece_of(data, bytes) != nullptr) {
+    return true;
+  }
+  fault(cudaErrorInvalidValue, std::string(call) + " beyond the end of what was allocated");
+  return false;
+}
+
+cudaError_t Card::fault(cudaError_t error, const std::string& text) {
+  const std::lock_guard lock(mutex);
+  static std::FILE* const file = open_named_by("PRETEND_CARD_FAULTS");
+  write_line(file, text);
+  note("FAULT: " + text);
+  faults.push_back(text);
+  return answer(error);
+}
+
+cudaError_t Card::answer(cudaError_t error) {
+  if (error != cudaSuccess) {
+    last_error() = error;
+  }
+  return error;
+}
+
+void Card::note(const std::string& line) {
+  static std::FILE* const file = open_named_by("PRETEND_CARD_TRACE");
+  write_line(file, line);
+}
+
+}  // namespace muster::pretend

@@ -1,0 +1,115 @@
+// Lanes of the CUDA module on the pretended card: torch's own allocator, generators and graphs.
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/ops/full.h>
+#include <gmock/gmock.h>
+
+#include <cstdlib>
+#include <latch>
+#include <thread>
+
+#include "runtime/gpu/open_gpus.h"
+#include "runtime/model/autocast.h"
+
+extern "C" const char* pretend_card_faults();
+extern "C" void pretend_card_reset();
+
+namespace muster {
+namespace {
+
+class CardLanes : public testing::Test {
+ protected:
+  CardLanes() {
+    pretend_card_reset();
+    std::string why;
+    gpus = open_gpu_module(std::getenv("PRETENDED_MODULE"), why);
+    EXPECT_NE(gpus, nullptr) << why;
+  }
+  static at::Tensor ones(std::int64_t count) {
+    return at::full({count}, 1.0, at::TensorOptions().dtype(at::kFloat).device(at::kCUDA));
+  }
+  Gpus* gpus = nullptr;
+};
+
+TEST_F(CardLanes, ALaneEndsWhileAnotherIsAtWork) {
+  const auto busy = gpus->lane(0);
+  std::latch is_inside(1);
+  std::latch may_leave(1);
+  std::thread at_work([&] {
+    const auto scope = busy->enter();
+    const at::Tensor kept = ones(1000);
+    is_inside.count_down();
+    may_leave.wait();
+  });
+  is_inside.wait();
+  auto ending = gpus->lane(0);
+  std::thread ends([&] { ending.reset(); });  // waits until nobody fills a pool
+  may_leave.count_down();
+  at_work.join();
+  ends.join();
+  const auto scope = busy->enter();
+  EXPECT_EQ(ones(10).sum().item<float>(), 10);
+}
+
+TEST_F(CardLanes, MemoryOfALaneThatIsGoneIsTheCardsAgain) {
+  const auto watching = gpus->lane(0);
+  const std::uint64_t before = watching->memory().free;
+  {
+    const auto lane = gpus->lane(0);
+    const auto memory = lane->allocate(std::size_t{64} << 20);
+    EXPECT_LT(watching->memory().free, before);
+  }
+  EXPECT_EQ(watching->memory().free, before);
+}
+
+TEST_F(CardLanes, AGraphComputesWhatItsBodyQueued) {
+  const auto lane = gpus->lane(0);
+  const auto scope = lane->enter();
+  at::Tensor value = ones(4);
+  std::string why;
+  const auto graph = lane->capture([&] { value.add_(1); }, why);
+  ASSERT_NE(graph, nullptr) << why;
+  EXPECT_EQ(value.sum().item<float>(), 4);
+  graph->replay();
+  graph->replay();
+  EXPECT_EQ(value.sum().item<float>(), 12);
+  EXPECT_STREQ(pretend_card_faults(), "");
+}
+
+TEST_F(CardLanes, ABodyThatLooksAtAResultIsNotCapturedAndTheLaneGoesOn) {
+  const auto lane = gpus->lane(0);
+  const auto scope = lane->enter();
+  at::Tensor value = ones(4);
+  std::string why;
+  const auto graph = lane->capture([&] { value.add_(value.sum().item<float>()); }, why);
+  EXPECT_EQ(graph, nullptr);
+  EXPECT_THAT(why, testing::HasSubstr("captur"));
+  EXPECT_EQ(value.sum().item<float>(), 4);
+  const auto again = lane->capture([&] { value.add_(1); }, why);
+  ASSERT_NE(again, nullptr) << why;
+  again->replay();
+  EXPECT_EQ(value.sum().item<float>(), 8);
+}
+
+TEST_F(CardLanes, ALaneCapturesAgainWhenItsGraphsAreGone) {
+  const auto lane = gpus->lane(0);
+  const auto scope = lane->enter();
+  at::Tensor value = ones(4);
+  for (int i = 0; i < 3; ++i) {
+    std::string why;
+    ASSERT_NE(lane->capture([&] { value.add_(1); }, why), nullptr) << why;
+  }
+}
+
+TEST_F(CardLanes, OutOfMemorySaysHowMuchThereIs) {
+  const auto lane = gpus->lane(0);
+  try {
+    lane->allocate(std::size_t{200} << 30);
+    FAIL() << "200 GB of 139";
+  } catch (const std::exception& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("out of memory on the GPU: 214748364800 bytes"));
+  }
+  EXPECT_NE(lane->allocate(4096), nullptr);
+}
+
+}  // namespace
+}  // namespace muster

@@ -1,0 +1,182 @@
+// Jobs as users start them, on the pretended card: what they learn is what they learn on the CPU.
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "tests/support/shell.h"
+#include "tests/support/temporary_directory.h"
+
+namespace muster::test {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr auto mlp = R"(
+[data]
+format = synthetic
+shape = 20
+classes = 4
+rows = 256
+[model]
+kind = mlp
+hidden = 24
+[optimizer]
+lr = 0.05
+momentum = 0.9
+)";
+constexpr auto gpt = R"(
+[data]
+format = synthetic
+task = tokens
+context = 16
+vocabulary = 48
+rows = 64
+[model]
+kind = gpt
+embedding = 32
+heads = 2
+depth = 2
+dropout = 0.1
+[optimizer]
+kind = adamw
+lr = 0.002
+clip = 1
+)";
+constexpr auto cnn = R"(
+[data]
+format = synthetic
+shape = 3 16 16
+classes = 4
+rows = 64
+[model]
+kind = cnn
+width = 8
+[optimizer]
+lr = 0.05
+)";
+
+class OnCard : public testing::Test {
+ protected:
+  /// Trains `text`, whose batches are 32 where `options` say nothing else.
+  ShellOutcome train(const std::string& text, const std::string& name, const std::string& options,
+                     int epochs = 3) {
+    const Path job = folder.path() / "job.ini";
+    std::ofstream(job) << text;
+    return shell(
+        fmt::format("{} {} muster train {} --runs {} --name {} --bind false "
+                    "--train.batch_size 32 --train.epochs {} {}",
+                    PRETEND_CARD_RUN, PRETEND_CARD_FOLDER, job.string(), folder.path().string(),
+                    name, epochs, options));
+  }
+  std::vector<double> losses(const std::string& name) const {
+    std::vector<double> all;
+    std::ifstream file(folder.path() / name / "metrics.jsonl");
+    for (std::string line; std::getline(file, line);) {
+      all.push_back(nlohmann::json::parse(line).at("train_loss"));
+    }
+    return all;
+  }
+  void expect_same(const std::string& a, const std::string& b, double within) const {
+    EXPECT_THAT(losses(a), testing::Pointwise(testing::DoubleNear(within), losses(b)));
+  }
+  TemporaryDirectory folder;
+};
+
+TEST_F(OnCard, ModelsLearnWhatTheyLearnOnTheCpu) {
+  for (const auto& [name, text] : {std::pair("mlp", mlp), std::pair("cnn", cnn)}) {
+    const auto on_card = train(text, fmt::format("{}-card", name), "--train.device cuda");
+    ASSERT_EQ(on_card.code, 0) << on_card.output;
+    EXPECT_THAT(on_card.output, HasSubstr("a pretended card"));
+    const auto on_cpu = train(text, fmt::format("{}-cpu", name), "--train.device cpu");
+    ASSERT_EQ(on_cpu.code, 0) << on_cpu.output;
+    expect_same(fmt::format("{}-card", name), fmt::format("{}-cpu", name), 1e-4);
+  }
+}
+
+TEST_F(OnCard, AGraphLearnsWhatEagerStepsLearn) {
+  for (const std::string amp : {"none", "bf16", "fp16"}) {
+    const std::string options = "--train.device cuda --train.amp " + amp + " --train.graph ";
+    const auto graph = train(gpt, "graph-" + amp, options + "on");
+    ASSERT_EQ(graph.code, 0) << graph.output;
+    const auto eager = train(gpt, "eager-" + amp, options + "off");
+    ASSERT_EQ(eager.code, 0) << eager.output;
+    expect_same("graph-" + amp, "eager-" + amp, 0);
+  }
+}
+
+TEST_F(OnCard, BlocksThatAreRunAgainLearnTheSame) {
+  const std::string options = "--train.device cuda ";
+  const auto kept = train(gpt, "kept", options);
+  ASSERT_EQ(kept.code, 0) << kept.output;
+  const auto again = train(gpt, "again", options + "--train.recompute true");
+  ASSERT_EQ(again.code, 0) << again.output;
+  expect_same("kept", "again", 1e-6);
+}
+
+TEST_F(OnCard, AccumulationLearnsTheSame) {
+  const auto whole = train(mlp, "whole", "--train.device cuda");
+  ASSERT_EQ(whole.code, 0) << whole.output;
+  const auto parts = train(mlp, "parts", "--train.device cuda --train.accumulate 4");
+  ASSERT_EQ(parts.code, 0) << parts.output;
+  expect_same("whole", "parts", 1e-5);
+}
+
+TEST_F(OnCard, TwoRanksLearnWhatOneDoes) {
+  const auto one = train(gpt, "one", "--train.device cuda --model.dropout 0");
+  ASSERT_EQ(one.code, 0) << one.output;
+  for (const std::string sharded : {"false", "true"}) {
+    ::setenv("PRETEND_CARD_COUNT", "2", 1);
+    const auto both = train(gpt, "two-" + sharded,
+                            "--train.device cuda --model.dropout 0 --ranks 2 "
+                            "--train.shard_optimizer " +
+                                sharded);
+    ::unsetenv("PRETEND_CARD_COUNT");
+    ASSERT_EQ(both.code, 0) << both.output;
+    expect_same("one", "two-" + sharded, 1e-5);
+  }
+}
+
+TEST_F(OnCard, ARunGoesOnFromItsCheckpointBitForBit) {
+  const auto whole = train(gpt, "whole", "--train.device cuda", 4);
+  ASSERT_EQ(whole.code, 0) << whole.output;
+  const auto half = train(gpt, "halves", "--train.device cuda", 2);
+  ASSERT_EQ(half.code, 0) << half.output;
+  const auto rest = train(gpt, "halves", "--train.device cuda", 4);
+  ASSERT_EQ(rest.code, 0) << rest.output;
+  expect_same("whole", "halves", 0);
+}
+
+/// Lanes come and go while others are at work.
+TEST_F(OnCard, TrialsOfASweepShareACard) {
+  std::ofstream(folder.path() / "job.ini") << mlp << "[train]\ndevice = cuda\nbatch_size = 32\n";
+  std::ofstream(folder.path() / "sweep.ini") << "ranks = 1\n"
+                                                "[tune]\n"
+                                                "objective = min train_loss\n"
+                                                "max_trials = 8\n"
+                                                "min_resource = 1\n"
+                                                "max_resource = 4\n"
+                                                "[search]\n"
+                                                "optimizer.lr = log 1e-3 1\n"
+                                                "model.hidden = int log 8 32\n"
+                                                "[trial]\n"
+                                                "job = job.ini\n";
+  const auto sweep =
+      shell(fmt::format("cd {} && {} {} muster tune sweep.ini", folder.path().string(),
+                        PRETEND_CARD_RUN, PRETEND_CARD_FOLDER));
+  EXPECT_EQ(sweep.code, 0) << sweep.output;
+  EXPECT_THAT(sweep.output, HasSubstr("sweep: 8 trials, over"));
+  EXPECT_THAT(sweep.output, testing::Not(HasSubstr("killed")));
+}
+
+TEST_F(OnCard, RanksThatShareACardAreRefused) {
+  const auto both = train(mlp, "shared", "--train.device cuda --ranks 2");
+  EXPECT_NE(both.code, 0);
+  EXPECT_THAT(both.output, HasSubstr("both use GPU 0000:00:00.0"));
+}
+
+}  // namespace
+}  // namespace muster::test
