@@ -106,6 +106,7 @@ int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
   Twin<T> x(gpu, rows * channels);
   Twin<T> residual(gpu, rows * channels);
   Twin<T> gradient(gpu, rows * channels);
+  Twin<T> other(gpu, rows * channels);
   Twin<T> y(gpu, rows * channels);
   Twin<T> to(gpu, rows * channels);
   Twin<T> residual_to(gpu, rows * channels);
@@ -121,6 +122,7 @@ int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
   fill(x, 1, 3);
   fill(residual, 2);
   fill(gradient, 3);
+  fill(other, 8);
   fill(weight, 4);
   fill(bias, 5);
   fill(running_mean, 6);
@@ -143,6 +145,7 @@ int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
   });
   run_both(gpu, [&](auto place) {
     return ImageNormBackwardJob{.gradient = place(gradient),
+                                .other = place(other),
                                 .x = place(x),
                                 .y = place(y),
                                 .to = place(to),

@@ -179,6 +179,8 @@ MUSTER_ANYWHERE float before(const ImageNormBackwardJob& job, float gradient, co
   return job.rectifies && (job.y != nullptr ? y : on(out, x)) <= 0 ? 0.0F : gradient;
 }
 
+/// Where something was added, its gradient is that before the rectifier: written here, once, and
+/// read by the next pass in place of all that it comes from.
 template <class T, class Team>
 MUSTER_ANYWHERE void image_norm_backward_part(const Team& team, float* shared,
                                               const ImageNormBackwardJob& job, std::uint64_t part) {
@@ -189,14 +191,21 @@ MUSTER_ANYWHERE void image_norm_backward_part(const Team& team, float* shared,
       [&](const BackwardLines<T>& lines, std::uint64_t row, std::uint64_t column,
           PairSums<T>& sums) {
         const std::uint64_t at = row * job.channels + column;
-        const auto gradient = load<Wide<T>>(static_cast<const T*>(job.gradient) + at);
+        auto gradient = load<Wide<T>>(static_cast<const T*>(job.gradient) + at);
+        const auto other =
+            job.other == nullptr ? Wide<T>{} : load<Wide<T>>(static_cast<const T*>(job.other) + at);
         const auto x = load<Wide<T>>(static_cast<const T*>(job.x) + at);
         const auto y = job.y == nullptr ? x : load<Wide<T>>(static_cast<const T*>(job.y) + at);
         for (int k = 0; k < wide_count<T>; ++k) {
-          const float own = before(job, to_float(gradient.v[k]), lines.out[k], to_float(x.v[k]),
-                                   to_float(y.v[k]));
+          from_float(before(job, to_float(gradient.v[k]) + to_float(other.v[k]), lines.out[k],
+                            to_float(x.v[k]), to_float(y.v[k])),
+                     gradient.v[k]);
+          const float own = to_float(gradient.v[k]);  // as the next pass reads it
           sums.a[k] += own;
           sums.b[k] += own * on(lines.unit[k], to_float(x.v[k]));
+        }
+        if (job.residual_to != nullptr) {
+          store(static_cast<T*>(job.residual_to) + at, gradient);
         }
       });
 }
@@ -209,6 +218,8 @@ MUSTER_ANYWHERE void image_norm_backward_apply(const Team& team, const ImageNorm
   const std::uint64_t wides = job.channels / lanes;
   const std::uint64_t end = job.rows * (part + 1) / job.parts;
   const auto share = 1.0F / static_cast<float>(job.rows);
+  const bool adds = job.residual_to != nullptr;
+  const auto* gradients = static_cast<const T*>(adds ? job.residual_to : job.gradient);
   const Columns own = columns_of(team, wides);
   for (std::uint64_t c = own.first; c < wides; c += own.step) {
     const BackwardLines<T> lines(job, c * lanes);
@@ -222,18 +233,14 @@ MUSTER_ANYWHERE void image_norm_backward_apply(const Team& team, const ImageNorm
     for (std::uint64_t row = job.rows * part / job.parts + own.row; row < end; row += own.rows) {
       const std::uint64_t at = row * job.channels + c * lanes;
       auto to = load<Wide<T>>(static_cast<const T*>(job.x) + at);
-      auto gradient = load<Wide<T>>(static_cast<const T*>(job.gradient) + at);
-      const auto y = job.y == nullptr ? to : load<Wide<T>>(static_cast<const T*>(job.y) + at);
+      const auto gradient = load<Wide<T>>(gradients + at);
       for (int k = 0; k < lanes; ++k) {
         const float x = to_float(to.v[k]);
-        const float g = before(job, to_float(gradient.v[k]), lines.out[k], x, to_float(y.v[k]));
-        from_float(g * lines.out[k].scale + on(back[k], x), to.v[k]);
-        from_float(g, gradient.v[k]);
+        const float g = to_float(gradient.v[k]);
+        const float before_it = adds ? g : before(job, g, lines.out[k], x, 0);
+        from_float(before_it * lines.out[k].scale + on(back[k], x), to.v[k]);
       }
       store(static_cast<T*>(job.to) + at, to);
-      if (job.residual_to != nullptr) {
-        store(static_cast<T*>(job.residual_to) + at, gradient);
-      }
     }
   }
 }

@@ -232,6 +232,7 @@ struct ImageNormJob {
 /// Its backward.
 struct ImageNormBackwardJob {
   const void* gradient = nullptr;  ///< of y
+  const void* other = nullptr;     ///< another one, to be added; null: none. With residual_to only
   const void* x = nullptr;
   const void* y = nullptr;  ///< where something was added; null: what was cut off follows from x
   void* to = nullptr;

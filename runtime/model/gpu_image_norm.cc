@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <ATen/ops/alias.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -34,9 +35,9 @@ std::uint64_t image_parts(std::uint64_t rows) {
 
 class ImageNorm : public torch::autograd::Function<ImageNorm> {
  public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
-                            const std::optional<at::Tensor>& residual, const at::Tensor& weight,
-                            const at::Tensor& bias, const ImageNormOptions& options) {
+  static variable_list forward(AutogradContext* context, const at::Tensor& x,
+                               const std::optional<at::Tensor>& residual, const at::Tensor& weight,
+                               const at::Tensor& bias, const ImageNormOptions& options) {
     const at::AutoDispatchBelowADInplaceOrView below;
     const auto channels = static_cast<std::uint64_t>(x.size(1));
     const std::uint64_t rows = static_cast<std::uint64_t>(x.numel()) / channels;
@@ -67,7 +68,7 @@ class ImageNorm : public torch::autograd::Function<ImageNorm> {
                      .epsilon = static_cast<float>(batch_norm_epsilon)});
     context->save_for_backward({x, residual ? y : at::Tensor(), weight, bias, mean, inverse});
     context->saved_data["gpu"] = reinterpret_cast<std::int64_t>(options.gpu);
-    return y;
+    return residual ? variable_list{y, y.alias()} : variable_list{y};
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -77,7 +78,13 @@ class ImageNorm : public torch::autograd::Function<ImageNorm> {
     const auto channels = static_cast<std::uint64_t>(x.size(1));
     const std::uint64_t rows = static_cast<std::uint64_t>(x.numel()) / channels;
     const std::uint64_t parts = image_parts(rows);
-    const at::Tensor gradient = with_channels_last(gradients[0], x.scalar_type());
+    std::vector<at::Tensor> both;
+    for (const at::Tensor& gradient : gradients) {
+      if (gradient.defined()) {
+        both.push_back(with_channels_last(gradient, x.scalar_type()));
+      }
+    }
+    require(!both.empty(), "a gradient of what a batch norm gave");
     const at::Tensor to = at::empty_like(x);
     const at::Tensor residual_to = adds ? at::empty_like(x) : at::Tensor();
     const at::Tensor of_weight = at::empty_like(saved[2]);
@@ -85,7 +92,8 @@ class ImageNorm : public torch::autograd::Function<ImageNorm> {
     const at::Tensor partial =
         at::empty({static_cast<std::int64_t>(parts), 2, x.size(1)}, saved[2].options());
     reinterpret_cast<Gpu*>(context->saved_data["gpu"].toInt())
-        ->run(ImageNormBackwardJob{.gradient = gradient.const_data_ptr(),
+        ->run(ImageNormBackwardJob{.gradient = both[0].const_data_ptr(),
+                                   .other = both.size() > 1 ? both[1].const_data_ptr() : nullptr,
                                    .x = x.const_data_ptr(),
                                    .y = adds ? saved[1].const_data_ptr() : nullptr,
                                    .to = to.mutable_data_ptr(),
@@ -113,11 +121,13 @@ bool can_norm_images(const at::Tensor& x) {
   return rows > 1 && lies_whole(x, lanes);
 }
 
-at::Tensor image_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
-                      const at::Tensor& bias, const ImageNormOptions& options) {
+std::pair<at::Tensor, at::Tensor> image_norm(const at::Tensor& x, const at::Tensor& residual,
+                                             const at::Tensor& weight, const at::Tensor& bias,
+                                             const ImageNormOptions& options) {
   require(!residual.defined() || residual.sizes() == x.sizes(), "what is added has the same shape");
-  return ImageNorm::apply(x, residual.defined() ? std::optional(residual) : std::nullopt, weight,
-                          bias, options);
+  const auto outputs = ImageNorm::apply(
+      x, residual.defined() ? std::optional(residual) : std::nullopt, weight, bias, options);
+  return {outputs[0], residual.defined() ? outputs[1] : at::Tensor()};
 }
 
 }  // namespace muster::gpu_ops

@@ -45,9 +45,12 @@ struct ImageNormOptions {
 /// Images whose channels lie last, in whole 16-byte accesses, of more than one value a channel.
 bool can_norm_images(const at::Tensor& x);
 /// max(0, batch norm of x + residual) of a training pass; an undefined residual is none. x, that
-/// can be normed so, and float32 weights.
-at::Tensor image_norm(const at::Tensor& x, const at::Tensor& residual, const at::Tensor& weight,
-                      const at::Tensor& bias, const ImageNormOptions& options);
+/// can be normed so, and float32 weights. The second is the first again: who uses the values twice
+/// takes both, and the two gradients are added on the way back instead of before it. Undefined
+/// without a residual.
+std::pair<at::Tensor, at::Tensor> image_norm(const at::Tensor& x, const at::Tensor& residual,
+                                             const at::Tensor& weight, const at::Tensor& bias,
+                                             const ImageNormOptions& options);
 
 /// Losses of rows, and their gradient in place of the logits where `gradient_scale` (a float on the
 /// GPU) is given. `logits` is [rows, classes], contiguous.

@@ -165,18 +165,25 @@ at::Tensor Network::relu(const std::string& layer, const at::Tensor& input) {
 }
 
 at::Tensor Network::norm_relu(const std::string& norm, const std::string& layer,
-                              const at::Tensor& x, const Pass& pass,
-                              const std::function<at::Tensor()>& residual) {
+                              const at::Tensor& x, const Pass& pass) {
+  return norm_add_relu(norm, layer, x, pass, nullptr).first;
+}
+
+Network::Fork Network::norm_add_relu(const std::string& norm, const std::string& layer,
+                                     const at::Tensor& x, const Pass& pass,
+                                     const std::function<at::Tensor()>& residual) {
   if (pass.gpu != nullptr && pass.training && !watches_activity_ && gpu_ops::can_norm_images(x)) {
-    return gpu_ops::image_norm(x, residual ? residual() : at::Tensor(), tensor(norm + ".weight"),
-                               tensor(norm + ".bias"),
-                               {.gpu = pass.gpu->gpu,
-                                .running_mean = tensor(norm + ".running_mean"),
-                                .running_variance = tensor(norm + ".running_var"),
-                                .momentum = options_.norm_momentum});
+    const auto [first, second] = gpu_ops::image_norm(
+        x, residual ? residual() : at::Tensor(), tensor(norm + ".weight"), tensor(norm + ".bias"),
+        {.gpu = pass.gpu->gpu,
+         .running_mean = tensor(norm + ".running_mean"),
+         .running_variance = tensor(norm + ".running_var"),
+         .momentum = options_.norm_momentum});
+    return {first, second};
   }
   const at::Tensor normed = batch_norm(norm, x, pass);  // statistics lie in the order of layers
-  return relu(layer, residual ? normed + residual() : normed);
+  const at::Tensor y = relu(layer, residual ? normed + residual() : normed);
+  return {y, y};
 }
 
 at::Tensor Network::activate(const std::string& word, const std::string& layer,

@@ -62,9 +62,18 @@ class Network : public Model, public Builder {
   void begin(const Pass& pass);
   /// max(x, 0), watched under `layer` when asked for.
   at::Tensor relu(const std::string& layer, const at::Tensor& input);
-  /// max(batch norm of x + residual(), 0), watched under `layer`. One operation where a GPU can.
+  /// max(batch norm of x, 0), watched under `layer`. One operation where a GPU can.
   at::Tensor norm_relu(const std::string& norm, const std::string& layer, const at::Tensor& x,
-                       const Pass& pass, const std::function<at::Tensor()>& residual = nullptr);
+                       const Pass& pass);
+  /// The same values for two users: one operation of a GPU adds their gradients up as it reads
+  /// them.
+  struct Fork {
+    at::Tensor first;
+    at::Tensor second;
+  };
+  /// max(batch norm of x + residual(), 0), likewise.
+  Fork norm_add_relu(const std::string& norm, const std::string& layer, const at::Tensor& x,
+                     const Pass& pass, const std::function<at::Tensor()>& residual);
   /// Any of relu, gelu, tanh.
   at::Tensor activate(const std::string& word, const std::string& layer, const at::Tensor& input);
 

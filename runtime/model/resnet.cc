@@ -52,10 +52,11 @@ class ResNet final : public Network {
     if (!has_small_stem_) {
       x = at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
     }
+    Fork forked{x, x};
     for (const ResidualBlock& block : blocks_) {
-      x = run(block, x, pass);
+      forked = run(block, forked, pass);
     }
-    return linear("fc", x.mean(at::IntArrayRef{2, 3}));
+    return linear("fc", forked.first.mean(at::IntArrayRef{2, 3}));
   }
 
   std::string script() const override {
@@ -140,19 +141,19 @@ class ResNet final : public Network {
                      pass);
   }
 
-  at::Tensor run(const ResidualBlock& block, const at::Tensor& x, const Pass& pass) {
+  Fork run(const ResidualBlock& block, const Fork& in, const Pass& pass) {
     const std::string& name = block.name;
-    const at::Tensor first =
-        is_deep_ ? layer(name, 1, x, 1, 0, pass) : layer(name, 1, x, block.stride, 1, pass);
+    const at::Tensor first = is_deep_ ? layer(name, 1, in.first, 1, 0, pass)
+                                      : layer(name, 1, in.first, block.stride, 1, pass);
     const at::Tensor inner = is_deep_ ? layer(name, 2, first, block.stride, 1, pass) : first;
     const int last = is_deep_ ? 3 : 2;
     const at::Tensor y =
         convolution(fmt::format("{}.conv{}", name, last), inner, 1, is_deep_ ? 0 : 1);
-    return norm_relu(fmt::format("{}.bn{}", name, last), name + ".relu", y, pass, [&] {
+    return norm_add_relu(fmt::format("{}.bn{}", name, last), name + ".relu", y, pass, [&] {
       return block.projects
                  ? batch_norm(name + ".downsample.1",
-                              convolution(name + ".downsample.0", x, block.stride, 0), pass)
-                 : x;
+                              convolution(name + ".downsample.0", in.second, block.stride, 0), pass)
+                 : in.second;
     });
   }
 

@@ -263,6 +263,7 @@ struct Images {
       : x(numbers<T>(rows * channels, 1, 3)),
         residual(numbers<T>(rows * channels, 2)),
         gradient(numbers<T>(rows * channels, 3)),
+        other(numbers<T>(rows * channels, 6)),
         y(rows * channels),
         to(rows * channels),
         residual_to(rows * channels),
@@ -300,7 +301,7 @@ struct Images {
                  .parts = 3,
                  .rows = rows,
                  .channels = channels} {}
-  std::vector<T> x, residual, gradient, y, to, residual_to;
+  std::vector<T> x, residual, gradient, other, y, to, residual_to;
   std::vector<float> weight, bias, running_mean, running_variance, mean, inverse, of_weight,
       of_bias, partial;
   ImageNormJob forward;
@@ -349,6 +350,7 @@ void expect_images(DType type, std::size_t rows, std::size_t channels, bool adds
     images->forward.type = type;
     images->backward.type = type;
     images->forward.residual = adds ? images->residual.data() : nullptr;
+    images->backward.other = adds ? images->other.data() : nullptr;
     images->backward.y = adds ? images->y.data() : nullptr;
     images->backward.residual_to = adds ? images->residual_to.data() : nullptr;
   }

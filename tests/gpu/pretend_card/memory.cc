@@ -42,7 +42,8 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaStream_t str
   if (!card().may_touch(to, bytes, call) || !card().may_touch(from, bytes, call)) {
     return cudaErrorInvalidValue;
   }
-  return card().add(stream, "copy", [=] { std::memcpy(to, from, bytes); });
+  return card().add(stream, "copy <" + std::to_string(bytes) + ">",
+                    [=] { std::memcpy(to, from, bytes); });
 }
 
 cudaError_t set(void* to, int value, std::size_t bytes, cudaStream_t stream, const char* call) {
@@ -52,7 +53,8 @@ cudaError_t set(void* to, int value, std::size_t bytes, cudaStream_t stream, con
   if (card().piece_of(to, bytes) == nullptr) {
     return card().fault(cudaErrorInvalidValue, std::string(call) + " of memory of the host");
   }
-  return card().add(stream, "set", [=] { std::memset(to, value, bytes); });
+  return card().add(stream, "set <" + std::to_string(bytes) + ">",
+                    [=] { std::memset(to, value, bytes); });
 }
 
 }  // namespace

@@ -59,6 +59,20 @@ width = 8
 lr = 0.05
 )";
 
+constexpr auto resnet = R"(
+[data]
+format = synthetic
+shape = 3 16 16
+classes = 4
+rows = 32
+[model]
+kind = resnet18
+width = 8
+channels_last = true
+[optimizer]
+lr = 0.02
+)";
+
 class OnCard : public testing::Test {
  protected:
   /// Trains `text`, whose batches are 32 where `options` say nothing else.
@@ -87,7 +101,8 @@ class OnCard : public testing::Test {
 };
 
 TEST_F(OnCard, ModelsLearnWhatTheyLearnOnTheCpu) {
-  for (const auto& [name, text] : {std::pair("mlp", mlp), std::pair("cnn", cnn)}) {
+  for (const auto& [name, text] :
+       {std::pair("mlp", mlp), std::pair("cnn", cnn), std::pair("resnet", resnet)}) {
     const auto on_card = train(text, fmt::format("{}-card", name), "--train.device cuda");
     ASSERT_EQ(on_card.code, 0) << on_card.output;
     EXPECT_THAT(on_card.output, HasSubstr("a pretended card"));
