@@ -1,6 +1,7 @@
 /// Column: one array of equal rows, in memory, in a mapped file, or read block by block. Raw bytes,
 /// as the file has them. row()'s bytes stay valid until the next call, or for good where
-/// in_memory().
+/// in_memory(); so who looks at rows holds turn(): both sets of a split and those who read ahead
+/// look at one column.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -9,6 +10,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -37,6 +39,7 @@ class Column {
   virtual const std::byte* row(std::uint64_t index) const = 0;
   /// row(index) comes soon: what lies in memory is called into the caches.
   virtual void expect(std::uint64_t /*index*/) const {}
+  virtual std::unique_lock<std::mutex> turn() const { return {}; }
   virtual bool in_memory() const { return true; }
   virtual Mixing mixing() const { return {}; }
   virtual std::string_view tier() const = 0;
@@ -67,6 +70,7 @@ class BlockedColumn final : public Column {
  public:
   BlockedColumn(ColumnInfo info, h5::File file, h5::Dataset dataset, Mixing mixing);
   const std::byte* row(std::uint64_t index) const override;
+  std::unique_lock<std::mutex> turn() const override { return std::unique_lock(turn_); }
   bool in_memory() const override { return false; }
   Mixing mixing() const override { return mixing_; }
   std::string_view tier() const override { return "blocked"; }
@@ -81,6 +85,7 @@ class BlockedColumn final : public Column {
   h5::Dataset dataset_;
   Mixing mixing_;
   std::size_t capacity_;
+  mutable std::mutex turn_;
   mutable std::list<Block> blocks_;  // latest used first
   mutable std::unordered_map<std::uint64_t, std::list<Block>::iterator> by_number_;
 };

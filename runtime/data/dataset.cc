@@ -21,6 +21,7 @@ std::string row_place(const Column& column, std::uint64_t row) {
 std::uint32_t sampled_sum(std::uint32_t sum, const Column& column) {
   constexpr std::uint64_t samples = 64;
   const std::uint64_t rows = column.info().rows;
+  const auto turn = column.turn();
   for (std::uint64_t i = 0; i < std::min(samples, rows); ++i) {
     sum = crc32c(sum, column.row(i * rows / std::min(samples, rows)), column.info().row_bytes());
   }
@@ -70,6 +71,8 @@ void TableDataset::gather(std::span<const std::uint64_t> rows, std::span<std::by
   const auto row_of_table = [&](std::size_t i) {
     return options_.subset ? options_.subset->at(rows[i]) : rows[i];
   };
+  const auto features_turn = table_->features->turn();
+  const auto labels_turn = table_->labels->turn();
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (i + 1 < rows.size()) {
       table_->features->expect(row_of_table(i + 1));

@@ -51,7 +51,8 @@ class Dataset {
   virtual std::string name() const = 0;  ///< the file, for messages
   /// How rows may be mixed without reading the file n times over.
   virtual Mixing mixing() const { return {}; }
-  /// In memory (resident or mapped): gather() costs a copy, and may run in several threads.
+  /// In memory (resident or mapped): gather() costs a copy, and several threads at once do it
+  /// side by side.
   virtual bool random_access() const { return true; }
   /// "resident", "mapped", "blocked".
   virtual std::string tier() const = 0;

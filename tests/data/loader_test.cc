@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/data/data_files.h"
 
+#include <thread>
+
 #include "runtime/data/loader.h"
 
 namespace muster {
@@ -87,6 +89,26 @@ TEST_F(LoaderTest, ThrowsWhatTheDataThrows) {
   const DataSets blocked = open({.path = path, .tier = "blocked"});
   Loader ahead(*blocked.train, {.batch = 50});
   EXPECT_THROW(ahead.next(), Error);
+}
+
+/// As an evaluation while the next batches are read ahead; and the run's fingerprint before that.
+TEST_F(LoaderTest, BothSetsOfABlockedFileAreReadAtOnce) {
+  hdf5(400, {.chunk = {4, 2}});
+  const DataSets sets = open({.path = (root_ / "data.h5").string(),
+                              .validation_fraction = 0.5,
+                              .tier = "blocked",
+                              .window_blocks = 1});
+  const std::string known = sets.train->fingerprint();
+  const Samples alone = samples(*sets.validation);
+  std::jthread ahead([&] {
+    for (int pass = 0; pass < 50; ++pass) {
+      samples(*sets.train);
+    }
+  });
+  for (int pass = 0; pass < 50; ++pass) {
+    ASSERT_EQ(samples(*sets.validation).features, alone.features);
+    ASSERT_EQ(sets.train->fingerprint(), known);
+  }
 }
 
 }  // namespace
