@@ -58,15 +58,13 @@ class Gpu {
   /// The queue as CUDA names it (cudaStream_t), for NCCL; null on the stand-in.
   virtual void* stream(Queue queue) = 0;
 
-  /// Zeroed memory of the GPU, 512-byte aligned; goes when the last owner does. Throws out of
-  /// memory as Error(io) with what was asked and what is free.
+  /// Zeroed memory of the GPU, for whichever queue, 512-byte aligned; goes when the last owner does.
+  /// Throws out of memory as Error(io) with what was asked and what is free.
   virtual std::shared_ptr<std::byte> allocate(std::size_t bytes) = 0;
   /// The same for what several lanes use: of no lane's pool, and not in lane_bytes().
   virtual std::shared_ptr<std::byte> allocate_shared(std::size_t bytes) = 0;
   /// Memory of the host that the GPU reads and writes, zeroed.
   virtual std::shared_ptr<std::byte> allocate_pinned(std::size_t bytes) = 0;
-  /// Pins memory that is there already; unpinned when the owner goes.
-  virtual std::shared_ptr<void> pin(void* data, std::size_t bytes) = 0;
 
   virtual void copy(void* to, const void* from, std::size_t bytes, Queue queue) = 0;
   virtual GpuEvent record(Queue queue) = 0;

@@ -170,9 +170,6 @@ class HostGpu final : public Gpu {
     refuse_in_graph("pinned memory is allocated");
     return zeroed(bytes, [] {});
   }
-  std::shared_ptr<void> pin(void* data, std::size_t /*bytes*/) override {
-    return {data, [](void* /*data*/) {}};
-  }
 
   void copy(void* to, const void* from, std::size_t bytes, Queue queue) override {
     refuse_in_graph("the host copies");

@@ -128,9 +128,10 @@ class CudaGpu final : public Gpu {
   std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
     const auto scope = enter();
     void* data = allocate_raw(std::max<std::size_t>(bytes, 512));
-    check(cudaMemsetAsync(data, 0, bytes, raw(Queue::compute)), "cudaMemset");
-    return {static_cast<std::byte*>(data),
-            [](std::byte* memory) { allocator::raw_delete(memory); }};
+    std::shared_ptr<std::byte> memory{static_cast<std::byte*>(data),
+                                      [](std::byte* gone) { allocator::raw_delete(gone); }};
+    make_zero(data, bytes);
+    return memory;
   }
   std::shared_ptr<std::byte> allocate_shared(std::size_t bytes) override {
     const c10::cuda::CUDAGuard guard(device_);
@@ -141,8 +142,10 @@ class CudaGpu final : public Gpu {
       throw_out_of_memory(bytes);
     }
     check(error, "cudaMalloc");
-    check(cudaMemsetAsync(data, 0, bytes, raw(Queue::compute)), "cudaMemset");
-    return {static_cast<std::byte*>(data), [](std::byte* memory) { cudaFree(memory); }};
+    std::shared_ptr<std::byte> memory{static_cast<std::byte*>(data),
+                                      [](std::byte* gone) { cudaFree(gone); }};
+    make_zero(data, bytes);
+    return memory;
   }
   std::shared_ptr<std::byte> allocate_pinned(std::size_t bytes) override {
     const c10::cuda::CUDAGuard guard(device_);
@@ -151,11 +154,6 @@ class CudaGpu final : public Gpu {
           "cudaHostAlloc");
     std::memset(data, 0, bytes);
     return {static_cast<std::byte*>(data), [](std::byte* memory) { cudaFreeHost(memory); }};
-  }
-  std::shared_ptr<void> pin(void* data, std::size_t bytes) override {
-    const c10::cuda::CUDAGuard guard(device_);
-    check(cudaHostRegister(data, bytes, cudaHostRegisterDefault), "cudaHostRegister");
-    return {data, [](void* memory) { cudaHostUnregister(memory); }};
   }
 
   void copy(void* to, const void* from, std::size_t bytes, Queue queue) override {
@@ -211,6 +209,10 @@ class CudaGpu final : public Gpu {
     } catch (const c10::OutOfMemoryError&) {
       throw_out_of_memory(bytes);
     }
+  }
+  void make_zero(void* data, std::size_t bytes) {
+    check(cudaMemsetAsync(data, 0, bytes, raw(Queue::compute)), "cudaMemset");
+    check(cudaStreamSynchronize(raw(Queue::compute)), "cudaMemset");  // before any other queue's
   }
   [[noreturn]] void throw_out_of_memory(std::size_t bytes) const {
     const GpuMemory now = memory();
