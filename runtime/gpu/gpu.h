@@ -58,8 +58,8 @@ class Gpu {
   /// The queue as CUDA names it (cudaStream_t), for NCCL; null on the stand-in.
   virtual void* stream(Queue queue) = 0;
 
-  /// Zeroed memory of the GPU, for whichever queue, 512-byte aligned; goes when the last owner does.
-  /// Throws out of memory as Error(io) with what was asked and what is free.
+  /// Zeroed memory of the GPU, for whichever queue, 512-byte aligned; goes when the last owner
+  /// does. Throws out of memory as Error(io) with what was asked and what is free.
   virtual std::shared_ptr<std::byte> allocate(std::size_t bytes) = 0;
   /// The same for what several lanes use: of no lane's pool, and not in lane_bytes().
   virtual std::shared_ptr<std::byte> allocate_shared(std::size_t bytes) = 0;
