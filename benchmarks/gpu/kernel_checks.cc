@@ -115,6 +115,53 @@ int check_step_end(Gpu& gpu) {
   return report("norm and decide", distance(found, wanted), 1e-6);
 }
 
+/// Packing and the norm in one, beside the twin's two.
+template <class T>
+int check_pack_norm(Gpu& gpu, DType type, const char* what) {
+  constexpr std::size_t count = 30011;
+  Twin<float> from(gpu, count);
+  Twin<float> add(gpu, count);
+  Twin<T> to(gpu, count);
+  Twin<double> partial(gpu, 16);
+  Twin<Chunk> chunks(gpu, 1);
+  Twin<std::uint32_t> arrived(gpu, 1);
+  Twin<float> losses(gpu, 77);
+  Twin<StepNotes> notes(gpu, 1);
+  fill(from, 21);
+  fill(add, 22);
+  fill(losses, 23);
+  chunks.host[0] = {.at = 0, .count = count};
+  chunks.upload();
+  const auto run_at = [&](auto place, auto&& run) {
+    const std::vector<PackPiece> pieces{{.from = place(from), .offset = 5000, .count = 25011},
+                                        {.from = nullptr, .offset = 0, .count = 5000}};
+    run(PackNormJob{.pack = {.pieces = pieces, .to = place(to), .to_type = type, .add = place(add)},
+                    .norm = {.gradients = place(to),
+                             .type = type,
+                             .chunks = place(chunks),
+                             .chunk_count = 1,
+                             .partial = place(partial),
+                             .arrived = place(arrived),
+                             .losses = place(losses),
+                             .loss_count = losses.host.size(),
+                             .notes = place(notes)}});
+  };
+  for (int i = 0; i < 2; ++i) {
+    run_at([](auto& twin) { return twin.device(); }, [&](const PackNormJob& job) { gpu.run(job); });
+  }
+  run_at([](auto& twin) { return twin.host.data(); },
+         [](const PackNormJob& job) { host_kernels::run(job); });
+  const StepNotes found = notes.fetched()[0];
+  const StepNotes& wanted = notes.host[0];
+  return report(what, distance(to.fetched(), to.host), 0) +
+         report("norm of what was packed",
+                distance(std::vector<float>{static_cast<float>(found.squares),
+                                            static_cast<float>(found.loss)},
+                         std::vector<float>{static_cast<float>(wanted.squares),
+                                            static_cast<float>(wanted.loss)}),
+                1e-6);
+}
+
 int check_order(Gpu& gpu) {
   constexpr std::uint64_t rows = 60032;
   Twin<std::uint32_t> order(gpu, rows);
@@ -133,6 +180,8 @@ int check_kernels(Gpu& gpu) {
   int wrong = check_update<float>(gpu, DType::float32, UpdateJob::Kind::adamw, "adamw");
   wrong += check_update<Bf16>(gpu, DType::bfloat16, UpdateJob::Kind::adam, "adam bf16");
   wrong += check_update<F16>(gpu, DType::float16, UpdateJob::Kind::nesterov, "nesterov fp16");
+  wrong += check_pack_norm<float>(gpu, DType::float32, "pack and norm");
+  wrong += check_pack_norm<Bf16>(gpu, DType::bfloat16, "pack and norm bf16");
   return wrong + check_step_end(gpu) + check_order(gpu) + check_layers(gpu);
 }
 

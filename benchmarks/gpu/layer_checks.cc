@@ -100,6 +100,32 @@ int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
 }
 
 template <class T>
+int check_rectified(Gpu& gpu, DType type, std::uint64_t parts) {
+  constexpr std::uint64_t rows = 1001;
+  constexpr std::uint64_t width = 77;
+  Twin<T> gradient(gpu, rows * width);
+  Twin<T> y(gpu, rows * width);
+  Twin<T> to(gpu, rows * width);
+  Twin<float> of_bias(gpu, width);
+  Twin<float> partial(gpu, parts * 2 * width);
+  fill(gradient, 1);
+  fill(y, 2);
+  run_both(gpu, [&](auto place) {
+    return RectifiedBackwardJob{.gradient = place(gradient),
+                                .y = place(y),
+                                .to = place(to),
+                                .type = type,
+                                .bias_gradient = place(of_bias),
+                                .partial = place(partial),
+                                .parts = parts,
+                                .rows = rows,
+                                .width = width};
+  });
+  return report("rectified gradient", distance(to.fetched(), to.host), 0) +
+         report("rectified bias", distance(of_bias.fetched(), of_bias.host), 1e-5);
+}
+
+template <class T>
 int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
   constexpr std::uint64_t rows = 1111;
   constexpr std::uint64_t parts = 17;
@@ -248,6 +274,8 @@ int check_layers(Gpu& gpu) {
   wrong += check_norm<Bf16>(gpu, DType::bfloat16, 1000, 5e-3);
   wrong += check_norm<F16>(gpu, DType::float16, 64, 5e-3);
   wrong += check_norm<float>(gpu, DType::float32, 1003, 1e-5);  // rows that no warp holds
+  wrong += check_rectified<float>(gpu, DType::float32, 1);
+  wrong += check_rectified<Bf16>(gpu, DType::bfloat16, 7);
   wrong += check_images<Bf16>(gpu, DType::bfloat16, 64, 5e-3);
   wrong += check_images<Bf16>(gpu, DType::bfloat16, 2048, 5e-3);
   wrong += check_images<float>(gpu, DType::float32, 40, 1e-5);

@@ -84,6 +84,8 @@ class Gpu {
   virtual void run(const ImageNormJob& job) = 0;
   virtual void run(const ImageNormBackwardJob& job) = 0;
   virtual void run(const DropoutJob& job) = 0;
+  virtual void run(const PackNormJob& job) = 0;
+  virtual void run(const RectifiedBackwardJob& job) = 0;
 
   virtual std::unique_ptr<GpuScope> enter() = 0;
   /// Inside enter(): what is allocated while it lives is done with before a graph is next played,

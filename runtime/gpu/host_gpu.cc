@@ -102,6 +102,12 @@ std::string numbers_of(const ImageNormJob& job) {
 std::string numbers_of(const ImageNormBackwardJob& job) {
   return fmt::format("{} {} {}", job.rows, job.channels, job.residual_to != nullptr);
 }
+std::string numbers_of(const PackNormJob& job) {
+  return numbers_of(job.pack) + ' ' + numbers_of(job.norm);
+}
+std::string numbers_of(const RectifiedBackwardJob& job) {
+  return fmt::format("{} {}", job.rows, job.width);
+}
 std::string numbers_of(const DropoutJob& job) {
   return fmt::format("{} {} {} {}", job.count, job.share, job.part, job.place);
 }
@@ -206,6 +212,8 @@ class HostGpu final : public Gpu {
   void run(const AddNormBackwardJob& job) override { queue("add_norm_backward", job); }
   void run(const ImageNormJob& job) override { queue("image_norm", job); }
   void run(const ImageNormBackwardJob& job) override { queue("image_norm_backward", job); }
+  void run(const PackNormJob& job) override { queue("pack_norm", job); }
+  void run(const RectifiedBackwardJob& job) override { queue("rectified_backward", job); }
   void run(const DropoutJob& job) override { queue("dropout", job); }
 
   std::unique_ptr<GpuScope> enter() override { return std::make_unique<GpuScope>(); }

@@ -45,7 +45,7 @@ void run(const NormJob& job) {
       bodies::norm_part(team, job, static_cast<const T*>(job.gradients), i);
     }
   });
-  bodies::sum_parts(team, job);
+  bodies::sum_parts(team, job, job.blocks());
   if (job.decides) {
     bodies::decide(job.decide);
   }
@@ -137,6 +137,20 @@ void run(const ImageNormBackwardJob& job) {
     }
     for (std::uint64_t part = 0; part < job.parts; ++part) {
       bodies::image_norm_backward_apply<T>(team, job, part);
+    }
+  });
+}
+
+void run(const PackNormJob& job) {
+  run(job.pack);
+  run(job.norm);
+}
+
+void run(const RectifiedBackwardJob& job) {
+  by_type(job.type, [&](auto* type) {
+    for (std::uint64_t column = 0; column < job.width; ++column) {
+      job.bias_gradient[column] = bodies::rectified_backward<std::remove_pointer_t<decltype(type)>>(
+          job, column, 0, 1, job.rows);
     }
   });
 }

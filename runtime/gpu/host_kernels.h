@@ -18,5 +18,7 @@ void run(const AddNormBackwardJob& job);
 void run(const ImageNormJob& job);
 void run(const ImageNormBackwardJob& job);
 void run(const DropoutJob& job);
+void run(const PackNormJob& job);
+void run(const RectifiedBackwardJob& job);
 
 }  // namespace muster::host_kernels

@@ -101,6 +101,33 @@ struct NormJob {
   /// A rank without chunks (all of its part is padding) still has losses.
   constexpr std::uint64_t blocks() const { return chunk_count == 0 ? 1 : chunk_count; }
 };
+/// Both at once, where nothing is exchanged between them: a short step is as long as it has
+/// kernels. `pack` writes all that `norm` reads; partial has room for 2 * blocks() numbers.
+struct PackNormJob {
+  static constexpr std::size_t most_pieces = 64;
+  static constexpr std::uint64_t piece_part = 8192;  ///< of a block
+  PackJob pack;
+  NormJob norm;
+  constexpr std::uint64_t blocks() const {
+    std::uint64_t sum = 0;
+    for (const PackPiece& piece : pack.pieces) {
+      sum += (piece.count + piece_part - 1) / piece_part;
+    }
+    return sum;
+  }
+};
+/// What goes back through max(0, z + bias): dz where y is positive, and its sums over rows.
+struct RectifiedBackwardJob {
+  const void* gradient = nullptr;  ///< [rows, width], of y
+  const void* y = nullptr;
+  void* to = nullptr;
+  DType type = DType::float32;
+  float* bias_gradient = nullptr;
+  float* partial = nullptr;  ///< parts * 2 * width floats; not used by one part
+  std::uint64_t parts = 1;
+  std::uint64_t rows = 0;
+  std::uint64_t width = 0;
+};
 
 /// The optimiser over the chunks, in one pass, with the state's scalars. The rules are those of
 /// runtime/train/kernels.h.

@@ -127,4 +127,20 @@ MUSTER_ANYWHERE std::uint64_t dropout_key(const DropoutJob& job) {
   return mix_words(pass, job.place, 0);
 }
 
+/// Rows `first`, `first` + `step` and so on below `end` of one column: dz, and its sum.
+template <class T>
+MUSTER_ANYWHERE float rectified_backward(const RectifiedBackwardJob& job, std::uint64_t column,
+                                         std::uint64_t first, std::uint64_t step,
+                                         std::uint64_t end) {
+  float sum = 0;
+  for (std::uint64_t row = first; row < end; row += step) {
+    const std::uint64_t at = row * job.width + column;
+    const float y = to_float(static_cast<const T*>(job.y)[at]);
+    const float own = y > 0 ? to_float(static_cast<const T*>(job.gradient)[at]) : 0.0F;
+    from_float(own, static_cast<T*>(job.to)[at]);
+    sum += own;
+  }
+  return sum;
+}
+
 }  // namespace muster::bodies

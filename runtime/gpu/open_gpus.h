@@ -25,7 +25,7 @@ Gpus* open_gpu_module(const std::filesystem::path& file, std::string& why);
 Gpus* open_gpus(const std::string& wanted, std::string& why);
 
 /// What the module's one function returns: extern "C" muster_gpus(version).
-inline constexpr int gpu_interface_version = 3;
+inline constexpr int gpu_interface_version = 4;
 using OpenGpus = Gpus* (*)(int version, std::string* why);
 
 }  // namespace muster

@@ -33,6 +33,20 @@ MUSTER_ANYWHERE void pack(const Team& team, const From* from, To* to, const floa
   }
 }
 
+/// pack(), with the squares of what this member wrote.
+template <class From, class To, class Team>
+MUSTER_ANYWHERE double pack_squares(const Team& team, const From* from, To* to, const float* add,
+                                    std::uint64_t count) {
+  double sum = 0;
+  for (std::uint64_t i = team.rank(); i < count; i += team.size()) {
+    from_float((from == nullptr ? 0.0F : to_float(from[i])) + (add == nullptr ? 0.0F : add[i]),
+               to[i]);
+    const double value = to_float(to[i]);
+    sum += value * value;
+  }
+  return sum;
+}
+
 template <class T, class Team>
 MUSTER_ANYWHERE double squares(const Team& team, const T* gradients, const Chunk& chunk) {
   const T* own = gradients + chunk.at;
@@ -52,15 +66,13 @@ MUSTER_ANYWHERE double squares(const Team& team, const T* gradients, const Chunk
   return team.sum(sum);
 }
 
-/// Block `block` of blocks(): the squares of its chunk, and its share of the losses.
-template <class T, class Team>
-MUSTER_ANYWHERE void norm_part(const Team& team, const NormJob& job, const T* gradients,
-                               std::uint64_t block) {
-  const double own = block < job.chunk_count ? squares(team, gradients, job.chunks[block]) : 0;
-  const std::uint64_t end = job.loss_count * (block + 1) / job.blocks();
+/// Block `block` of `blocks`: its squares, and its share of the losses.
+template <class Team>
+MUSTER_ANYWHERE void leave_part(const Team& team, const NormJob& job, double own,
+                                std::uint64_t block, std::uint64_t blocks) {
+  const std::uint64_t end = job.loss_count * (block + 1) / blocks;
   double loss = 0;
-  for (std::uint64_t i = job.loss_count * block / job.blocks() + team.rank(); i < end;
-       i += team.size()) {
+  for (std::uint64_t i = job.loss_count * block / blocks + team.rank(); i < end; i += team.size()) {
     loss += job.losses[i];
   }
   loss = team.sum(loss);
@@ -70,13 +82,21 @@ MUSTER_ANYWHERE void norm_part(const Team& team, const NormJob& job, const T* gr
   }
 }
 
+/// Block `block` of blocks(): the squares of its chunk, and its share of the losses.
+template <class T, class Team>
+MUSTER_ANYWHERE void norm_part(const Team& team, const NormJob& job, const T* gradients,
+                               std::uint64_t block) {
+  leave_part(team, job, block < job.chunk_count ? squares(team, gradients, job.chunks[block]) : 0,
+             block, job.blocks());
+}
+
 /// When all parts are there.
 template <class Team>
-MUSTER_ANYWHERE void sum_parts(const Team& team, const NormJob& job) {
+MUSTER_ANYWHERE void sum_parts(const Team& team, const NormJob& job, std::uint64_t blocks) {
   const volatile double* partial = job.partial;  // other blocks wrote it a moment ago
   double sum = 0;
   double loss = 0;
-  for (std::uint64_t i = team.rank(); i < job.blocks(); i += team.size()) {
+  for (std::uint64_t i = team.rank(); i < blocks; i += team.size()) {
     sum += partial[2 * i];
     loss += partial[2 * i + 1];
   }

@@ -4,8 +4,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_addmm_activation.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -117,6 +119,53 @@ class AddNorm : public torch::autograd::Function<AddNorm> {
   }
 };
 
+class LinearRelu : public torch::autograd::Function<LinearRelu> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const at::Tensor& bias, std::int64_t gpu) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    const auto device = x.device().type();
+    const at::ScalarType type = at::autocast::is_autocast_enabled(device)
+                                    ? at::autocast::get_autocast_dtype(device)
+                                    : x.scalar_type();
+    const at::Tensor input = x.to(type).contiguous();
+    const at::Tensor matrix = weight.to(type);
+    const at::Tensor y =
+        at::_addmm_activation(bias.to(type), input, matrix.t(), 1, 1, /*use_gelu=*/false);
+    context->save_for_backward({input, matrix, y});
+    context->saved_data["gpu"] = gpu;
+    context->saved_data["leads_on"] = x.requires_grad();
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor& y = saved[2];
+    const at::Tensor gradient = gradients[0].to(y.scalar_type()).contiguous();
+    const at::Tensor before = at::empty_like(y);
+    const std::uint64_t rows = count(y.size(0));
+    const std::uint64_t parts = std::clamp<std::uint64_t>(rows / 256, 1, 64);
+    const auto floats = y.options().dtype(at::kFloat);
+    const at::Tensor of_bias = at::empty({y.size(1)}, floats);
+    const at::Tensor partial =
+        parts == 1 ? at::Tensor()
+                   : at::empty({static_cast<std::int64_t>(parts), 2, y.size(1)}, floats);
+    reinterpret_cast<Gpu*>(context->saved_data["gpu"].toInt())
+        ->run(RectifiedBackwardJob{
+            .gradient = gradient.const_data_ptr(),
+            .y = y.const_data_ptr(),
+            .to = before.mutable_data_ptr(),
+            .type = type_of(y),
+            .bias_gradient = of_bias.mutable_data_ptr<float>(),
+            .partial = partial.defined() ? partial.mutable_data_ptr<float>() : nullptr,
+            .parts = parts,
+            .rows = rows,
+            .width = count(y.size(1))});
+    return {context->saved_data["leads_on"].toBool() ? at::mm(before, saved[1]) : at::Tensor(),
+            at::mm(before.t(), saved[0]), of_bias, at::Tensor()};
+  }
+};
+
 class Dropout : public torch::autograd::Function<Dropout> {
  public:
   static at::Tensor run(const at::Tensor& x, const GpuPass& pass, double share,
@@ -202,6 +251,11 @@ std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x,
   auto both = AddNorm::apply(x, residual.defined() ? std::optional(residual) : std::nullopt, weight,
                              bias, epsilon, reinterpret_cast<std::int64_t>(&gpu));
   return residual.defined() ? std::pair(both[0], both[1]) : std::pair(x, both[0]);
+}
+
+at::Tensor linear_relu(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
+                       const at::Tensor& bias) {
+  return LinearRelu::apply(x, weight, bias, reinterpret_cast<std::int64_t>(&gpu));
 }
 
 at::Tensor dropout(const GpuPass& pass, const at::Tensor& x, double share, std::uint64_t place) {

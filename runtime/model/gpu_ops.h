@@ -30,6 +30,10 @@ namespace gpu_ops {
 std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x,
                                            const at::Tensor& residual, const at::Tensor& weight,
                                            const at::Tensor& bias, double epsilon);
+/// max(0, x weight' + bias) in the pass's precision, for rows of inputs: the rectifier is part of
+/// the product, and its gradient of the bias's.
+at::Tensor linear_relu(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
+                       const at::Tensor& bias);
 /// Drops with probability `share`; mask of place `place`, made again for backward.
 at::Tensor dropout(const GpuPass& pass, const at::Tensor& x, double share, std::uint64_t place);
 

@@ -164,6 +164,14 @@ at::Tensor Network::relu(const std::string& layer, const at::Tensor& input) {
   return output;
 }
 
+at::Tensor Network::linear_relu(const std::string& name, const at::Tensor& x, const Pass& pass) {
+  const bool is_one = pass.gpu != nullptr && pass.training && !watches_activity_ &&
+                      has_tensor(name + ".bias") && x.dim() == 2 && x.numel() > 0;
+  return is_one ? gpu_ops::linear_relu(*pass.gpu->gpu, x, tensor(name + ".weight"),
+                                       tensor(name + ".bias"))
+                : relu(name, linear(name, x));
+}
+
 at::Tensor Network::norm_relu(const std::string& norm, const std::string& layer,
                               const at::Tensor& x, const Pass& pass) {
   return norm_add_relu(norm, layer, x, pass, nullptr).first;

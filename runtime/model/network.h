@@ -62,6 +62,8 @@ class Network : public Model, public Builder {
   void begin(const Pass& pass);
   /// max(x, 0), watched under `layer` when asked for.
   at::Tensor relu(const std::string& layer, const at::Tensor& input);
+  /// max(layer `name` of x, 0), watched under `name`. One operation where a GPU trains.
+  at::Tensor linear_relu(const std::string& name, const at::Tensor& x, const Pass& pass);
   /// max(batch norm of x, 0), watched under `layer`. One operation where a GPU can.
   at::Tensor norm_relu(const std::string& norm, const std::string& layer, const at::Tensor& x,
                        const Pass& pass);

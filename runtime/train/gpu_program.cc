@@ -103,7 +103,9 @@ GpuProgram::GpuProgram(Model& model, const Loss& loss, GpuInput& input, const Gp
     gpu_.copy(arena_->state(options.rule.slot_names().size() - 1), arena_->parameters(),
               arena_->own_count() * sizeof(float), Gpu::Queue::compute);
   }
-  const std::uint64_t blocks = NormJob{.chunk_count = arena_->chunk_count()}.blocks();
+  const std::uint64_t blocks =
+      std::max(NormJob{.chunk_count = arena_->chunk_count()}.blocks(),
+               arena_->own_count() / PackNormJob::piece_part + arena_->tensors().size());
   partial_ = gpu_.allocate(2 * blocks * sizeof(double));
   arrived_ = gpu_.allocate(sizeof(std::uint32_t));
   watch_gradients();
@@ -238,10 +240,12 @@ void GpuProgram::send(std::size_t bucket) {
       pieces.push_back(one);
     }
   }
-  gpu_.run(PackJob{.pieces = pieces,
-                   .to = arena_->gradients(),
-                   .to_type = options_.wire,
-                   .add = adds_ ? arena_->sums() : nullptr});
+  const bool is_all = parts_.device == nullptr && arena_->plan().buckets().size() == 1;
+  if (is_all && pieces.size() <= PackNormJob::most_pieces) {
+    last_pieces_ = std::move(pieces);  // packed by update()
+    return;
+  }
+  gpu_.run(pack_of(pieces));
   if (parts_.device == nullptr) {
     return;
   }
@@ -259,6 +263,13 @@ void GpuProgram::send(std::size_t bucket) {
   } else {
     works_.push_back(parts_.device->all_reduce(part_of_wire(range), ReduceOp::sum));
   }
+}
+
+PackJob GpuProgram::pack_of(std::span<const PackPiece> pieces) const {
+  return {.pieces = pieces,
+          .to = arena_->gradients(),
+          .to_type = options_.wire,
+          .add = adds_ ? arena_->sums() : nullptr};
 }
 
 at::Tensor GpuProgram::forward(const at::Tensor& features, bool training, std::uint64_t part) {
@@ -338,6 +349,7 @@ void GpuProgram::step(std::uint64_t own, std::uint64_t whole) {
   }
   end_backward();
   update(own, whole);
+  drop_gradients();
 }
 
 void GpuProgram::sum_part(bool is_first) {
@@ -351,6 +363,7 @@ void GpuProgram::sum_part(bool is_first) {
 }
 
 void GpuProgram::drop_gradients() {
+  last_pieces_.clear();
   for (const at::Tensor& tensor : arena_->tensors()) {
     tensor.mutable_grad().reset();
   }
@@ -374,7 +387,6 @@ void GpuProgram::end_backward() {
     send(bucket);
   }
   exchanges_ = false;
-  drop_gradients();
   wait_for_works();
 }
 
@@ -400,18 +412,23 @@ void GpuProgram::update(std::uint64_t own, std::uint64_t whole) {
                          .scales_loss = options_.amp == DType::float16,
                          .growth_every = options_.growth_every};
   const bool is_alone = parts_.device == nullptr;
-  gpu_.run(NormJob{.gradients = arena_->gradients(),
-                   .type = options_.wire,
-                   .chunks = arena_->chunks(),
-                   .chunk_count = arena_->chunk_count(),
-                   .partial = reinterpret_cast<double*>(partial_.get()),
-                   .arrived = reinterpret_cast<std::uint32_t*>(arrived_.get()),
-                   .losses = losses_.const_data_ptr<float>(),
-                   .loss_count = own == 0 ? 0 : loss_count(own),
-                   .loss_factor = 1.0 / static_cast<double>(whole),
-                   .notes = notes(),
-                   .decides = is_alone,
-                   .decide = decide});
+  const NormJob norm{.gradients = arena_->gradients(),
+                     .type = options_.wire,
+                     .chunks = arena_->chunks(),
+                     .chunk_count = arena_->chunk_count(),
+                     .partial = reinterpret_cast<double*>(partial_.get()),
+                     .arrived = reinterpret_cast<std::uint32_t*>(arrived_.get()),
+                     .losses = losses_.const_data_ptr<float>(),
+                     .loss_count = own == 0 ? 0 : loss_count(own),
+                     .loss_factor = 1.0 / static_cast<double>(whole),
+                     .notes = notes(),
+                     .decides = is_alone,
+                     .decide = decide};
+  if (last_pieces_.empty()) {
+    gpu_.run(norm);
+  } else {
+    gpu_.run(PackNormJob{.pack = pack_of(last_pieces_), .norm = norm});
+  }
   if (!is_alone) {
     agree_on_notes();
     gpu_.run(decide);

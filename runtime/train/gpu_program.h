@@ -49,6 +49,7 @@ class GpuProgram {
   void arrived(std::size_t segment);
   void send(std::size_t bucket);
   PackPiece piece(std::size_t segment, Range range);
+  PackJob pack_of(std::span<const PackPiece> pieces) const;
   void run_part(SampleRange part, std::uint64_t whole, std::uint64_t number);
   void start_backward(const at::Tensor& outputs, SampleRange part, std::uint64_t whole,
                       std::uint64_t number);
@@ -88,7 +89,8 @@ class GpuProgram {
   bool exchanges_ = false;  // this part's gradients are the last
   bool adds_ = false;       // to the sums of earlier parts
   std::vector<Work> works_;
-  std::vector<at::Tensor> kept_;  // copies of gradients that lay otherwise
+  std::vector<at::Tensor> kept_;        // copies of gradients that lay otherwise
+  std::vector<PackPiece> last_pieces_;  // all gradients, where nobody waits for them packed
 };
 
 }  // namespace muster

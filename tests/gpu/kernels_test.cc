@@ -6,6 +6,7 @@
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/randint.h>
@@ -313,6 +314,29 @@ TEST(AddNormKernel, GivesTorchsValuesAndGradients) {
     EXPECT_LT(largest(w.grad() - w2.grad()), 2e-5);
     EXPECT_LT(largest(b.grad() - b2.grad()), 2e-5);
     EXPECT_TRUE(!adds || largest(r.grad() - r2.grad()) < 2e-5);
+  }
+}
+
+TEST(RectifiedLinear, GivesTorchsValuesAndGradients) {
+  const auto gpu = host_gpu();
+  for (const std::int64_t rows : {5, 1100}) {
+    const auto leaf = [](at::Tensor t) { return t.set_requires_grad(true); };
+    const at::Tensor x = leaf(at::randn({rows, 12}));
+    const at::Tensor w = leaf(at::randn({7, 12}));
+    const at::Tensor b = leaf(at::randn({7}));
+    const at::Tensor a = at::randn({rows, 7});
+    const at::Tensor y = gpu_ops::linear_relu(*gpu, x, w, b);
+    (y * a).sum().backward();
+    const auto exact = [&](const at::Tensor& t) { return leaf(t.detach().to(at::kDouble)); };
+    const at::Tensor x2 = exact(x);
+    const at::Tensor w2 = exact(w);
+    const at::Tensor b2 = exact(b);
+    const at::Tensor y2 = at::relu(at::linear(x2, w2, b2));
+    (y2 * a).sum().backward();
+    EXPECT_LT(largest(y - y2), 1e-5);
+    EXPECT_LT(largest(x.grad() - x2.grad()), 1e-5);
+    EXPECT_LT(largest(w.grad() - w2.grad()), 1e-3);
+    EXPECT_LT(largest(b.grad() - b2.grad()), 1e-3);
   }
 }
 

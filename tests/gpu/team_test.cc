@@ -241,7 +241,7 @@ TEST(NormBody, SquaresAndLossesAreCutAmongBlocks) {
         bodies::norm_part(team, job, gradients.data(), block);
       }
       team.barrier();
-      bodies::sum_parts(team, job);
+      bodies::sum_parts(team, job, job.blocks());
     });
     double squares = 0;
     double loss = 0;

@@ -183,6 +183,8 @@ class CudaGpu final : public Gpu {
   void run(const AddNormBackwardJob& job) override { queue("the layer-norm gradient", job); }
   void run(const ImageNormJob& job) override { queue("the batch-norm kernels", job); }
   void run(const ImageNormBackwardJob& job) override { queue("the batch-norm gradient", job); }
+  void run(const PackNormJob& job) override { queue("the pack and norm kernel", job); }
+  void run(const RectifiedBackwardJob& job) override { queue("the rectifier's gradient", job); }
   void run(const DropoutJob& job) override { queue("the dropout kernel", job); }
 
   std::unique_ptr<GpuScope> enter() override;

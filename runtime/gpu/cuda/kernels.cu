@@ -68,17 +68,17 @@ struct WarpTeam {
 constexpr unsigned warps = team_size / WarpTeam::width;
 
 // Pieces travel as arguments of the launch: nothing to copy, and a graph keeps them.
-constexpr unsigned most_pieces = 64;
-constexpr std::uint64_t piece_part = 8192;
+constexpr unsigned most_pieces = PackNormJob::most_pieces;
+constexpr std::uint64_t piece_part = PackNormJob::piece_part;
 struct PieceTable {
   PackPiece pieces[most_pieces];
   unsigned first_block[most_pieces];
   unsigned count;
 };
 
-template <class To>
-__global__ void __launch_bounds__(team_size)
-    pack_kernel(const __grid_constant__ PieceTable table, To* to, const float* add) {
+/// Calls use(from, to, add, count) for the block's part of a piece.
+template <class To, class Use>
+__device__ void with_piece(const PieceTable& table, To* to, const float* add, Use use) {
   unsigned p = table.count - 1;
   while (table.first_block[p] > blockIdx.x) {
     --p;
@@ -88,24 +88,28 @@ __global__ void __launch_bounds__(team_size)
   const std::uint64_t count = min(piece_part, piece.count - begin);
   To* into = to + piece.offset + begin;
   const float* more = add == nullptr ? nullptr : add + piece.offset + begin;
-  const BlockTeam team;
   if (piece.from == nullptr) {
-    bodies::pack(team, static_cast<const float*>(nullptr), into, more, count);
+    use(static_cast<const float*>(nullptr), into, more, count);
   } else if (piece.type == DType::float32) {
-    bodies::pack(team, static_cast<const float*>(piece.from) + begin, into, more, count);
+    use(static_cast<const float*>(piece.from) + begin, into, more, count);
   } else if (piece.type == DType::bfloat16) {
-    bodies::pack(team, static_cast<const Bf16*>(piece.from) + begin, into, more, count);
+    use(static_cast<const Bf16*>(piece.from) + begin, into, more, count);
   } else {
-    bodies::pack(team, static_cast<const F16*>(piece.from) + begin, into, more, count);
+    use(static_cast<const F16*>(piece.from) + begin, into, more, count);
   }
 }
 
+template <class To>
+__global__ void __launch_bounds__(team_size)
+    pack_kernel(const __grid_constant__ PieceTable table, To* to, const float* add) {
+  with_piece(table, to, add, [](auto* from, To* into, const float* more, std::uint64_t count) {
+    bodies::pack(BlockTeam(), from, into, more, count);
+  });
+}
+
 /// The block that comes last adds up what all have left, and decides where that is asked for.
-template <class T>
-__global__ void __launch_bounds__(team_size) norm_kernel(const __grid_constant__ NormJob job) {
+__device__ void end_norm(const NormJob& job) {
   __shared__ bool is_last;
-  const BlockTeam team;
-  bodies::norm_part(team, job, static_cast<const T*>(job.gradients), blockIdx.x);
   if (threadIdx.x == 0) {
     __threadfence();  // the part is there before the count says so
     is_last = atomicAdd(job.arrived, 1U) == gridDim.x - 1;
@@ -115,13 +119,32 @@ __global__ void __launch_bounds__(team_size) norm_kernel(const __grid_constant__
     return;
   }
   __threadfence();
-  bodies::sum_parts(team, job);
+  bodies::sum_parts(BlockTeam(), job, gridDim.x);
   if (threadIdx.x == 0) {
     *job.arrived = 0;
     if (job.decides) {
       bodies::decide(job.decide);
     }
   }
+}
+
+template <class T>
+__global__ void __launch_bounds__(team_size) norm_kernel(const __grid_constant__ NormJob job) {
+  bodies::norm_part(BlockTeam(), job, static_cast<const T*>(job.gradients), blockIdx.x);
+  end_norm(job);
+}
+
+template <class To>
+__global__ void __launch_bounds__(team_size)
+    pack_norm_kernel(const __grid_constant__ PieceTable table, To* to, const float* add,
+                     const __grid_constant__ NormJob job) {
+  const BlockTeam team;
+  double own = 0;
+  with_piece(table, to, add, [&](auto* from, To* into, const float* more, std::uint64_t count) {
+    own = bodies::pack_squares(team, from, into, more, count);
+  });
+  bodies::leave_part(team, job, team.sum(own), blockIdx.x, gridDim.x);
+  end_norm(job);
 }
 
 __global__ void decide_kernel(DecideJob job) {
@@ -242,6 +265,44 @@ __global__ void __launch_bounds__(team_size)
               });
 }
 
+/// 32 columns a block, a warp for each of several rows.
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    rectified_backward_kernel(const __grid_constant__ RectifiedBackwardJob job) {
+  __shared__ float all[warps][WarpTeam::width];
+  const unsigned lane = threadIdx.x % WarpTeam::width;
+  const unsigned own_warp = threadIdx.x / WarpTeam::width;
+  const std::uint64_t column = std::uint64_t{blockIdx.x} * WarpTeam::width + lane;
+  if (column < job.width) {
+    all[own_warp][lane] = bodies::rectified_backward<T>(
+        job, column, job.rows * blockIdx.y / job.parts + own_warp, warps,
+        job.rows * (blockIdx.y + 1) / job.parts);
+  }
+  __syncthreads();
+  if (own_warp > 0 || column >= job.width) {
+    return;
+  }
+  float sum = 0;
+  for (unsigned warp = 0; warp < warps; ++warp) {
+    sum += all[warp][lane];
+  }
+  if (job.parts == 1) {
+    job.bias_gradient[column] = sum;
+  } else {
+    float* partial = job.partial + std::uint64_t{blockIdx.y} * 2 * job.width;
+    partial[column] = sum;
+    partial[job.width + column] = 0;
+  }
+}
+
+__global__ void __launch_bounds__(team_size)
+    rectified_bias_kernel(const __grid_constant__ RectifiedBackwardJob job) {
+  sum_columns(job.partial, job.width, job.parts,
+              [&](std::uint64_t column, const bodies::ColumnSums& sums) {
+                job.bias_gradient[column] = sums.first;
+              });
+}
+
 template <class T>
 __global__ void __launch_bounds__(team_size)
     image_norm_sums_kernel(const __grid_constant__ ImageNormJob job) {
@@ -331,6 +392,20 @@ void by_wides(std::uint64_t width, bool is_whole, Body&& body) {
   body(std::integral_constant<int, 0>());
 }
 
+/// At most 64 pieces, as a table; the number of blocks for them.
+unsigned fill(PieceTable& table, std::span<const PackPiece> pieces) {
+  table.count = 0;
+  unsigned blocks = 0;
+  for (const PackPiece& piece : pieces) {
+    if (piece.count > 0) {
+      table.pieces[table.count] = piece;
+      table.first_block[table.count++] = blocks;
+      blocks += blocks_of(piece.count, piece_part);
+    }
+  }
+  return blocks;
+}
+
 /// Queues a kernel.
 template <class... Parameters, class... Arguments>
 void start(void (*kernel)(Parameters...), dim3 blocks, unsigned threads, cudaStream_t stream,
@@ -348,15 +423,7 @@ void launch(const PackJob& job, cudaStream_t stream) {
   for (std::size_t first = 0; first < job.pieces.size(); first += most_pieces) {
     const std::size_t count = std::min<std::size_t>(most_pieces, job.pieces.size() - first);
     PieceTable table;
-    table.count = 0;
-    unsigned blocks = 0;
-    for (const PackPiece& piece : job.pieces.subspan(first, count)) {
-      if (piece.count > 0) {
-        table.pieces[table.count] = piece;
-        table.first_block[table.count++] = blocks;
-        blocks += blocks_of(piece.count, piece_part);
-      }
-    }
+    const unsigned blocks = fill(table, job.pieces.subspan(first, count));
     if (blocks > 0) {
       by_type(job.to_type, [&](auto* to) {
         using To = std::remove_pointer_t<decltype(to)>;
@@ -364,6 +431,16 @@ void launch(const PackJob& job, cudaStream_t stream) {
       });
     }
   }
+}
+
+void launch(const PackNormJob& job, cudaStream_t stream) {
+  PieceTable table;
+  const unsigned blocks = fill(table, job.pack.pieces);
+  by_type(job.pack.to_type, [&](auto* to) {
+    using To = std::remove_pointer_t<decltype(to)>;
+    start(pack_norm_kernel<To>, blocks, team_size, stream, table, static_cast<To*>(job.pack.to),
+          job.pack.add, job.norm);
+  });
 }
 
 void launch(const NormJob& job, cudaStream_t stream) {
@@ -482,6 +559,21 @@ void launch(const ImageNormBackwardJob& job, cudaStream_t stream) {
     start(image_norm_backward_apply_kernel<T>, static_cast<unsigned>(wide.parts), team_size, stream,
           wide);
   });
+}
+
+void launch(const RectifiedBackwardJob& job, cudaStream_t stream) {
+  if (job.width == 0) {
+    return;
+  }
+  const unsigned columns = blocks_of(job.width, WarpTeam::width);
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    start(rectified_backward_kernel<T>, dim3(columns, static_cast<unsigned>(job.parts)), team_size,
+          stream, job);
+  });
+  if (job.parts > 1) {
+    start(rectified_bias_kernel, columns, team_size, stream, job);
+  }
 }
 
 void launch(const DropoutJob& job, cudaStream_t stream) {

@@ -4,9 +4,12 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
+#include <cctype>
 #include <cstdlib>
 #include <memory>
 #include <random>
+#include <sstream>
+#include <string_view>
 #include <vector>
 
 #include "tests/gpu/pretend_card/card.h"
@@ -143,12 +146,15 @@ void Block::run(unsigned threads, const std::function<void()>& body) {
   }
 }
 
-/// "... [with Parameters = ...]": which kernel it was is in the arguments' types.
+/// "... [with Parameters = {...}; Arguments = ...]": which kernel it was is in the arguments'
+/// types.
 std::string short_name(const std::string& pretty) {
-  const std::size_t begin = pretty.find("Parameters = {");
-  const std::size_t end = pretty.find('}', begin);
-  return begin == std::string::npos ? pretty
-                                    : "ours(" + pretty.substr(begin + 14, end - begin - 14) + ")";
+  constexpr std::string_view before = "Parameters = {";
+  const std::size_t begin = pretty.find(before);
+  const std::size_t end = pretty.find("}; Arguments", begin);
+  return begin == std::string::npos
+             ? pretty
+             : "ours(" + pretty.substr(begin + before.size(), end - begin - before.size()) + ")";
 }
 
 /// Where PRETEND_CARD_RUNS names kernels by their jobs ("NormJob DecideJob"), only those compute:
@@ -158,9 +164,14 @@ bool computes(const std::string& what) {
   if (only == nullptr) {
     return true;
   }
-  const std::size_t begin = what.rfind("::", what.find(')')) + 2;
-  const std::string job = what.substr(begin, what.find(')') - begin);
-  return (" " + std::string(only) + " ").find(" " + job + " ") != std::string::npos;
+  std::istringstream names(only);
+  for (std::string name; names >> name;) {
+    const std::size_t end = what.find("::" + name);
+    if (end != std::string::npos && std::isalnum(what[end + 2 + name.size()]) == 0) {
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
