@@ -18,11 +18,11 @@ namespace {
 
 class CardLanes : public testing::Test {
  protected:
-  CardLanes() {
+  void SetUp() override {
     pretend_card_reset();
     std::string why;
     gpus = open_gpu_module(std::getenv("PRETENDED_MODULE"), why);
-    EXPECT_NE(gpus, nullptr) << why;
+    ASSERT_NE(gpus, nullptr) << why;
   }
   static at::Tensor ones(std::int64_t count) {
     return at::full({count}, 1.0, at::TensorOptions().dtype(at::kFloat).device(at::kCUDA));
