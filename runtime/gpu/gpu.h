@@ -87,6 +87,9 @@ class Gpu {
   virtual void run(const PackNormJob& job) = 0;
   virtual void run(const RectifiedBackwardJob& job) = 0;
 
+  /// Where the random numbers begin that torch's own operations of warm() and of the next graph
+  /// draw; outside captures.
+  virtual void seed(std::uint64_t key) = 0;
   virtual std::unique_ptr<GpuScope> enter() = 0;
   /// Inside enter(): what is allocated while it lives is done with before a graph is next played,
   /// so that it may lie where graphs have theirs. Without it a lane would need room for both.

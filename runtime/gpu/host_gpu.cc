@@ -216,6 +216,7 @@ class HostGpu final : public Gpu {
   void run(const RectifiedBackwardJob& job) override { queue("rectified_backward", job); }
   void run(const DropoutJob& job) override { queue("dropout", job); }
 
+  void seed(std::uint64_t /*key*/) override { note("seed"); }  // torch is not known here
   std::unique_ptr<GpuScope> enter() override { return std::make_unique<GpuScope>(); }
   std::unique_ptr<GpuScope> scratch() override { return std::make_unique<GpuScope>(); }
   std::unique_ptr<GpuGraph> capture(const std::function<void()>& body, std::string& why) override {

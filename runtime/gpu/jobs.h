@@ -163,7 +163,7 @@ struct OrderJob {
 struct GatherJob {
   const StepState* state = nullptr;
   const void* rows = nullptr;
-  const std::uint32_t* order = nullptr;  ///< of the epoch
+  const std::uint32_t* order = nullptr;  ///< of the epoch; null: the rows are these, in order
   void* to = nullptr;
   std::uint64_t row_bytes = 0;  ///< whole 4-byte words, as label_bytes
   const void* labels = nullptr;

@@ -326,7 +326,7 @@ MUSTER_ANYWHERE void gather(const Team& team, const GatherJob& job, std::uint64_
                             std::uint64_t slice, std::uint64_t slices) {
   const std::uint64_t position =
       job.state->step % job.steps_per_epoch * job.batch + job.first_part + row;
-  const std::uint64_t source = job.order[position];
+  const std::uint64_t source = job.order == nullptr ? row : job.order[position];
   const std::uint64_t words = job.row_bytes / 4;
   const std::uint64_t fours = (words + 3) / 4;
   const std::uint64_t begin = fours * slice / slices * 4;

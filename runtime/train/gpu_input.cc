@@ -43,32 +43,13 @@ class ResidentInput final : public GpuInput {
       bring_order(position.epoch);
     }
   }
-  void load(const StepState* state, std::uint64_t count) override {
-    GatherJob job{.state = state,
-                  .rows = set_->features.get(),
-                  .order = order(),
-                  .to = feature_memory_.get(),
-                  .row_bytes = data_.shape().feature_bytes(),
-                  .labels = set_->labels.get(),
-                  .labels_to = label_memory_.get(),
-                  .label_bytes = data_.shape().label_bytes(),
-                  .count = count,
-                  .steps_per_epoch = plan_.steps(),
-                  .batch = plan_.batch,
-                  .first_part = own_part({0, plan_.batch}).first,
-                  .seed = options_.seed};
-    if (count != own_part({0, plan_.batch}).count) {  // the ragged batch is cut by its own length
-      const SampleRange last = plan_.of_step(plan_.steps() - 1);
-      job.first_part = own_part({0, last.count}).first;
-    }
-    const auto& sizes = data_.shape().features;
-    if (sizes.size() == 3 && (options_.crop_padding > 0 || options_.flips)) {
-      job.channels = static_cast<std::uint32_t>(sizes[0]);
-      job.height = static_cast<std::uint32_t>(sizes[1]);
-      job.width = static_cast<std::uint32_t>(sizes[2]);
-      job.crop_padding = options_.crop_padding;
-      job.flips = options_.flips;
-    }
+  void load(const StepState* state, std::uint64_t whole) override {
+    GatherJob job = gather_job(state, whole);
+    job.rows = set_->features.get();
+    job.order = order();
+    job.labels = set_->labels.get();
+    job.labels_to = label_memory_.get();
+    job.label_bytes = data_.shape().label_bytes();
     gpu_.run(job);
   }
 
@@ -106,6 +87,9 @@ class StreamedInput final : public GpuInput {
       slot.host = gpu.allocate_pinned(most * sample_bytes());
       slot.device = gpu.allocate(most * sample_bytes());
     }
+    if (augments()) {
+      read_memory_ = gpu.allocate(most * data.shape().feature_bytes());
+    }
   }
 
   bool is_resident() const override { return false; }
@@ -123,12 +107,19 @@ class StreamedInput final : public GpuInput {
               Gpu::Queue::copy);
     slot.copied = gpu_.record(Gpu::Queue::copy);
     gpu_.wait(Gpu::Queue::compute, slot.copied);
-    gpu_.copy(feature_memory_.get(), slot.device.get(), batch.features.size(), Gpu::Queue::compute);
+    gpu_.copy(augments() ? read_memory_.get() : feature_memory_.get(), slot.device.get(),
+              batch.features.size(), Gpu::Queue::compute);
     gpu_.copy(label_memory_.get(), slot.device.get() + batch.features.size(), batch.labels.size(),
               Gpu::Queue::compute);
     slot.used = gpu_.record(Gpu::Queue::compute);
   }
-  void load(const StepState* /*state*/, std::uint64_t /*count*/) override {}
+  void load(const StepState* state, std::uint64_t whole) override {
+    if (augments()) {
+      GatherJob job = gather_job(state, whole);
+      job.rows = read_memory_.get();
+      gpu_.run(job);
+    }
+  }
 
  private:
   struct Slot {
@@ -143,6 +134,7 @@ class StreamedInput final : public GpuInput {
 
   Loader loader_;
   std::array<Slot, 3> slots_;
+  std::shared_ptr<std::byte> read_memory_;  // images as they were read, where they are changed
   std::size_t next_ = 0;
 };
 
@@ -200,6 +192,31 @@ GpuInput::GpuInput(const Dataset& data, Gpu& gpu, const Options& options)
   label_memory_ = gpu.allocate(std::max<std::uint64_t>(1, most) * shape.label_bytes());
   features_ = batch_tensor(gpu, feature_memory_, most, shape.features, shape.feature_type);
   labels_ = batch_tensor(gpu, label_memory_, most, shape.label_shape, shape.label_type());
+}
+
+bool GpuInput::augments() const {
+  return options_.crop_padding > 0 || options_.flips;
+}
+
+GatherJob GpuInput::gather_job(const StepState* state, std::uint64_t whole) const {
+  const SampleRange part = own_part({0, whole});  // a ragged batch is cut by its own length
+  GatherJob job{.state = state,
+                .to = feature_memory_.get(),
+                .row_bytes = data_.shape().feature_bytes(),
+                .count = part.count,
+                .steps_per_epoch = plan_.steps(),
+                .batch = plan_.batch,
+                .first_part = part.first,
+                .seed = options_.seed};
+  if (augments()) {
+    const auto& sizes = data_.shape().features;
+    job.channels = static_cast<std::uint32_t>(sizes.at(0));
+    job.height = static_cast<std::uint32_t>(sizes.at(1));
+    job.width = static_cast<std::uint32_t>(sizes.at(2));
+    job.crop_padding = options_.crop_padding;
+    job.flips = options_.flips;
+  }
+  return job;
 }
 
 at::Tensor GpuInput::features(std::uint64_t first, std::uint64_t count) const {

@@ -56,8 +56,9 @@ class GpuInput {
   virtual void seek(DataPosition position) = 0;
   /// On the host, before a step is queued: what varies from step to step.
   virtual void prepare(DataPosition position) = 0;
-  /// Queues what brings `count` samples to features() and labels(); may be captured.
-  virtual void load(const StepState* state, std::uint64_t count) = 0;
+  /// Queues what brings this rank's part of a batch of `whole` samples to features() and labels();
+  /// may be captured.
+  virtual void load(const StepState* state, std::uint64_t whole) = 0;
   /// Samples [first, first + count) of what is loaded.
   at::Tensor features(std::uint64_t first, std::uint64_t count) const;
   at::Tensor labels(std::uint64_t first, std::uint64_t count) const;
@@ -69,6 +70,10 @@ class GpuInput {
 
  protected:
   GpuInput(const Dataset& data, Gpu& gpu, const Options& options);
+  /// Whether images are changed on their way to features().
+  bool augments() const;
+  /// What brings this rank's part of a batch of `whole` rows to features().
+  GatherJob gather_job(const StepState* state, std::uint64_t whole) const;
   const Dataset& data_;
   Gpu& gpu_;
   Options options_;

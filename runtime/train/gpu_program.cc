@@ -82,7 +82,7 @@ GpuProgram::GpuProgram(Model& model, const Loss& loss, GpuInput& input, const Gp
   gpu_.copy(rates_.get(), rates.data(), rates.size() * sizeof(float), Gpu::Queue::compute);
   gpu_.synchronise();
   const std::uint64_t own = std::max<std::uint64_t>(1, input.own_part({0, options.batch}).count);
-  const std::uint64_t losses = std::max(loss_count(own), options.accumulate);
+  const std::uint64_t losses = loss_count(own);
   losses_memory_ = gpu_.allocate(losses * sizeof(float));
   losses_ = tensor_on(gpu_, losses_memory_, losses_memory_.get(),
                       {static_cast<std::int64_t>(losses)}, {1}, DType::float32);
@@ -120,7 +120,7 @@ GpuProgram::~GpuProgram() {
 std::uint64_t GpuProgram::loss_count(std::uint64_t samples) const {
   return loss_.kind == LossKind::cross_entropy
              ? samples * static_cast<std::uint64_t>(input_.labels(0, 1).numel())
-             : options_.accumulate;
+             : std::min(samples, options_.accumulate);  // one a part that is not empty
 }
 
 void GpuProgram::move_to_gpu() {
@@ -154,7 +154,7 @@ std::vector<std::size_t> GpuProgram::observe(const std::vector<NamedTensor>& par
     put_state({});
     prepare(whole.count);
     input_.prepare({0, 0});
-    input_.load(state(), own);
+    input_.load(state(), whole.count);
     const SampleRange part = part_of({0, own}, 0, options_.accumulate);
     gpu_.warm([&] { run_part(part, whole.count, 0); });
     observes_ = false;
@@ -329,7 +329,7 @@ at::Tensor GpuProgram::seed_of(std::uint64_t whole) {
 }
 
 void GpuProgram::step(std::uint64_t own, std::uint64_t whole) {
-  input_.load(state(), own);
+  input_.load(state(), whole);
   arena_->plan().begin();
   adds_ = false;
   std::vector<SampleRange> filled;
@@ -419,7 +419,7 @@ void GpuProgram::update(std::uint64_t own, std::uint64_t whole) {
                      .partial = reinterpret_cast<double*>(partial_.get()),
                      .arrived = reinterpret_cast<std::uint32_t*>(arrived_.get()),
                      .losses = losses_.const_data_ptr<float>(),
-                     .loss_count = own == 0 ? 0 : loss_count(own),
+                     .loss_count = loss_count(own),
                      .loss_factor = 1.0 / static_cast<double>(whole),
                      .notes = notes(),
                      .decides = is_alone,

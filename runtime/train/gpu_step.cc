@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "runtime/base/error.h"
+#include "runtime/base/random.h"
 #include "runtime/train/gpu_mover.h"
 #include "runtime/train/gpu_program.h"
 #include "runtime/train/train_state.h"
@@ -123,7 +124,7 @@ struct GpuStep::Impl {
 /// Several steps only where a graph of one has been played, and all of them are full and of one
 /// epoch.
 std::uint64_t GpuStep::Impl::block_length(std::uint64_t room) {
-  const std::uint64_t many = options.steps_a_graph;
+  const std::uint64_t many = options.seeds_torch ? 1 : options.steps_a_graph;
   const StepShape one = shape_of(next, 1);
   const auto found = graphs.find(one);
   const bool is_captured = found != graphs.end() && found->second.graph != nullptr;
@@ -146,7 +147,7 @@ void GpuStep::Impl::body(const StepShape& shape) {
 }
 
 void GpuStep::Impl::run_eagerly(const StepShape& shape, Captured& captured) {
-  if (captured.runs < warm_ups) {
+  if (captured.runs < warm_ups || options.seeds_torch) {
     parts.gpu->warm([&] { body(shape); });
   } else {
     const auto scratch = parts.gpu->scratch();
@@ -209,6 +210,9 @@ void GpuStep::Impl::queue(std::uint64_t steps) {
   const StepShape shape = shape_of(next, steps);
   program.prepare(shape.whole);
   input->prepare(position(next));
+  if (options.seeds_torch) {
+    parts.gpu->seed(mix(mix(options.seed, next), static_cast<std::uint64_t>(world.rank()), 0));
+  }
   Captured& captured = graphs[shape];
   const bool is_warm = captured.runs >= warm_ups || steps > 1;
   if (is_warm && may_capture(captured) && capture(shape, captured)) {

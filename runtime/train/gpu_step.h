@@ -58,6 +58,7 @@ class GpuStep {
     std::uint64_t steps_a_graph = 8;  ///< where data are resident and steps short
     Residency residency = Residency::automatic;
     bool recomputes = false;
+    bool seeds_torch = false;  ///< for models that draw from torch's generator: anew each step
     std::uint32_t crop_padding = 0;
     bool flips = false;
     float loss_scale = 65536;  ///< fp16: where it starts

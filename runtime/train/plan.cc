@@ -167,7 +167,8 @@ void check_cpu_job(const TrainSettings& train) {
   refuse(train.flip, "train.flip", "leave it out");
 }
 
-GpuStep::Options gpu_options(const JobSettings& job, const RunLength& length, int ranks) {
+GpuStep::Options gpu_options(const JobSettings& job, const DataShape& shape,
+                             const RunLength& length, int ranks) {
   const TrainSettings& train = job.train;
   refuse_on_gpu(job.model.kind == "compiled", "model.kind = compiled");
   refuse_on_gpu(train.strict, "train.strict");
@@ -177,6 +178,10 @@ GpuStep::Options gpu_options(const JobSettings& job, const RunLength& length, in
                 "model.batch_norm = synchronised");
   refuse_on_gpu(train.ema && train.shard_optimizer && ranks > 1,
                 "train.ema together with train.shard_optimizer");
+  if ((train.crop_padding > 0 || train.flip) && shape.features.size() != 3) {
+    refuse("train.crop_padding and train.flip are for images, and a sample here is none (" +
+           shape.text() + "); leave them out");
+  }
   const OptimizerRule rule = optimizer_rule(job.optimizer, train);
   return GpuStep::Options{.seed = train.seed,
                           .batch = static_cast<std::uint64_t>(train.batch_size),
@@ -196,8 +201,13 @@ GpuStep::Options gpu_options(const JobSettings& job, const RunLength& length, in
                                                           : GraphMode::automatic,
                           .steps_a_graph = static_cast<std::uint64_t>(train.graph_steps),
                           .recomputes = train.recompute,
+                          .seeds_torch = draws_from_torch(job.model.kind),
                           .crop_padding = static_cast<std::uint32_t>(train.crop_padding),
                           .flips = train.flip};
+}
+
+bool draws_from_torch(std::string_view kind) {
+  return kind == "torchscript" || kind == "compiled" || kind.starts_with("plugin:");
 }
 
 std::optional<std::string> filling_remark(const JobSettings& job, std::int64_t compiled,

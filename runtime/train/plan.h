@@ -43,7 +43,11 @@ Monitor parse_monitor(const std::string& text);
 std::optional<std::pair<std::uint64_t, std::uint64_t>> profile_steps(const TrainSettings& train);
 
 /// What a job asks of the GPU. Throws bad_input for what GPUs do not do.
-GpuStep::Options gpu_options(const JobSettings& job, const RunLength& length, int ranks);
+GpuStep::Options gpu_options(const JobSettings& job, const DataShape& shape,
+                             const RunLength& length, int ranks);
+
+/// Whether a model of this kind draws its random numbers from torch's own generator.
+bool draws_from_torch(std::string_view kind);
 
 /// Throws bad_input for what only GPUs do.
 void check_cpu_job(const TrainSettings& train);

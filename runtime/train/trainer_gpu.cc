@@ -9,13 +9,14 @@
 namespace muster {
 
 void Trainer::Impl::build_for_gpu() {
-  gpu = std::make_unique<GpuStep>(parts.model, parts.train, loss, parts.gpu, parts.ranks.world,
-                                  gpu_options(job, length, parts.ranks.world.size()),
-                                  [this](const std::string& text) {
-                                    if (is_first()) {
-                                      observer.on_remark(text);
-                                    }
-                                  });
+  gpu = std::make_unique<GpuStep>(
+      parts.model, parts.train, loss, parts.gpu, parts.ranks.world,
+      gpu_options(job, parts.train.shape(), length, parts.ranks.world.size()),
+      [this](const std::string& text) {
+        if (is_first()) {
+          observer.on_remark(text);
+        }
+      });
   state.add_to(tree);
   gpu->add_to(tree);
 }

@@ -150,8 +150,7 @@ void Trainer::Impl::build_for_cpu() {
           .seed = job.train.seed,
           .accumulate = static_cast<std::uint64_t>(job.train.accumulate),
           .bf16 = job.train.amp == "bf16",
-          .seeds_torch = job.model.kind == "torchscript" || job.model.kind == "compiled" ||
-                         job.model.kind.starts_with("plugin:"),
+          .seeds_torch = draws_from_torch(job.model.kind),
           .synchronise = synchronised && world > 1 ? &reducer : nullptr,
           .on_gradients = health ? [this](std::uint64_t samples) { health->on_gradients(samples); }
                                  : std::function<void(std::uint64_t)>()});

@@ -38,6 +38,14 @@ std::mutex& capture_turn() {
 /// so their threads sleep.
 std::atomic<int> lane_count = 0;
 
+/// The line of torch's that names what happened; TorchScript puts a trace of the model before it.
+std::string reason_of(const std::string& what) {
+  constexpr std::string_view script = "\nRuntimeError: ";
+  const std::size_t named = what.find(script);
+  const std::size_t begin = named == std::string::npos ? 0 : named + script.size();
+  return what.substr(begin, what.find('\n', begin) - begin);
+}
+
 class Event final : public GpuMark {
  public:
   explicit Event(cudaStream_t stream) {
@@ -187,6 +195,10 @@ class CudaGpu final : public Gpu {
   void run(const RectifiedBackwardJob& job) override { queue("the rectifier's gradient", job); }
   void run(const DropoutJob& job) override { queue("the dropout kernel", job); }
 
+  void seed(std::uint64_t key) override {
+    key_ = key;
+    generator_.set_current_seed(key);
+  }
   std::unique_ptr<GpuScope> enter() override;
   std::unique_ptr<GpuScope> scratch() override;
   std::unique_ptr<GpuGraph> capture(const std::function<void()>& body, std::string& why) override;
@@ -232,6 +244,7 @@ class CudaGpu final : public Gpu {
   OwnQueue compute_;
   OwnQueue copy_;
   at::Generator generator_;
+  std::uint64_t key_ = c10::default_rng_seed_val;
   std::unique_ptr<at::cuda::MemPool> pool_;
   std::unique_ptr<at::cuda::MemPool> graph_pool_;  // of all graphs, played one by one, and scratch
   std::unique_ptr<HostPoolUse> host_pool_;
@@ -306,8 +319,7 @@ std::unique_ptr<GpuGraph> CudaGpu::capture(const std::function<void()>& body, st
     graph->capture_end();
     why.clear();
   } catch (const std::exception& error) {
-    why = error.what();
-    why = why.substr(0, why.find('\n'));
+    why = reason_of(error.what());
     if (is_capturing) {
       try {
         graph->capture_end();
@@ -317,6 +329,7 @@ std::unique_ptr<GpuGraph> CudaGpu::capture(const std::function<void()>& body, st
     forget_capture(device_, graph_pool_->id());
     graph.reset();
     generator_ = at::cuda::detail::createCUDAGenerator(device_);  // the old one is still captured
+    generator_.set_current_seed(key_);
     cudaGetLastError();
   }
   fill(*pool_);

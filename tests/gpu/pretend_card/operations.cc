@@ -2,10 +2,12 @@
 // so that an operation with kernels for both takes the CPU's, on the same bytes, and is queued and
 // captured as the card's would be. Registered when this is loaded, which must be after
 // libtorch_cuda. SPDX-License-Identifier: Apache-2.0
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
+#include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
 #include <ATen/ops/from_blob.h>
@@ -17,6 +19,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -121,6 +124,27 @@ void put(const IValue& from, const IValue& to) {
   }
 }
 
+/// What random numbers a call draws: those that the generator of the card's thread would give, of
+/// which a graph knows only where they will be written.
+std::function<void()> numbers_of(const c10::OperatorHandle& operation) {
+  if (!operation.hasTag(at::Tag::nondeterministic_seeded)) {
+    return [] {};
+  }
+  constexpr std::uint64_t more = 4;
+  auto* generator =
+      at::check_generator<at::CUDAGeneratorImpl>(at::cuda::detail::getDefaultCUDAGenerator());
+  const std::lock_guard lock(generator->mutex_);
+  const at::PhiloxCudaState state = generator->philox_cuda_state(more);
+  return [state] {
+    const std::uint64_t seed =
+        state.captured_ ? static_cast<std::uint64_t>(*state.seed_.ptr) : state.seed_.val;
+    const std::uint64_t offset =
+        state.captured_ ? static_cast<std::uint64_t>(*state.offset_.ptr) + state.offset_intragraph_
+                        : state.offset_.val;
+    at::Generator(at::detail::getDefaultCPUGenerator()).set_current_seed(seed * 31 + offset);
+  };
+}
+
 /// Arguments for one run: what the operation writes into and may resize (out=) is new each time.
 Stack for_a_run(const c10::FunctionSchema& schema, Stack arguments) {
   for (std::size_t i = 0; i < arguments.size(); ++i) {
@@ -183,9 +207,11 @@ void queue_operation(const c10::OperatorHandle& operation, c10::DispatchKeySet /
   const std::vector<int> places = places_of(schema);
   const Stack results = make_results(operation, given, host, places);
   const Stack bytes = all_changed(results, alone);
+  const auto seed = numbers_of(operation);
   const cudaError_t error =
       card().add(c10::cuda::getCurrentCUDAStream().stream(), "torch " + schema.name(),
-                 [operation, host, bytes, places] {
+                 [operation, host, bytes, places, seed] {
+                   seed();
                    const Stack found = run_on_cpu(operation, for_a_run(operation.schema(), host));
                    for (std::size_t i = 0; i < found.size(); ++i) {
                      if (places[i] >= 0) {

@@ -1,104 +1,11 @@
 // Jobs as users start them, on the pretended card: what they learn is what they learn on the CPU.
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-#include <gmock/gmock.h>
-
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <vector>
-
-#include "tests/support/shell.h"
-#include "tests/support/temporary_directory.h"
+#include "tests/gpu/pretend_card/on_card.h"
 
 namespace muster::test {
 namespace {
 
 using testing::HasSubstr;
-
-constexpr auto mlp = R"(
-[data]
-format = synthetic
-shape = 20
-classes = 4
-rows = 256
-[model]
-kind = mlp
-hidden = 24
-[optimizer]
-lr = 0.05
-momentum = 0.9
-)";
-constexpr auto gpt = R"(
-[data]
-format = synthetic
-task = tokens
-context = 16
-vocabulary = 48
-rows = 64
-[model]
-kind = gpt
-embedding = 32
-heads = 2
-depth = 2
-dropout = 0.1
-[optimizer]
-kind = adamw
-lr = 0.002
-clip = 1
-)";
-constexpr auto cnn = R"(
-[data]
-format = synthetic
-shape = 3 16 16
-classes = 4
-rows = 64
-[model]
-kind = cnn
-width = 8
-[optimizer]
-lr = 0.05
-)";
-
-constexpr auto resnet = R"(
-[data]
-format = synthetic
-shape = 3 16 16
-classes = 4
-rows = 32
-[model]
-kind = resnet18
-width = 8
-channels_last = true
-[optimizer]
-lr = 0.02
-)";
-
-class OnCard : public testing::Test {
- protected:
-  /// Trains `text`, whose batches are 32 where `options` say nothing else.
-  ShellOutcome train(const std::string& text, const std::string& name, const std::string& options,
-                     int epochs = 3) {
-    const Path job = folder.path() / "job.ini";
-    std::ofstream(job) << text;
-    return shell(
-        fmt::format("{} {} muster train {} --runs {} --name {} --bind false "
-                    "--train.batch_size 32 --train.epochs {} {}",
-                    PRETEND_CARD_RUN, PRETEND_CARD_FOLDER, job.string(), folder.path().string(),
-                    name, epochs, options));
-  }
-  std::vector<double> losses(const std::string& name) const {
-    std::vector<double> all;
-    std::ifstream file(folder.path() / name / "metrics.jsonl");
-    for (std::string line; std::getline(file, line);) {
-      all.push_back(nlohmann::json::parse(line).at("train_loss"));
-    }
-    return all;
-  }
-  void expect_same(const std::string& a, const std::string& b, double within) const {
-    EXPECT_THAT(losses(a), testing::Pointwise(testing::DoubleNear(within), losses(b)));
-  }
-  TemporaryDirectory folder;
-};
 
 TEST_F(OnCard, ModelsLearnWhatTheyLearnOnTheCpu) {
   for (const auto& [name, text] :
