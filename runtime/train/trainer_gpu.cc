@@ -82,7 +82,9 @@ double Trainer::Impl::settle_gpu(const std::vector<GpuStep::Finished>& finished)
       state.loss_samples += step.samples;
       state.report_loss_sum += step.loss * weight;
       state.report_samples += step.samples;
-    } else if (job.train.amp != "fp16" || step.loss_scale <= 1) {
+    } else if (job.train.amp == "fp16" && step.loss_scale > 1) {
+      fallen_scale = step.loss_scale / 2;
+    } else {
       StepOutcome outcome;
       outcome.skipped = true;
       outcome.not_finite =

@@ -126,6 +126,7 @@ struct Trainer::Impl {
   std::int64_t step_ns = 0;
   bool is_bucketed = false;
   std::uint64_t skipped = 0;  // steps of this epoch, since this start
+  float fallen_scale = 0;     // of fp16, where a step of this epoch was left out for it
 };
 
 }  // namespace muster

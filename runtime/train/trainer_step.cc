@@ -143,7 +143,14 @@ void Trainer::Impl::say_skipped() {
             ? ": all of them; lower optimizer.lr, set optimizer.clip, or look at the data"
             : ""));
   }
+  if (fallen_scale > 0 && state.loss_samples == 0 && is_first()) {
+    observer.on_remark(fmt::format(
+        "every step of this epoch overflowed in fp16 and was left out; the loss scale is {} now, "
+        "and falls until steps fit: scale the data, or set train.amp = bf16",
+        fallen_scale));
+  }
   skipped = 0;
+  fallen_scale = 0;
 }
 
 void Trainer::Impl::advance_buffers(SampleRange whole) {

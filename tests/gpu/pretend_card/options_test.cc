@@ -89,6 +89,28 @@ TEST_F(OptionsOnCard, WhyAModelCannotBeCapturedIsSaidOnce) {
   EXPECT_THAT(run.output, HasSubstr("steps run without a CUDA graph: CUDA error"));
 }
 
+/// Gradients of targets this large overflow until the loss scale has fallen, step by step.
+TEST_F(OptionsOnCard, StepsThatOverflowInFp16AreLeftOut) {
+  std::string rows = "a,b,y\n";
+  for (int i = 0; i < 128; ++i) {
+    rows += fmt::format("{},{},{}\n", i % 7, i % 5, 30 * (i % 7) - 90);
+  }
+  std::ofstream(folder.path() / "rows.csv") << rows;
+  const auto run = train("[data]\ntask = values\npath = " + (folder.path() / "rows.csv").string() +
+                             "\n[model]\nkind = linear\n[optimizer]\nlr = 1e-3\n",
+                         "fp16", "--train.device cuda --train.amp fp16", 6);
+  ASSERT_EQ(run.code, 0) << run.output;
+  EXPECT_THAT(run.output, HasSubstr("every step of this epoch overflowed in fp16"));
+  std::ifstream file(folder.path() / "fp16" / "metrics.jsonl");
+  std::vector<nlohmann::json> epochs;
+  for (std::string line; std::getline(file, line);) {
+    epochs.push_back(nlohmann::json::parse(line).at("train_loss"));
+  }
+  EXPECT_THAT(epochs, testing::SizeIs(6));
+  EXPECT_TRUE(epochs.front().is_null());
+  EXPECT_LT(epochs.back().get<double>(), epochs[4].get<double>());
+}
+
 /// Torch's own generator begins anew in each step: two runs are one, and another seed is another.
 TEST_F(OptionsOnCard, RandomNumbersOfAScriptFollowTheSeedAndTheStep) {
   const std::string options = "--train.device cuda" + script("y = torch.dropout(y, 0.3, True)");
