@@ -5,6 +5,7 @@
 #include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <ATen/cuda/MemPool.h>
+#include <ATen/ops/empty.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/util/Exception.h>
@@ -213,6 +214,17 @@ class CudaGpu final : public Gpu {
  private:
   friend class LaneScope;
   friend class ScratchScope;
+  /// A graph begins with the generator's seeds; one that found no memory for them cannot even be
+  /// destroyed.
+  bool has_room_for_seeds(std::string& why) const {
+    try {
+      at::empty({1}, at::TensorOptions().device(at::Device(at::kCUDA, device_)).dtype(at::kLong));
+      return true;
+    } catch (const c10::OutOfMemoryError&) {
+      why = fmt::format("the GPU has no memory for one ({} bytes are free)", memory().free);
+      return false;
+    }
+  }
   void fill(at::cuda::MemPool& pool) {
     filling_.reset();
     filling_ = std::make_unique<PoolScope>(device_, pool.id(), raw(Queue::compute));
@@ -309,6 +321,10 @@ std::unique_ptr<GpuGraph> CudaGpu::capture(const std::function<void()>& body, st
   const GeneratorScope generator(generator_, device_);
   synchronise();
   filling_.reset();  // what a graph uses stays its own
+  if (!has_room_for_seeds(why)) {
+    fill(*pool_);
+    return nullptr;
+  }
   auto graph = std::make_unique<at::cuda::CUDAGraph>();
   bool is_capturing = false;
   try {

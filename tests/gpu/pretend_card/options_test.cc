@@ -111,6 +111,16 @@ TEST_F(OptionsOnCard, StepsThatOverflowInFp16AreLeftOut) {
   EXPECT_LT(epochs.back().get<double>(), epochs[4].get<double>());
 }
 
+/// Torch cannot destroy a graph that found no memory for the seeds it begins with.
+TEST_F(OptionsOnCard, AFullCardHasNoGraph) {
+  ::setenv("PRETEND_CARD_MEMORY", "26000000", 1);
+  const auto run = train(
+      gpt, "full", "--train.device cuda --model.embedding 64 --model.dropout 0 --data.rows 64");
+  ::unsetenv("PRETEND_CARD_MEMORY");
+  EXPECT_EQ(run.code, 0) << run.output;
+  EXPECT_THAT(losses("full"), testing::SizeIs(3));
+}
+
 /// Torch's own generator begins anew in each step: two runs are one, and another seed is another.
 TEST_F(OptionsOnCard, RandomNumbersOfAScriptFollowTheSeedAndTheStep) {
   const std::string options = "--train.device cuda" + script("y = torch.dropout(y, 0.3, True)");
