@@ -59,6 +59,7 @@ class ProcessWorkers::Link final : public WorkerLink {
 
   bool renew() override {
     input_.reset();  // without orders it ends
+    is_renewed_ = true;
     return true;
   }
 
@@ -69,8 +70,11 @@ class ProcessWorkers::Link final : public WorkerLink {
     }
     read_errors();
     const bool had_no_memory = ended->signal() == SIGKILL && out_of_memory_kills() > kills_before_;
-    return WorkerEnd{.text = ended->text() + (had_no_memory ? " for want of memory" : "") +
-                             (last_words_.empty() ? "" : ": " + last_words_),
+    const bool says_why = !ended->finished() && !last_words_.empty();
+    return WorkerEnd{.text = is_renewed_ && ended->finished()
+                                 ? "begins anew: no memory of earlier trials is in the way then"
+                                 : ended->text() + (had_no_memory ? " for want of memory" : "") +
+                                       (says_why ? ": " + last_words_ : ""),
                      .is_misuse = ended->code() == exit_usage,
                      .is_leaving = ended->finished(),
                      .had_no_memory = had_no_memory};
@@ -133,6 +137,7 @@ class ProcessWorkers::Link final : public WorkerLink {
   LineReader output_{Descriptor()};
   LineReader error_{Descriptor()};
   std::string unsent_;
+  bool is_renewed_ = false;
   std::string last_words_;
 };
 

@@ -19,15 +19,36 @@ void WorkerRunner::take_in() {
   for (WorkerSource* source : sources_) {
     for (auto& link : source->joined()) {
       const WorkerId id = next_worker_++;
-      const auto known = most_.find(link->name());
-      const std::size_t most = known != most_.end() ? known->second
-                               : link->is_fixed()   ? link->slots()
-                                                    : std::numeric_limits<std::size_t>::max();
-      const std::size_t count = std::min(link->slots(), most);
+      workers_[id].residency = residency_of(*link);
       workers_[id].link = std::move(link);
-      workers_[id].residency = Residency(count, most);
       workers_[id].rests = rest_when_back_.contains(workers_[id].link->name());
       fit_slots(id);
+    }
+  }
+}
+
+Residency WorkerRunner::residency_of(const WorkerLink& link) const {
+  const auto known = most_.find(link.name());
+  const std::size_t most = searching_.contains(link.name()) ? 1
+                           : known != most_.end()           ? known->second
+                           : link.is_fixed()                ? link.slots()
+                                             : std::numeric_limits<std::size_t>::max();
+  return Residency(std::min(link.slots(), most), most);
+}
+
+/// No worker died of this trial, or none will again: when that is known of all that are suspected,
+/// trials share workers as before.
+void WorkerRunner::clear(hpo::TrialId trial) {
+  blame_.erase(trial);
+  if (!blame_.empty() || searching_.empty()) {
+    return;
+  }
+  const auto searched = std::exchange(searching_, {});
+  for (auto& [id, worker] : workers_) {
+    if (searched.contains(worker.link->name())) {
+      worker.residency = residency_of(*worker.link);
+      fit_slots(id);
+      has_freed_ = true;
     }
   }
 }

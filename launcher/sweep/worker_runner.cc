@@ -167,6 +167,7 @@ void WorkerRunner::take(WorkerId id, const std::string& line, std::vector<TrialE
       running_.erase(found);  // and the lease goes back
       has_freed_ = true;
       end_rests();
+      clear(said.trial);
       return;
     case report:
       take_report(said, found->second, events);
@@ -213,6 +214,9 @@ void WorkerRunner::take_end(const WorkerEvent& said, std::vector<TrialEvent>& ev
       reason = "does not fit into memory, even alone: " + reason;
     }
   }
+  if (state != TrialState::evicted) {
+    clear(said.trial);
+  }
   if (was_answered) {
     has_freed_ = true;
     return;
@@ -231,6 +235,7 @@ void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEven
     log::info(fmt::format("{} takes {} at once from here on", worker.link->name(), residents - 1));
   }
   bool had_company = residents > 1;
+  bool has_died_again = false;
   for (auto entry = running_.begin(); entry != running_.end();) {
     auto& [trial, running] = *entry;
     if (running.worker != id) {
@@ -239,9 +244,11 @@ void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEven
     }
     had_company = had_company || running.had_company;
     if (!running.is_answered) {
-      const bool is_alone = !how.had_no_memory || (residents < 2 && !running.had_company);
+      const bool is_suspect = residents > 1 && !how.had_no_memory && blame_[trial] > 0;
+      const bool is_alone = how.had_no_memory ? residents < 2 && !running.had_company : !is_suspect;
       const bool is_blamed =
           !suspending_ && !how.is_leaving && is_alone && ++blame_[trial] >= blamed_after;
+      has_died_again = has_died_again || (is_suspect && !how.is_leaving);
       events.push_back(muster::ended(
           trial,
           is_blamed           ? TrialState::failed
@@ -250,6 +257,9 @@ void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEven
           is_blamed ? fmt::format("its worker died {} times while it ran; the last time {}",
                                   blamed_after, what)
                     : what));
+      if (is_blamed) {
+        clear(trial);
+      }
     }
     entry = running_.erase(entry);
   }
@@ -260,6 +270,11 @@ void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEven
   for (const auto number : worker.slots) {
     slots_.remove(number);
     owner_.erase(number);
+  }
+  if (has_died_again) {
+    searching_.insert(worker.link->name());
+    log::info(fmt::format("{} takes one trial at once until it is known which one ends it",
+                          worker.link->name()));
   }
   workers_.erase(id);
   if (suspending_) {

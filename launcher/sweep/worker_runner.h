@@ -68,6 +68,8 @@ class WorkerRunner final : public hpo::TrialRunner {
     bool had_company = false;  ///< there was a moment at which others were in its memory
   };
   void take_in();
+  Residency residency_of(const WorkerLink& link) const;
+  void clear(hpo::TrialId trial);
   void add_slot(WorkerId id);
   void drop_slot(WorkerId id);
   void fit_slots(WorkerId id);
@@ -101,7 +103,9 @@ class WorkerRunner final : public hpo::TrialRunner {
   std::map<hpo::TrialId, int> blame_;
   std::map<hpo::TrialId, std::uint64_t> memory_;  // bytes that a trial has taken at most
   std::map<std::string, std::size_t> most_;       // trials at once, by the worker's name
-  std::set<std::string> rest_when_back_;          // workers, by name
+  std::set<std::string> searching_;  // workers that take one trial at once until it is known which
+                                     // of those that were there ends them
+  std::set<std::string> rest_when_back_;  // workers, by name
   WorkerId next_worker_ = 0;
   int deaths_ = 0;
   bool suspending_ = false;

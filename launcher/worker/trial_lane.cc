@@ -4,10 +4,12 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <new>
 
 #include "launcher/sweep/program_trial.h"
 #include "runtime/base/error.h"
+#include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
 #include "runtime/base/text.h"
 #include "runtime/base/thread_log.h"
@@ -160,6 +162,10 @@ void TrialLane::fail(const std::exception& error) {
   }
   const bool speaks = !team_ || is_first();
   log::aside(fmt::format("{}: {}", failure.state, failure.reason));
+  if (has_lost_gpu()) {
+    log::error("the GPU answers this worker no more: " + failure.reason);
+    std::_Exit(exit_failed);  // what lies on the GPU cannot even be given back
+  }
   keeper_.reset();
   kept_.reset();
   release();
@@ -172,6 +178,19 @@ void TrialLane::fail(const std::exception& error) {
     log::warning(report(again));
   }
   host_.say(failure);
+}
+
+/// After a fault of one kernel, CUDA refuses everything to the process.
+bool TrialLane::has_lost_gpu() const {
+  if (host_.gpus == nullptr) {
+    return false;
+  }
+  try {
+    static_cast<void>((gpu_ ? *gpu_ : *host_.gpus->gpus->lane(0)).memory());
+    return false;
+  } catch (const std::exception&) {
+    return true;
+  }
 }
 
 void TrialLane::train() {

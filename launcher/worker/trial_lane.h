@@ -89,6 +89,7 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   void save(const StateTree& tree, std::uint64_t step, std::optional<double> score) override;
   void run();
   void fail(const std::exception& error);
+  bool has_lost_gpu() const;
   void end();
   void release();
   void train();

@@ -88,7 +88,7 @@ void TrialWorker::Impl::open_memory(const std::string& device) {
     host.gpus = gpu.get();
     memory = gpus->lane(0)->memory().free;
     admission = std::make_unique<Admission>(memory);
-    log::info(fmt::format("trials share one {}", gpus->lane(0)->name()));
+    log::info(fmt::format("trials share a GPU ({})", gpus->lane(0)->name()));
   } else if (const auto left = memory_left()) {  // of what it is given, libtorch has some by now
     memory = plan.memory > 0 ? std::min(plan.memory, left->bytes) : left->bytes;
     admission = std::make_unique<Admission>(memory, doubt);

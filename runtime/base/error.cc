@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/base/error.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "runtime/base/exit_codes.h"
@@ -24,6 +25,10 @@ void rethrow_within(std::string_view context) {
 
 std::string report(const std::exception& error) {
   std::string text = error.what();
+  for (const char* end : {"\nException raised from ",  // libtorch's frames, and its advice
+                          " Of the allocated memory "}) {
+    text.resize(std::min(text.size(), text.find(end)));
+  }
   try {
     std::rethrow_if_nested(error);
   } catch (const std::exception& inner) {

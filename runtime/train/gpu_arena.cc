@@ -147,6 +147,7 @@ void GpuArena::point_at(const Gpu& gpu, float* base, const std::shared_ptr<std::
 void GpuArena::on_host(Gpu& gpu, std::span<const NamedTensor> buffers, const float* values,
                        const std::function<void()>& body) {
   std::vector<float> flat(table_.capacity());
+  auto scope = gpu.enter();
   gpu.copy(flat.data(), values, flat.size() * sizeof(float), Gpu::Queue::compute);
   gpu.synchronise();
   std::vector<at::Tensor> before;
@@ -159,6 +160,7 @@ void GpuArena::on_host(Gpu& gpu, std::span<const NamedTensor> buffers, const flo
     before.push_back(buffer.tensor.detach());
     at::Tensor(buffer.tensor).set_data(buffer.tensor.detach().to(at::kCPU));
   }
+  scope.reset();  // other lanes need not wait for what is done on the host
   const auto back = [&] {
     point_home(gpu);
     for (std::size_t i = 0; i < before.size(); ++i) {

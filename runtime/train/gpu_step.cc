@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "runtime/base/error.h"
+#include "runtime/base/log.h"
 #include "runtime/base/random.h"
 #include "runtime/train/gpu_mover.h"
 #include "runtime/train/gpu_program.h"
@@ -293,7 +294,11 @@ GpuStep::GpuStep(Model& model, const Dataset& data, const Loss& loss, const GpuP
 }
 
 GpuStep::~GpuStep() {
-  impl_->parts.gpu->synchronise();
+  try {
+    impl_->parts.gpu->synchronise();
+  } catch (const std::exception& error) {
+    log::error(fmt::format("leaving a GPU: {}", report(error)));
+  }
 }
 
 GpuStep::Outcome GpuStep::step(std::uint64_t room, Wishes own) {
@@ -383,7 +388,6 @@ at::Tensor GpuStep::evaluate(const at::Tensor& features) {
 
 void GpuStep::with_average(const std::function<void()>& body) {
   Impl& impl = *impl_;
-  const auto scope = impl.parts.gpu->enter();
   if (impl.options.rule.ema == 0) {
     body();
     return;
@@ -397,7 +401,6 @@ void GpuStep::with_average(const std::function<void()>& body) {
 
 void GpuStep::on_host(const std::function<void()>& body) {
   Impl& impl = *impl_;
-  const auto scope = impl.parts.gpu->enter();
   GpuArena& arena = impl.program.arena();
   const float* values = impl.options.rule.ema > 0
                             ? arena.state(impl.options.rule.slot_names().size() - 1)

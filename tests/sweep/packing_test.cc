@@ -280,6 +280,38 @@ TEST_F(Packing, AWorkerThatDiedForWantOfMemoryBesideAnotherRestsUntilThatOnesTri
   EXPECT_EQ(runner_->slots().free(), 2U);
 }
 
+/// Of two that were there when their worker died twice, each runs alone until it is known which.
+TEST_F(Packing, OfTrialsWhoseWorkerDiesTwiceTheOneThatEndsItIsFound) {
+  open({{.name = "w0", .slots = 2}});
+  const auto die = [&] {
+    scripts_[0].end = WorkerEnd{.text = "was killed"};
+    auto events = poll();
+    scripts_[0].has_joined = false;
+    return events;
+  };
+  for (int deaths = 1; deaths <= 2; ++deaths) {
+    poll();
+    start(1);
+    start(2);
+    for (const auto& event : die()) {
+      EXPECT_EQ(event.state, TrialState::preempted);
+    }
+  }
+  poll();
+  EXPECT_EQ(runner_->slots().count(), 1U);
+  start(2);
+  scripts_[0].says = {ended(2)};
+  EXPECT_EQ(poll().at(0).state, TrialState::complete);
+  start(1);
+  EXPECT_EQ(die().at(0).state, TrialState::preempted);
+  poll();
+  start(1);
+  const auto events = die();
+  EXPECT_EQ(events.at(0).state, TrialState::failed);
+  poll();
+  EXPECT_EQ(runner_->slots().count(), 2U);
+}
+
 TEST_F(Packing, ATrialThatKillsItsWorkerAloneHasFailedAtTheThirdTime) {
   open({{.name = "worker 0", .slots = 1}});
   for (int death = 1; death <= 3; ++death) {

@@ -102,8 +102,10 @@ class CudaGpu final : public Gpu {
     --lane_count;
     try {
       synchronise();
-    } catch (const std::exception& error) {
-      log::error(fmt::format("leaving a GPU: {}", report(error)));
+    } catch (const std::exception&) {  // told where it was met; nothing can be given back
+      static_cast<void>(pool_.release());
+      static_cast<void>(graph_pool_.release());
+      return;
     }
     const std::lock_guard closed(pool_gate());
     host_pool_.reset();
@@ -323,18 +325,24 @@ std::unique_ptr<GpuGraph> CudaGpu::capture(const std::function<void()>& body, st
   filling_.reset();  // what a graph uses stays its own
   if (!has_room_for_seeds(why)) {
     fill(*pool_);
+    if (lane_count > 1) {
+      throw Error(Fault::io, "out of memory on the GPU for a graph: " + why);
+    }
     return nullptr;
   }
   auto graph = std::make_unique<at::cuda::CUDAGraph>();
+  bool has_no_memory = false;
+  bool has_begun = false;
   bool is_capturing = false;
   try {
     graph->capture_begin(graph_pool_->id(), cudaStreamCaptureModeThreadLocal);
-    is_capturing = true;
+    has_begun = is_capturing = true;
     body();
     is_capturing = false;
     graph->capture_end();
     why.clear();
   } catch (const std::exception& error) {
+    has_no_memory = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr;
     why = reason_of(error.what());
     if (is_capturing) {
       try {
@@ -343,12 +351,18 @@ std::unique_ptr<GpuGraph> CudaGpu::capture(const std::function<void()>& body, st
       }
     }
     forget_capture(device_, graph_pool_->id());
+    if (!has_begun) {  // for want of memory, say: its end would end the process, so it has none
+      static_cast<void>(graph.release());
+    }
     graph.reset();
     generator_ = at::cuda::detail::createCUDAGenerator(device_);  // the old one is still captured
     generator_.set_current_seed(key_);
     cudaGetLastError();
   }
   fill(*pool_);
+  if (has_no_memory && lane_count > 1) {  // one lane less beside it does more than to go without
+    throw Error(Fault::io, why);
+  }
   return graph ? std::make_unique<Graph>(*this, std::move(graph)) : nullptr;
 }
 

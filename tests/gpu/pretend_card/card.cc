@@ -106,6 +106,13 @@ cudaError_t Card::add(cudaStream_t stream, const std::string& what, std::functio
   if (queue == nullptr) {
     return cudaErrorInvalidResourceHandle;
   }
+  static const char* const breaks = std::getenv("PRETEND_CARD_BREAKS");
+  if (breaks != nullptr && ++queued_ >= 500 && !is_lost_) {
+    is_lost_ = std::remove(breaks) == 0;
+  }
+  if (is_lost_) {
+    return answer(cudaErrorIllegalAddress);
+  }
   if (queue->capture) {
     if (queue->capture->is_broken) {
       return answer(cudaErrorStreamCaptureInvalidated);
@@ -159,9 +166,14 @@ bool Card::may_wait(Queue* queue, const char* call) {
   return true;
 }
 
+std::size_t Card::memory_bytes() {
+  static const char* bytes = std::getenv("PRETEND_CARD_MEMORY");
+  return bytes == nullptr ? std::size_t{139} << 30 : std::strtoull(bytes, nullptr, 10);
+}
+
 void* Card::give(std::size_t bytes, bool is_device) {
   const std::lock_guard lock(mutex);
-  if (is_device && used_ + bytes > memory_bytes) {
+  if (is_device && used_ + bytes > memory_bytes()) {
     return nullptr;
   }
   void* data = ::mmap(nullptr, whole_pages(bytes), PROT_READ | PROT_WRITE,

@@ -48,7 +48,7 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* of, int /*device*/) {
   *of = {};
   std::strcpy(of->name, "a pretended card");
-  of->totalGlobalMem = muster::pretend::Card::memory_bytes;
+  of->totalGlobalMem = muster::pretend::Card::memory_bytes();
   of->sharedMemPerBlock = 49152;
   of->sharedMemPerBlockOptin = 232448;
   of->sharedMemPerMultiprocessor = 233472;

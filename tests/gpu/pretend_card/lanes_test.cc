@@ -100,11 +100,26 @@ TEST_F(CardLanes, ALaneCapturesAgainWhenItsGraphsAreGone) {
   }
 }
 
+TEST_F(CardLanes, ACaptureThatNoMemoryIsLeftForIsToldAndTheLaneGoesOn) {
+  const auto lane = gpus->lane(0);
+  const auto scope = lane->enter();
+  at::Tensor value = ones(4);
+  auto rest = lane->allocate_shared(lane->memory().free);
+  std::string why;
+  EXPECT_EQ(lane->capture([&] { value.add_(ones(std::int64_t{1} << 20).sum()); }, why), nullptr);
+  EXPECT_THAT(why, testing::HasSubstr("out of memory"));
+  rest.reset();
+  const auto graph = lane->capture([&] { value.add_(1); }, why);
+  ASSERT_NE(graph, nullptr) << why;
+  graph->replay();
+  EXPECT_EQ(value.sum().item<float>(), 8);
+}
+
 TEST_F(CardLanes, OutOfMemorySaysHowMuchThereIs) {
   const auto lane = gpus->lane(0);
   try {
     lane->allocate(std::size_t{200} << 30);
-    FAIL() << "200 GB of 139";
+    FAIL() << "200 GB, which no card has";
   } catch (const std::exception& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("out of memory on the GPU: 214748364800 bytes"));
   }

@@ -24,6 +24,9 @@ cudaError_t take_back(void* data, bool is_device, const char* call) {
   if (data == nullptr) {
     return cudaSuccess;
   }
+  if (card().is_lost()) {
+    return card().answer(cudaErrorIllegalAddress);
+  }
   if (!card().may_be_unsafe(call)) {
     return cudaErrorStreamCaptureUnsupported;
   }
@@ -81,7 +84,10 @@ cudaError_t cudaHostUnregister(void* /*data*/) {
                                                     : cudaErrorStreamCaptureUnsupported;
 }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-  *total = muster::pretend::Card::memory_bytes;
+  if (card().is_lost()) {
+    return card().answer(cudaErrorIllegalAddress);
+  }
+  *total = muster::pretend::Card::memory_bytes();
   *free = *total - card().used();
   return cudaSuccess;
 }

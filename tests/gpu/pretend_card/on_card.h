@@ -89,6 +89,18 @@ class OnCard : public testing::Test {
                     "--train.batch_size 32 --train.epochs {} {}",
                     job.string(), folder.path().string(), name, epochs, options));
   }
+  /// A sweep of 8 trials, four at once.
+  ShellOutcome tune(const std::string& name, const std::string& options) {
+    std::ofstream(folder.path() / "job.ini") << mlp << "[train]\ndevice = cuda\nbatch_size = 32\n";
+    std::ofstream(folder.path() / "sweep.ini")
+        << "ranks = 1\n[tune]\nobjective = min train_loss\nmax_trials = 8\nmax_resource = 9\n"
+        << options
+        << "[search]\noptimizer.lr = log 1e-3 1\nmodel.hidden = choice 16 64 512 1024\n"
+           "[trial]\njob = job.ini\nper_gpu = 4\n";
+    return shell(
+        fmt::format("cd {} && CUDA_VISIBLE_DEVICES=0 {} {} muster tune sweep.ini --name {}",
+                    folder.path().string(), PRETEND_CARD_RUN, PRETEND_CARD_FOLDER, name));
+  }
   std::vector<double> losses(const std::string& name) const {
     std::vector<double> all;
     std::ifstream file(folder.path() / name / "metrics.jsonl");

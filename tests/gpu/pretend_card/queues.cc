@@ -23,6 +23,9 @@ cudaError_t open(cudaStream_t* stream, bool is_blocking) {
 
 cudaError_t wait_for(cudaStream_t stream, const char* call) {
   const std::lock_guard lock(card().mutex);
+  if (card().is_lost()) {
+    return card().answer(cudaErrorIllegalAddress);
+  }
   Queue* queue = card().queue_of(stream, call);
   if (queue == nullptr) {
     return cudaErrorInvalidResourceHandle;
@@ -32,6 +35,9 @@ cudaError_t wait_for(cudaStream_t stream, const char* call) {
 
 cudaError_t wait_for(cudaEvent_t event, const char* call) {
   const std::lock_guard lock(card().mutex);
+  if (card().is_lost()) {
+    return card().answer(cudaErrorIllegalAddress);
+  }
   const Mark* mark = card().mark_of(event, call);
   if (mark == nullptr) {
     return cudaErrorInvalidResourceHandle;

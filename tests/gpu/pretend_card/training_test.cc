@@ -74,24 +74,38 @@ TEST_F(OnCard, ARunGoesOnFromItsCheckpointBitForBit) {
 
 /// Lanes come and go while others are at work.
 TEST_F(OnCard, TrialsOfASweepShareACard) {
-  std::ofstream(folder.path() / "job.ini") << mlp << "[train]\ndevice = cuda\nbatch_size = 32\n";
-  std::ofstream(folder.path() / "sweep.ini") << "ranks = 1\n"
-                                                "[tune]\n"
-                                                "objective = min train_loss\n"
-                                                "max_trials = 8\n"
-                                                "min_resource = 1\n"
-                                                "max_resource = 4\n"
-                                                "[search]\n"
-                                                "optimizer.lr = log 1e-3 1\n"
-                                                "model.hidden = int log 8 32\n"
-                                                "[trial]\n"
-                                                "job = job.ini\n";
-  const auto sweep =
-      shell(fmt::format("cd {} && {} {} muster tune sweep.ini", folder.path().string(),
-                        PRETEND_CARD_RUN, PRETEND_CARD_FOLDER));
+  const auto sweep = tune("shared", "min_resource = 1\n");
   EXPECT_EQ(sweep.code, 0) << sweep.output;
-  EXPECT_THAT(sweep.output, HasSubstr("sweep: 8 trials, over"));
+  EXPECT_THAT(sweep.output, HasSubstr("shared: 8 trials, over"));
   EXPECT_THAT(sweep.output, testing::Not(HasSubstr("killed")));
+}
+
+/// CUDA refuses everything to a process after a fault: its trials are not to blame.
+TEST_F(OnCard, TrialsGoOnInAnotherProcessWhenTheirCardIsLost) {
+  const auto whole = tune("whole", "searcher = random\nscheduler = fifo\n");
+  ASSERT_EQ(whole.code, 0) << whole.output;
+  std::ofstream(folder.path() / "breaks") << "once";
+  ::setenv("PRETEND_CARD_BREAKS", (folder.path() / "breaks").c_str(), 1);
+  const auto sweep = tune("lost", "searcher = random\nscheduler = fifo\n");
+  ::unsetenv("PRETEND_CARD_BREAKS");
+  EXPECT_EQ(sweep.code, 0) << sweep.output;
+  EXPECT_THAT(sweep.output, HasSubstr("worker 0 exited with 1"));
+  EXPECT_THAT(sweep.output, testing::Not(HasSubstr("failed:")));
+  for (int trial = 1; trial <= 8; ++trial) {
+    expect_same(fmt::format("sweeps/whole/trials/{:04}", trial),
+                fmt::format("sweeps/lost/trials/{:04}", trial), 0);
+  }
+}
+
+TEST_F(OnCard, TrialsThatDoNotFitTogetherComeFewerAtOnce) {
+  ::setenv("PRETEND_CARD_MEMORY", "26000000", 1);
+  const auto sweep = tune("tight", "searcher = random\nscheduler = fifo\n");
+  ::unsetenv("PRETEND_CARD_MEMORY");
+  EXPECT_EQ(sweep.code, 0) << sweep.output;
+  EXPECT_THAT(sweep.output, HasSubstr("tight: 8 trials, over"));
+  EXPECT_THAT(sweep.output, HasSubstr("did not fit beside the others"));
+  EXPECT_THAT(sweep.output, testing::Not(testing::AnyOf(HasSubstr("failed:"), HasSubstr("killed"),
+                                                        HasSubstr("without a CUDA graph"))));
 }
 
 TEST_F(OnCard, RanksThatShareACardAreRefused) {
