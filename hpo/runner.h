@@ -58,7 +58,8 @@ class TrialRunner {
   virtual ~TrialRunner() = default;
   /// Workers that join and leave change the slots between polls.
   virtual Slots& slots() = 0;
-  /// A free slot for this trial: wherever it fits best. There is one.
+  /// A free slot for this trial: wherever it fits best. There is one; but none for a trial that was
+  /// told to leave and has not yet, whose slot's return ends a poll.
   virtual std::optional<SlotLease> seat(TrialId /*trial*/, std::size_t shares) {
     return slots().try_lease(shares);
   }

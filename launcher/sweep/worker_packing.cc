@@ -131,8 +131,12 @@ std::int64_t WorkerRunner::room_in(WorkerId id, hpo::TrialId trial) const {
 }
 
 /// Where it fits: where fewest are, and of those where it leaves least. Where it fits nowhere:
-/// where most is left.
+/// where most is left. Not while it is still leaving: a worker's word that it has gone would be
+/// taken for the end of the new stay.
 std::optional<hpo::SlotLease> WorkerRunner::seat(hpo::TrialId trial, std::size_t /*shares*/) {
+  if (running_.contains(trial)) {
+    return std::nullopt;
+  }
   using Merit = std::tuple<bool, std::int64_t, std::int64_t>;
   std::optional<Merit> best;
   std::size_t chosen = 0;

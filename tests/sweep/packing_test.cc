@@ -137,6 +137,25 @@ class Packing : public testing::Test {
   std::unique_ptr<WorkerRunner> runner_;
 };
 
+TEST_F(Packing, ATrialThatIsPromotedComesBackWhenItHasLeft) {
+  open({{.name = "one", .slots = 2}});
+  start(1);
+  scripts_[0].says = {line(WorkerEvent::Kind::report, 1, 0)};
+  ASSERT_EQ(poll().size(), 1U);
+  EXPECT_FALSE(runner_->seat(1, 1)) << "its verdict is not even said";
+  hpo::Verdict verdict;
+  verdict.decision = hpo::Decision::pause;
+  runner_->answer(1, verdict);
+  EXPECT_FALSE(runner_->seat(1, 1)) << "a slot is free, and it has not left its own";
+  scripts_[0].says = {line(WorkerEvent::Kind::idle, 1, 0)};
+  poll();
+  scripts_[0].orders.clear();
+  start(1);
+  EXPECT_TRUE(has(scripts_[0], 1));
+  scripts_[0].says = {line(WorkerEvent::Kind::report, 1, 0)};
+  EXPECT_EQ(poll().size(), 1U) << "its reports are heard";
+}
+
 TEST_F(Packing, ATrialGoesWhereItFitsBest) {
   open({{.name = "small", .slots = 2}, {.name = "large", .slots = 2}});
   scripts_[0].says = {line(WorkerEvent::Kind::ready, 0, 500)};

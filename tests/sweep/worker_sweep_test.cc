@@ -65,6 +65,18 @@ TEST(WorkerSweep, TrialsGoOnWhereTheyWerePausedWhicheverWorkerTakesThem) {
   }
 }
 
+/// The last of a rung may be the first of the next, while other slots are free.
+TEST(WorkerSweep, HyperbandComesToItsEndHoweverManyTrialsThereAre) {
+  const SweepShop shop;
+  shop.sweep("scheduler = hyperband\nmin_resource = 1\nmax_resource = 9\n");
+  for (const int trials : {2, 5, 8, 13}) {
+    const std::string name = "hyperband-" + std::to_string(trials);
+    const std::string output = finish(shop.start(
+        name, {"--tune.parallel=4", "--ranks=1", "--tune.max_trials=" + std::to_string(trials)}));
+    EXPECT_THAT(output, HasSubstr(std::to_string(trials) + " trials, over"));
+  }
+}
+
 TEST(WorkerSweep, ATrialsDirectoryReadsAsARuns) {
   const SweepShop shop;
   shop.sweep("scheduler = asha\nmin_resource = 1\nmax_resource = 3\nmax_trials = 4\n");
