@@ -121,8 +121,10 @@ class ProcessWorkers::Link final : public WorkerLink {
   void read_errors() {
     std::vector<std::string> lines;
     error_.read(lines);
+    for (const std::string& line : lines) {
+      last_words_ = trim(line).empty() ? last_words_ : line;
+    }
     if (!lines.empty()) {
-      last_words_ = lines.back();
       log_->append(as_bytes(join(lines, "\n") + "\n"));
     }
   }

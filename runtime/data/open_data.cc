@@ -53,6 +53,13 @@ std::optional<TableSource> validation_source(const DataSettings& settings,
   // Folders of CIFAR and MNIST bring their test set along.
   const bool is_folder =
       std::filesystem::is_directory(settings.path) && settings.validation_fraction == 0;
+  if (format == "synthetic" && !settings.validation.empty() && settings.validation_rows == 0) {
+    throw Error(
+        Fault::bad_input,
+        "data.validation says that there is a validation set, but synthetic data has as many "
+        "rows of it as data.validation_rows says, which is 0; set it, or take "
+        "data.validation_fraction");
+  }
   const bool brings_its_own = is_folder || (format == "synthetic" && settings.validation_rows > 0);
   if (settings.validation.empty() && !brings_its_own) {
     return std::nullopt;

@@ -33,6 +33,11 @@ TEST_F(BadData, SaysWhatIsWrongWithAFile) {
       HasSubstr("astype('<f4')"));
 }
 
+TEST_F(BadData, SaysThatAValidationSetHasNoRows) {
+  EXPECT_THAT(sentence({.format = "synthetic", .validation = "same", .shape = "4", .rows = 8}),
+              HasSubstr("data.validation_rows says, which is 0"));
+}
+
 TEST_F(BadData, SaysWhenAFileIsCutShort) {
   const std::string path = hdf5(5000);
   std::filesystem::resize_file(path, 30000);
