@@ -88,6 +88,7 @@ int run(const std::vector<std::string>& arguments) {
     throw Error(Fault::io, "no GPU: " + why);
   }
   at::set_num_threads(1);
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // what is cut short keeps the lines that it has
   const int wrong = run_part(line->words[0], *gpus, bench);
   std::fflush(stdout);
   return wrong == 0 ? exit_finished : exit_failed;
