@@ -87,7 +87,8 @@ void TrialWorker::Impl::open_memory(const std::string& device) {
     gpu.reset(new LaneGpus{.gpus = gpus, .sets = {}});
     host.gpus = gpu.get();
     memory = gpus->lane(0)->memory().free;
-    admission = std::make_unique<Admission>(memory);
+    admission =
+        std::make_unique<Admission>(memory, 0, [own = gpu.get()] { return own->sets.bytes(); });
     log::info(fmt::format("trials share a GPU ({})", gpus->lane(0)->name()));
   } else if (const auto left = memory_left()) {  // of what it is given, libtorch has some by now
     memory = plan.memory > 0 ? std::min(plan.memory, left->bytes) : left->bytes;

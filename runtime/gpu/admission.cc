@@ -6,9 +6,15 @@
 
 namespace muster {
 
-Admission::Admission(std::uint64_t free_bytes, double doubt)
+Admission::Admission(std::uint64_t free_bytes, double doubt, std::function<std::uint64_t()> shared)
     : budget_(static_cast<std::uint64_t>(static_cast<double>(free_bytes) * (1 - kept_free))),
-      doubt_(doubt) {}
+      doubt_(doubt),
+      shared_(std::move(shared)) {}
+
+/// Of the budget, what trials may have.
+std::uint64_t Admission::left() const {
+  return budget_ - std::min(budget_, shared_ ? shared_() : 0);
+}
 
 Admission::Lease::Lease(Admission& admission, std::string kind, std::uint64_t bytes,
                         bool is_dry_run)
@@ -72,8 +78,8 @@ bool Admission::fits(const Waiter& waiter) const {
   const std::uint64_t bytes = need_of(waiter);
   const bool is_known = known_.contains(waiter.kind);
   const auto careful = static_cast<std::uint64_t>(doubt_ * static_cast<double>(bytes));
-  const bool may_be_measured = measuring_ == 0 || (doubt_ > 0 && used_ + careful <= budget_);
-  return used_ + bytes <= budget_ && (most_ == 0 || inside_ < most_) &&
+  const bool may_be_measured = measuring_ == 0 || (doubt_ > 0 && used_ + careful <= left());
+  return used_ + bytes <= left() && (most_ == 0 || inside_ < most_) &&
          (is_known || may_be_measured);
 }
 

@@ -27,8 +27,10 @@ class Admission {
   static constexpr int most_passed = 8;      ///< then nobody enters before it
 
   /// `doubt`: unseen kinds enter together while there is room for so many times their guesses; 0:
-  /// always one at a time.
-  explicit Admission(std::uint64_t free_bytes, double doubt = 0);
+  /// always one at a time. `shared`: bytes that are taken for all trials together by now; any
+  /// thread, at once.
+  explicit Admission(std::uint64_t free_bytes, double doubt = 0,
+                     std::function<std::uint64_t()> shared = nullptr);
 
   class Lease {
    public:
@@ -74,8 +76,10 @@ class Admission {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
+  std::uint64_t left() const;
   std::uint64_t budget_;
   double doubt_;
+  std::function<std::uint64_t()> shared_;
   std::uint64_t used_ = 0;
   int inside_ = 0;
   int most_ = 0;       // after a trial ran out; 0: no limit

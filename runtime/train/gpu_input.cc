@@ -154,7 +154,12 @@ std::shared_ptr<const ResidentSet> ResidentSets::get(const Dataset& data, Gpu& g
       return kept.set.lock();
     }
   }
-  auto set = std::make_shared<ResidentSet>();
+  const auto set = std::shared_ptr<ResidentSet>(
+      new ResidentSet, [bytes = bytes_, own = bytes_of(data)](ResidentSet* gone) {
+        delete gone;  // NOLINT(cppcoreguidelines-owning-memory): the owner's end
+        *bytes -= own;
+      });
+  *bytes_ += bytes_of(data);
   const std::size_t feature_bytes = data.shape().feature_bytes();
   const std::size_t label_bytes = data.shape().label_bytes();
   set->features = gpu.allocate_shared(data.rows() * feature_bytes);

@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -27,6 +28,8 @@ struct ResidentSet {
 class ResidentSets {
  public:
   std::shared_ptr<const ResidentSet> get(const Dataset& data, Gpu& gpu);
+  /// Of all that are in use; any thread, at once.
+  std::uint64_t bytes() const { return *bytes_; }
   static std::uint64_t bytes_of(const Dataset& data);
 
  private:
@@ -36,6 +39,8 @@ class ResidentSets {
   };
   std::mutex mutex_;
   std::vector<Kept> kept_;
+  std::shared_ptr<std::atomic<std::uint64_t>> bytes_ =  // sets may outlive this
+      std::make_shared<std::atomic<std::uint64_t>>(0);
 };
 
 class GpuInput {

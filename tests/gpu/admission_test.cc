@@ -27,6 +27,17 @@ TEST(Admission, FillsTheMemoryThatIsThereAndNoMore) {
   EXPECT_TRUE(admission.try_enter("a", gigabyte)) << "who leaves makes room";
 }
 
+TEST(Admission, WhatTrialsShareIsNobodysRoom) {
+  std::uint64_t shared = 0;
+  Admission admission(10 * gigabyte, 0, [&] { return shared; });
+  auto first = admission.enter("a", gigabyte);
+  first->measured(2 * gigabyte);
+  shared = 6 * gigabyte;  // a data set: 3.5 are left, of which the first has 2.2
+  EXPECT_FALSE(admission.try_enter("a", gigabyte));
+  shared = 0;
+  EXPECT_TRUE(admission.try_enter("a", gigabyte));
+}
+
 TEST(Admission, MeasuresOneUnknownKindAtATime) {
   Admission admission(10 * gigabyte);
   auto first = admission.enter("a", gigabyte);
