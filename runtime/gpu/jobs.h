@@ -116,7 +116,7 @@ struct PackNormJob {
     return sum;
   }
 };
-/// What goes back through max(0, z + bias): dz where y is positive, and its sums over rows.
+/// What goes back through max(0, z + bias): dz where y is not 0, and its sums over rows.
 struct RectifiedBackwardJob {
   const void* gradient = nullptr;  ///< [rows, width], of y
   const void* y = nullptr;

@@ -127,7 +127,8 @@ MUSTER_ANYWHERE std::uint64_t dropout_key(const DropoutJob& job) {
   return mix_words(pass, job.place, 0);
 }
 
-/// Rows `first`, `first` + `step` and so on below `end` of one column: dz, and its sum.
+/// Rows `first`, `first` + `step` and so on below `end` of one column: dz, and its sum. A NaN was
+/// not cut off.
 template <class T>
 MUSTER_ANYWHERE float rectified_backward(const RectifiedBackwardJob& job, std::uint64_t column,
                                          std::uint64_t first, std::uint64_t step,
@@ -136,7 +137,7 @@ MUSTER_ANYWHERE float rectified_backward(const RectifiedBackwardJob& job, std::u
   for (std::uint64_t row = first; row < end; row += step) {
     const std::uint64_t at = row * job.width + column;
     const float y = to_float(static_cast<const T*>(job.y)[at]);
-    const float own = y > 0 ? to_float(static_cast<const T*>(job.gradient)[at]) : 0.0F;
+    const float own = y <= 0 ? 0.0F : to_float(static_cast<const T*>(job.gradient)[at]);
     from_float(own, static_cast<T*>(job.to)[at]);
     sum += own;
   }

@@ -340,6 +340,18 @@ TEST(RectifiedLinear, GivesTorchsValuesAndGradients) {
   }
 }
 
+TEST(RectifiedLinear, CutsOffNoNan) {
+  const auto gpu = host_gpu();
+  at::Tensor x = at::randn({6, 3});
+  x.mutable_data_ptr<float>()[4] = NAN;  // of the second row
+  const at::Tensor w = at::randn({5, 3}).set_requires_grad(true);
+  const at::Tensor b = at::randn({5}).set_requires_grad(true);
+  gpu_ops::linear_relu(*gpu, x, w, b).sum().backward();
+  const at::Tensor b2 = b.detach().clone().set_requires_grad(true);
+  at::relu(at::linear(x, w.detach(), b2)).sum().backward();
+  EXPECT_EQ(largest(b.grad() - b2.grad()), 0);
+}
+
 at::Tensor images(at::IntArrayRef sizes) {
   return at::randn(sizes).contiguous(at::MemoryFormat::ChannelsLast) * 2 + 3;
 }

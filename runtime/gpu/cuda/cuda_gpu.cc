@@ -244,9 +244,11 @@ class CudaGpu final : public Gpu {
   }
   [[noreturn]] void throw_out_of_memory(std::size_t bytes) const {
     const GpuMemory now = memory();
-    throw Error(Fault::io,
-                fmt::format("out of memory on the GPU: {} bytes asked for, {} of {} free", bytes,
-                            now.free, now.total));
+    throw Error(
+        Fault::io,
+        fmt::format("out of memory on the GPU: {} bytes asked for, {} of {} free; a smaller "
+                    "train.batch_size or model needs less",
+                    bytes, now.free, now.total));
   }
   template <class Job>
   void queue(const char* what, const Job& job) {
