@@ -254,8 +254,9 @@ int TrainRank::finish() {
     for (const std::string& sentence : kept_->left_out()) {
       log::info(sentence);
     }
-    log::info(fmt::format("finished after {} steps; the model is in {}", trainer_->step(),
-                          files_.model().string()));
+    const std::string mode = trainer_->gpu_mode();
+    log::info(fmt::format("finished after {} steps{}; the model is in {}", trainer_->step(),
+                          mode.empty() ? "" : " [" + mode + "]", files_.model().string()));
   }
   return exit_finished;
 }

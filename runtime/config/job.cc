@@ -104,9 +104,6 @@ void describe_train(Keys& keys, TrainSettings& train) {
       .may_change();
   keys.add("train.amp", train.amp, "Automatic mixed precision").one_of({"none", "bf16", "fp16"});
   keys.add("train.exchange", train.exchange, "How gradients meet").one_of({"fused", "bucketed"});
-  keys.add("train.backend", train.backend, "Who carries them")
-      .one_of({"auto", "shm", "mpi", "nccl", "thread"})
-      .may_change();
   keys.add("train.bucket_mb", train.bucket_mb, "bucketed: size of a bucket").above(0);
   keys.add("train.shard_optimizer", train.shard_optimizer, "GPU: divide the optimiser's state");
   keys.add("train.wire", train.wire, "GPU: what gradients travel as between ranks")
@@ -114,6 +111,7 @@ void describe_train(Keys& keys, TrainSettings& train) {
   keys.add("train.graph", train.graph, "GPU: capture the whole step in a CUDA graph")
       .one_of({"auto", "on", "off"});
   keys.add("train.graph_steps", train.graph_steps, "GPU: short steps in one graph").at_least(1);
+  keys.add("train.short_ms", train.short_ms, "GPU: a step that takes less is short").at_least(0);
   keys.add("train.recompute", train.recompute,
            "GPU: compute activations again in backward instead of keeping them (gpt)");
   keys.add("train.crop_padding", train.crop_padding,

@@ -54,12 +54,12 @@ struct TrainSettings {
   std::optional<int> threads;      ///< of each rank; default: allowed cores / local ranks
   std::string amp = "none";        ///< none, bf16, fp16 (GPU)
   std::string exchange = "fused";  ///< fused, bucketed
-  std::string backend = "auto";    ///< auto, shm, mpi, nccl, thread
   double bucket_mb = 25;
   bool shard_optimizer = false;        ///< GPU: optimiser state divided among ranks
   std::string wire = "float32";        ///< GPU: of gradients between ranks: float32, bf16, fp16
   std::string graph = "auto";          ///< GPU: auto, on, off
   int graph_steps = 8;                 ///< GPU: short steps in one graph
+  double short_ms = 2;                 ///< GPU: what takes less is a short step
   int crop_padding = 0;                ///< GPU: images are shifted at random, by up to so many
   bool flip = false;                   ///< GPU: images are mirrored at random
   bool recompute = false;              ///< GPU: activations are computed again in backward

@@ -23,9 +23,9 @@ constexpr std::array<std::string_view, 7> places{
     "data.path",  "data.labels", "data.validation", "data.validation_labels",
     "model.init", "model.file",  "model.init_map"};
 /// How sums are taken; as ranks and threads, they may be others.
-constexpr std::array<std::string_view, 8> ways{
-    "train.exchange", "train.bucket_mb", "train.device",      "train.shard_optimizer",
-    "train.wire",     "train.graph",     "train.graph_steps", "train.recompute"};
+constexpr std::array<std::string_view, 9> ways{
+    "train.exchange", "train.bucket_mb",   "train.device",   "train.shard_optimizer", "train.wire",
+    "train.graph",    "train.graph_steps", "train.short_ms", "train.recompute"};
 
 bool is_training_key(std::string_view key) {
   constexpr std::array<std::string_view, 5> sections{"model.", "data.", "optimizer.", "schedule.",

@@ -22,7 +22,6 @@ namespace {
 
 constexpr std::uint64_t warm_ups = 2;         // steps of a shape before it is captured
 constexpr std::size_t most_blocks_ahead = 2;  // the host before the GPU
-constexpr double short_step_seconds = 2e-3;   // below which several steps make one graph
 
 /// A step's shape, which is what a graph is made for.
 struct StepShape {
@@ -109,7 +108,7 @@ struct GpuStep::Impl {
   std::string why_eager;
   std::uint64_t next = 0;   // step that step() stands for
   std::uint64_t ahead = 0;  // steps queued beyond it
-  bool last_was_long = false;
+  bool has_played_many = false;
   Wishes asked;
   Wishes agreed;
   bool is_quick = false;       // on this rank
@@ -221,7 +220,7 @@ void GpuStep::Impl::queue(std::uint64_t steps) {
   } else {
     run_eagerly(shape, captured);
   }
-  last_was_long = steps > 1;
+  has_played_many = has_played_many || steps > 1;
   blocks.push_back({parts.gpu->record(Gpu::Queue::compute), next, steps});
 }
 
@@ -263,7 +262,7 @@ void GpuStep::Impl::note_pace() {
   }
   if (pace_since != std::chrono::steady_clock::time_point{}) {
     const double seconds = std::chrono::duration<double>(now - pace_since).count();
-    is_quick = seconds / static_cast<double>(pace_steps) < short_step_seconds;
+    is_quick = seconds / static_cast<double>(pace_steps) < options.short_step_seconds;
   }
   pace_since = now;
   pace_steps = 0;
@@ -419,8 +418,8 @@ std::string GpuStep::mode() const {
   if (!impl_->why_eager.empty()) {
     return "eager (" + impl_->why_eager + ")";
   }
-  return impl_->last_was_long ? fmt::format("graph of {} steps", impl_->options.steps_a_graph)
-                              : "graph of one step";
+  return impl_->has_played_many ? fmt::format("graph of {} steps", impl_->options.steps_a_graph)
+                                : "graph of one step";
 }
 
 }  // namespace muster

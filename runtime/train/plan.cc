@@ -200,6 +200,7 @@ GpuStep::Options gpu_options(const JobSettings& job, const DataShape& shape,
                                    : train.graph == "off" ? GraphMode::off
                                                           : GraphMode::automatic,
                           .steps_a_graph = static_cast<std::uint64_t>(train.graph_steps),
+                          .short_step_seconds = train.short_ms * 1e-3,
                           .recomputes = train.recompute,
                           .seeds_torch = draws_from_torch(job.model.kind),
                           .crop_padding = static_cast<std::uint32_t>(train.crop_padding),

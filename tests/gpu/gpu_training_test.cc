@@ -187,11 +187,26 @@ TEST(GpuTraining, GraphEqualsEagerToTheBit) {
   job.train.graph = "on";
   const Trained graph = run(job, 1, true);
   EXPECT_EQ(eager.parameters, graph.parameters);
-  job.train.graph_steps = 3;
-  const Trained blocks = run(job, 1, true);
-  EXPECT_EQ(eager.parameters, blocks.parameters);
   EXPECT_THAT(eager.mode, HasSubstr("off"));
-  EXPECT_THAT(graph.mode, HasSubstr("graph"));
+  EXPECT_THAT(graph.mode, HasSubstr("graph of one step"));
+}
+
+/// Whether steps are short is known after 64 of them.
+TEST(GpuTraining, AGraphOfSeveralStepsEqualsSingleOnes) {
+  JobSettings job = mlp_job();
+  job.model.dropout = 0.2;
+  job.train.short_ms = 1e6;
+  const Trained single = run(job, 1, true, 14);
+  job.train.graph_steps = 3;
+  for (const int ranks : {1, 2}) {
+    const Trained blocks = run(job, ranks, true, 14);
+    EXPECT_EQ(blocks.mode, "graph of 3 steps");
+    EXPECT_LT(furthest(single, blocks), ranks == 1 ? 1e-30 : 1e-5);
+    ASSERT_EQ(blocks.reports.size(), 14U);
+    EXPECT_NEAR(blocks.loss(13), single.loss(13), 1e-6);
+  }
+  job.train.short_ms = 0;
+  EXPECT_EQ(run(job, 1, true, 14).mode, "graph of one step");
 }
 
 TEST(GpuTraining, SaysOnceWhyThereIsNoGraph) {

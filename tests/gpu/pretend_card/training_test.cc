@@ -30,6 +30,19 @@ TEST_F(OnCard, AGraphLearnsWhatEagerStepsLearn) {
   }
 }
 
+/// Eight steps an epoch, and whether they are short is known after 64.
+TEST_F(OnCard, AGraphOfSeveralStepsLearnsWhatSingleOnesLearn) {
+  const std::string options = "--train.device cuda --model.dropout 0.2 --train.short_ms 1e6 ";
+  const auto eager = train(mlp, "eager", options + "--train.graph off", 12);
+  ASSERT_EQ(eager.code, 0) << eager.output;
+  const auto blocks = train(mlp, "blocks", options + "--train.graph_steps 4", 10);
+  ASSERT_EQ(blocks.code, 0) << blocks.output;
+  EXPECT_THAT(blocks.output, HasSubstr("finished after 80 steps [graph of 4 steps]"));
+  const auto rest = train(mlp, "blocks", options + "--train.graph_steps 4", 12);
+  ASSERT_EQ(rest.code, 0) << rest.output;
+  expect_same("eager", "blocks", 0);
+}
+
 TEST_F(OnCard, BlocksThatAreRunAgainLearnTheSame) {
   const std::string options = "--train.device cuda ";
   const auto kept = train(gpt, "kept", options);
