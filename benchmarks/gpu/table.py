@@ -167,7 +167,8 @@ def memory_row(results):
     if not found:
         return ("predicted peak memory", "not measured", "< 10 %, 0 failed in 200", "-")
     return ("predicted peak memory",
-            f"worst {found['worst_error']:.1%} in {found['trials']} trials, {found['failed']} failed",
+            f"worst {found['worst_error']:.1%} in {found['trials']} trials, {found['failed']} failed, "
+            f"driver {found['driver_mb']:,} of {found['reckoned_mb']:,} MB reckoned",
             "< 10 %, 0 failed in 200", verdict(found["ok"]) if found["trials"] >= 200 else "partly")
 
 

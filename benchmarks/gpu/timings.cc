@@ -11,10 +11,7 @@
 #include <thread>
 
 #include "benchmarks/gpu/gpu_bench.h"
-#include "runtime/base/error.h"
-#include "runtime/base/random.h"
 #include "runtime/checkpoint/checkpoint_engine.h"
-#include "runtime/gpu/admission.h"
 #include "runtime/train/gpu_arena.h"
 
 namespace muster::bench {
@@ -234,47 +231,6 @@ int time_checkpoints(Gpus& gpus, const GpuBench& bench) {
       steps, median(plain), median(kept), share, saving.saved,
       session.trainer().state().local_bytes());
   return 0;
-}
-
-/// Trials of mixed shapes: what their dry run says they need, and what they took in the end.
-int predict_memory(Gpus& gpus, const GpuBench& bench) {
-  const int trials = bench.small ? 6 : bench.steps > 0 ? static_cast<int>(bench.steps) : 200;
-  Random random(3);
-  double worst = 0;
-  int failed = 0;
-  int beyond = 0;
-  ResidentSets sets;
-  const auto start = Clock::now();
-  int done = 0;
-  for (int i = 0; i < trials && seconds_since(start) < bench.seconds; ++i) {
-    ++done;
-    GpuBench own = bench;
-    own.model = i % 3 == 0 ? "cnn" : "mlp";
-    own.batch = std::uint64_t{32} << random.below(bench.small ? 2 : 5);
-    JobSettings job = job_of(own);
-    job.data.rows = bench.small ? 512 : 4096;
-    job.model.hidden = std::to_string(64 << random.below(6));
-    job.model.width = static_cast<int>(16 << random.below(3));
-    try {
-      Session session(job, gpus.lane(0), &sets);
-      session.trainer().run_steps(dry_run_steps);
-      const std::uint64_t predicted = session.trainer().memory_bytes();
-      session.trainer().run_steps(bench.small ? 4 : 60);
-      const std::uint64_t real = session.trainer().memory_bytes();
-      const double error = std::abs(static_cast<double>(real) - static_cast<double>(predicted)) /
-                           static_cast<double>(real);
-      worst = std::max(worst, error);
-      beyond += error > 0.1 ? 1 : 0;
-    } catch (const std::exception& error) {
-      std::fprintf(stderr, "trial %d: %s\n", i, report(error).c_str());
-      ++failed;
-    }
-  }
-  fmt::print(
-      "{{\"part\": \"memory\", \"trials\": {}, \"worst_error\": {:.4f}, \"beyond\": {}, "
-      "\"failed\": {}, \"ok\": {}}}\n",
-      done, worst, beyond, failed, worst < 0.1 && failed == 0);
-  return failed;
 }
 
 }  // namespace muster::bench

@@ -15,6 +15,7 @@
 #include "runtime/base/thread_log.h"
 #include "runtime/comm/node_group.h"
 #include "runtime/model/model.h"
+#include "runtime/train/plan.h"
 
 namespace muster {
 namespace {
@@ -260,17 +261,13 @@ void TrialLane::build(const RankGroups& groups) {
   whole_steps_ = trainer_->steps();
 }
 
-/// Waits until there is room for one trial more. What its kind took before is known; of a new kind
-/// only that parameters, gradients, state and as much again for the work are there. False when it
-/// was called off.
+/// Waits until there is room for one trial more. False when it was called off.
 bool TrialLane::enter_memory() {
   if (host_.admission == nullptr) {
     return true;
   }
-  constexpr std::uint64_t copies = 8;  // parameters, gradients, two of state, and the work's
-  const auto guess = static_cast<std::uint64_t>(parameter_count(*model_)) * sizeof(float) * copies;
-  const std::string kind =
-      fmt::format("{} {} {}", model_->fingerprint(), job_.train.batch_size, job_.train.amp);
+  const std::uint64_t guess = memory_guess(*model_);
+  const std::string kind = memory_kind(job_, *model_);
   lease_ = host_.admission->try_enter(kind, guess);
   if (!lease_) {
     model_.reset();  // who waits takes nothing from those that it waits for

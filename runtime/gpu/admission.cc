@@ -146,6 +146,11 @@ int Admission::inside() const {
   return inside_;
 }
 
+std::uint64_t Admission::reserved() const {
+  const std::lock_guard lock(mutex_);
+  return used_ + (shared_ ? shared_() : 0);
+}
+
 std::optional<std::uint64_t> Admission::bytes_of(const std::string& kind) const {
   const std::lock_guard lock(mutex_);
   const auto found = known_.find(kind);

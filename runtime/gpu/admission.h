@@ -60,6 +60,8 @@ class Admission {
   void look_again();
 
   int inside() const;
+  /// Bytes that those inside and what they share are reckoned to take.
+  std::uint64_t reserved() const;
   int waiting() const;
   std::optional<std::uint64_t> bytes_of(const std::string& kind) const;
 

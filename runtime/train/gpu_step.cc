@@ -68,9 +68,9 @@ struct GpuStep::Impl {
         parts(gpu_parts),
         world(ranks),
         remark(std::move(say)),
-        scope(parts.gpu->enter()),
         input(input_of(data, *parts.gpu, parts.residents != nullptr ? *parts.residents : own_sets,
                        world, options)),
+        scope(parts.gpu->enter()),
         program(trained, loss, *input, parts, world, options),
         mover(*parts.gpu) {}
 
@@ -100,8 +100,8 @@ struct GpuStep::Impl {
   Communicator& world;
   std::function<void(const std::string&)> remark;
   ResidentSets own_sets;
+  std::unique_ptr<GpuInput> input;  // may take long to read: lanes come and go meanwhile
   std::unique_ptr<GpuScope> scope;  // while this is made
-  std::unique_ptr<GpuInput> input;
   GpuProgram program;
   GpuMover mover;
   std::map<StepShape, Captured> graphs;

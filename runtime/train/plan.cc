@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/train/plan.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -205,6 +207,18 @@ GpuStep::Options gpu_options(const JobSettings& job, const DataShape& shape,
                           .seeds_torch = draws_from_torch(job.model.kind),
                           .crop_padding = static_cast<std::uint32_t>(train.crop_padding),
                           .flips = train.flip};
+}
+
+std::string memory_kind(const JobSettings& job, const Model& model) {
+  const TrainSettings& train = job.train;
+  return fmt::format("{} {} {} {} {} {} {} {}", model.fingerprint(), train.batch_size,
+                     train.accumulate, train.amp, train.recompute, train.graph, train.graph_steps,
+                     join(optimizer_rule(job.optimizer, train).slot_names(), " "));
+}
+
+std::uint64_t memory_guess(const Model& model) {
+  constexpr std::uint64_t copies = 8;  // parameters, gradients, two of state, and the work's
+  return static_cast<std::uint64_t>(parameter_count(model)) * sizeof(float) * copies;
 }
 
 bool draws_from_torch(std::string_view kind) {

@@ -46,6 +46,12 @@ std::optional<std::pair<std::uint64_t, std::uint64_t>> profile_steps(const Train
 GpuStep::Options gpu_options(const JobSettings& job, const DataShape& shape,
                              const RunLength& length, int ranks);
 
+/// What trials that take equal memory have in common.
+std::string memory_kind(const JobSettings& job, const Model& model);
+/// Bytes that a trial takes, where none like it was ever seen: parameters, gradients, state and as
+/// much again for the work.
+std::uint64_t memory_guess(const Model& model);
+
 /// Whether a model of this kind draws its random numbers from torch's own generator.
 bool draws_from_torch(std::string_view kind);
 

@@ -11,6 +11,7 @@
 #include "runtime/base/error.h"
 #include "runtime/gpu/host_gpu.h"
 #include "runtime/train/gradient_pool.h"
+#include "runtime/train/plan.h"
 #include "runtime/train/trainer.h"
 #include "tests/support/ranks.h"
 
@@ -404,6 +405,30 @@ TEST(GpuTraining, SaysOutOfMemoryInTheWordsThatWorkersKnow) {
   const auto endings = run_threads(
       1, [&](LocalGroup& group) { run_rank(mlp_job(), group, true, 1, {.memory = 1000}); });
   EXPECT_THAT(endings[0], HasSubstr("out of memory"));
+}
+
+TEST(GpuTraining, TrialsThatTakeEqualMemoryAreOfAKind) {
+  const auto kind_of = [](const JobSettings& job) {
+    const DataShape shape{.features = {20}, .classes = 5};
+    return memory_kind(job, *make_model(job.model, shape, 1));
+  };
+  JobSettings job = mlp_job();
+  const std::string kind = kind_of(job);
+  job.optimizer.lr *= 10;
+  job.optimizer.momentum = 0.5;
+  job.train.seed = 8;
+  EXPECT_EQ(kind_of(job), kind);
+  const auto differs = [&](auto change) {
+    JobSettings other = mlp_job();
+    change(other);
+    return kind_of(other) != kind;
+  };
+  EXPECT_TRUE(differs([](JobSettings& other) { other.optimizer.momentum = 0; }));
+  EXPECT_TRUE(differs([](JobSettings& other) { other.optimizer.kind = "adamw"; }));
+  EXPECT_TRUE(differs([](JobSettings& other) { other.model.hidden = "25"; }));
+  EXPECT_TRUE(differs([](JobSettings& other) { other.train.batch_size = 64; }));
+  EXPECT_TRUE(differs([](JobSettings& other) { other.train.accumulate = 2; }));
+  EXPECT_TRUE(differs([](JobSettings& other) { other.train.amp = "bf16"; }));
 }
 
 TEST(GpuTraining, SeveralTrialsShareOneCopyOfTheSet) {

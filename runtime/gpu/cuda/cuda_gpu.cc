@@ -168,6 +168,7 @@ class CudaGpu final : public Gpu {
   }
 
   void copy(void* to, const void* from, std::size_t bytes, Queue queue) override {
+    const c10::cuda::CUDAGuard guard(device_);
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, raw(queue)), "cudaMemcpyAsync");
   }
   GpuEvent record(Queue queue) override {
@@ -179,6 +180,7 @@ class CudaGpu final : public Gpu {
           "cudaStreamWaitEvent");
   }
   void synchronise() override {
+    const c10::cuda::CUDAGuard guard(device_);
     check(cudaStreamSynchronize(raw(Queue::compute)), "the GPU's work");
     check(cudaStreamSynchronize(raw(Queue::copy)), "the GPU's copies");
   }

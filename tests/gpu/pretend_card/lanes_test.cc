@@ -7,8 +7,14 @@
 #include <latch>
 #include <thread>
 
+#include "runtime/comm/communicator.h"
+#include "runtime/comm/node_group.h"
+#include "runtime/config/job.h"
+#include "runtime/data/dataset.h"
 #include "runtime/gpu/open_gpus.h"
 #include "runtime/model/autocast.h"
+#include "runtime/model/model.h"
+#include "runtime/train/gpu_step.h"
 
 extern "C" const char* pretend_card_faults();
 extern "C" void pretend_card_reset();
@@ -48,6 +54,50 @@ TEST_F(CardLanes, ALaneEndsWhileAnotherIsAtWork) {
   ends.join();
   const auto scope = busy->enter();
   EXPECT_EQ(ones(10).sum().item<float>(), 10);
+}
+
+/// Rows that take as long to read as another lane takes to end.
+class SlowRows final : public Dataset {
+ public:
+  SlowRows(const Dataset& data, std::function<void()> meanwhile)
+      : data_(data), meanwhile_(std::move(meanwhile)) {}
+  std::uint64_t rows() const override { return data_.rows(); }
+  const DataShape& shape() const override { return data_.shape(); }
+  void gather(std::span<const std::uint64_t> rows, std::span<std::byte> features,
+              std::span<std::byte> labels) const override {
+    meanwhile_();
+    data_.gather(rows, features, labels);
+  }
+  std::string name() const override { return data_.name(); }
+  std::string tier() const override { return data_.tier(); }
+  std::string fingerprint() const override { return data_.fingerprint(); }
+
+ private:
+  const Dataset& data_;
+  std::function<void()> meanwhile_;
+};
+
+TEST_F(CardLanes, ALaneEndsWhileAnotherReadsItsDataSet) {
+  DataSettings about;
+  about.format = "synthetic";
+  about.shape = "8";
+  about.classes = 4;
+  about.rows = 64;
+  const auto node = solo_node_group();
+  const DataSets sets = open_data(about, *node);
+  auto other = gpus->lane(0);
+  const SlowRows data(*sets.train, [&] { std::thread([&] { other.reset(); }).join(); });
+  const auto lane = gpus->lane(0);
+  const auto model = make_model({.kind = "linear"}, data.shape(), 1);
+  const auto alone = solo_communicator();
+  GpuStep step(*model, data, Loss{}, {.gpu = lane.get()}, *alone, {.batch = 16, .steps = 4},
+               [](const std::string& text) { FAIL() << text; });
+  EXPECT_EQ(other, nullptr);
+  std::size_t finished = 0;
+  for (int i = 0; i < 4; ++i) {
+    finished += step.step(1, {}).finished.size();
+  }
+  EXPECT_EQ(finished + step.drain().size(), 4U);
 }
 
 TEST_F(CardLanes, MemoryOfALaneThatIsGoneIsTheCardsAgain) {
