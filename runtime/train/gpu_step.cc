@@ -302,24 +302,26 @@ GpuStep::~GpuStep() {
 
 GpuStep::Outcome GpuStep::step(std::uint64_t room, Wishes own) {
   Impl& impl = *impl_;
-  const auto scope = impl.parts.gpu->enter();
   impl.asked.stop = impl.asked.stop || own.stop;
   impl.asked.checkpoint = impl.asked.checkpoint || own.checkpoint;
-  if (impl.ahead > 0) {
+  Outcome outcome;
+  if (impl.ahead > 0) {  // queued with its block: neither the lane nor the driver is asked
     --impl.ahead;
+    ++impl.next;
   } else {
+    const auto scope = impl.parts.gpu->enter();
     impl.agree(std::exchange(impl.asked, {}));
     const std::uint64_t steps = impl.block_length(std::max<std::uint64_t>(room, 1));
     impl.queue(steps);
     impl.ahead = steps - 1;
+    ++impl.next;
+    impl.collect(false);
+    outcome.finished = impl.take();
   }
-  ++impl.next;
-  impl.collect(false);
-  Outcome outcome{.is_boundary = impl.ahead == 0, .finished = impl.take()};
+  outcome.is_boundary = impl.ahead == 0;
   if (outcome.is_boundary) {
     outcome.agreed = impl.agreed;
   }
-  // The block was queued as a whole; what follows begins behind it.
   return outcome;
 }
 
