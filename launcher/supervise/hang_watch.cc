@@ -44,11 +44,17 @@ std::string describe(const FlightEntry& entry) {
                      human_bytes(static_cast<double>(entry.bytes.load())));
 }
 
-/// 'T' for a process that somebody stopped, 'D' for one that waits for a disk.
+/// 'T' for a process that somebody stopped, 't' for one that a debugger holds, 'D' for one that
+/// waits for a disk, 'Z' for one that has ended, '?' for one that is gone.
 char process_state(pid_t pid) {
   const auto text = read_file_if_there(fmt::format("/proc/{}/stat", pid));
   const auto end = text ? text->rfind(')') : std::string::npos;
   return end == std::string::npos || end + 2 >= text->size() ? '?' : (*text)[end + 2];
+}
+
+/// Cannot move by itself: whoever is there and waits, waits for it.
+bool stands_still(pid_t pid) {
+  return std::string_view("TZX?").find(process_state(pid)) != std::string_view::npos;
 }
 
 std::string state_remark(pid_t pid) {
@@ -133,8 +139,15 @@ std::optional<Hang> HangWatch::tick(ControlPage& page, const std::vector<bool>& 
       watched.push_back(i);
     }
   }
-  // One that somebody stopped, else the one that is furthest behind, holds the others up; who waits
-  // in an exchange is not it.
+  // A debugger that holds one, for a look at its stacks say, holds them all: that is no hang.
+  if (std::ranges::any_of(watched, [&](std::size_t i) {
+        return process_state(page.slot(static_cast<int>(i)).pid) == 't';
+      })) {
+    std::ranges::for_each(ranks_, [](Seen& seen) { seen.still = {}; });
+    return std::nullopt;
+  }
+  // One that was stopped or has ended, else the one that is furthest behind, holds the others up;
+  // who waits in an exchange is not it.
   std::optional<std::size_t> guilty;
   const RankSlot* waiting = nullptr;
   int waiting_rank = 0;
@@ -143,8 +156,8 @@ std::optional<Hang> HangWatch::tick(ControlPage& page, const std::vector<bool>& 
       return std::nullopt;  // somebody moves: the others may well be waiting for it
     }
     const auto progress = [&](std::size_t k) {
-      const bool stopped = process_state(page.slot(static_cast<int>(k)).pid) == 'T';
-      return std::tuple(!stopped, ranks_[k].step, ranks_[k].flights,
+      const bool stands = stands_still(page.slot(static_cast<int>(k)).pid);
+      return std::tuple(!stands, ranks_[k].step, ranks_[k].flights,
                         ranks_[k].phase == Phase::exchange);
     };
     if (!guilty || progress(i) < progress(*guilty)) {

@@ -2,7 +2,11 @@
 #include "launcher/supervise/hang_watch.h"
 
 #include <gmock/gmock.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <csignal>
 
 #include <memory>
 
@@ -115,6 +119,67 @@ TEST(HangWatch, HasPatienceWithLoadingAndForgetsTheDead) {
   Job unknown(1);
   unknown.page.slot(0).pid = 0;  // a program that knows nothing of pages
   EXPECT_FALSE(unknown.pass(10000s).has_value());
+}
+
+/// A process that does nothing, and is gone with this.
+class Idle {
+ public:
+  Idle() : pid_(::fork()) {
+    if (pid_ == 0) {
+      for (;;) {
+        ::pause();
+      }
+    }
+  }
+  ~Idle() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  Idle(const Idle&) = delete;
+  Idle& operator=(const Idle&) = delete;
+  pid_t pid() const { return pid_; }
+
+ private:
+  pid_t pid_;
+};
+
+TEST(HangWatch, WhoWasStoppedHoldsTheOthersUp) {
+  const Idle idle;
+  Job job(2);
+  job.page.slot(1).pid = idle.pid();
+  job.page.slot(1).step = 5;  // further than the other
+  ::kill(idle.pid(), SIGSTOP);
+  ::waitpid(idle.pid(), nullptr, WUNTRACED);
+  const auto hang = job.pass(40s);
+  ASSERT_TRUE(hang.has_value());
+  EXPECT_EQ(hang->local_rank, 1);
+  EXPECT_THAT(hang->text, HasSubstr("somebody stopped it (SIGSTOP)"));
+}
+
+/// An attendant that looks at the stacks of a rank that was stopped, before it ends it, holds it as
+/// a debugger does: for the others' attendants it looked like one that is not stopped.
+TEST(HangWatch, WhomADebuggerHoldsIsLeftAlone) {
+  const Idle idle;
+  Job job(2);
+  job.page.slot(1).pid = idle.pid();
+  ASSERT_EQ(::ptrace(PTRACE_SEIZE, idle.pid(), nullptr, nullptr), 0);
+  ASSERT_EQ(::ptrace(PTRACE_INTERRUPT, idle.pid(), nullptr, nullptr), 0);
+  ::waitpid(idle.pid(), nullptr, 0);
+  EXPECT_FALSE(job.pass(100s).has_value());
+  ASSERT_EQ(::ptrace(PTRACE_DETACH, idle.pid(), nullptr, nullptr), 0);
+  EXPECT_FALSE(job.pass(29s).has_value());
+  EXPECT_TRUE(job.pass(5s).has_value());
+}
+
+TEST(HangWatch, WhoHasEndedIsNotWaitedForByTheGuilty) {
+  Job job(2);
+  {
+    const Idle gone;
+    job.page.slot(1).pid = gone.pid();
+  }
+  const auto hang = job.pass(40s);
+  ASSERT_TRUE(hang.has_value());
+  EXPECT_EQ(hang->local_rank, 1) << "its own attendant says how it ended";
 }
 
 }  // namespace
