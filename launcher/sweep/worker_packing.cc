@@ -23,6 +23,7 @@ void WorkerRunner::take_in() {
       workers_[id].link = std::move(link);
       workers_[id].rests = rest_when_back_.contains(workers_[id].link->name());
       fit_slots(id);
+      has_freed_ = true;
     }
   }
 }

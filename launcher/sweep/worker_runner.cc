@@ -45,6 +45,7 @@ WorkerRunner::WorkerRunner(WorkerRunnerPlan plan, std::vector<WorkerSource*> sou
     throw_errno("make an event for the runner", errno);
   }
   take_in();
+  has_freed_ = false;  // its slots are there before anybody polls
 }
 
 WorkerRunner::~WorkerRunner() = default;
@@ -277,6 +278,7 @@ void WorkerRunner::bury(WorkerId id, const WorkerEnd& how, std::vector<TrialEven
                           worker.link->name()));
   }
   workers_.erase(id);
+  has_freed_ = true;  // the slots of those that were only leaving: nothing else is said of them
   if (suspending_) {
     return;
   }

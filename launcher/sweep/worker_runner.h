@@ -109,7 +109,7 @@ class WorkerRunner final : public hpo::TrialRunner {
   WorkerId next_worker_ = 0;
   int deaths_ = 0;
   bool suspending_ = false;
-  bool has_freed_ = false;  // a slot, without an event: somebody may fill it
+  bool has_freed_ = false;  // a slot, without an event: somebody may fill it, or waits for that
   Descriptor wake_;
 };
 

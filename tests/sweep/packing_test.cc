@@ -156,6 +156,19 @@ TEST_F(Packing, ATrialThatIsPromotedComesBackWhenItHasLeft) {
   EXPECT_EQ(poll().size(), 1U) << "its reports are heard";
 }
 
+/// Who waits until all have left the sweep would wait for as long as it may.
+TEST_F(Packing, AWorkerThatDiesWithATrialThatWasLeavingEndsAPoll) {
+  open({{.name = "worker 0", .slots = 1}});
+  start(1);
+  let_leave(scripts_[0], 1);
+  scripts_[0].end = WorkerEnd{.text = "was killed"};
+  EXPECT_TRUE(runner_->poll(clock_.now() + std::chrono::hours(1)).empty());
+  EXPECT_EQ(runner_->slots().leased(), 0U);
+  scripts_[0].has_joined = false;
+  EXPECT_TRUE(runner_->poll(clock_.now() + std::chrono::hours(1)).empty()) << "it is back";
+  EXPECT_EQ(runner_->slots().free(), 1U);
+}
+
 TEST_F(Packing, ATrialGoesWhereItFitsBest) {
   open({{.name = "small", .slots = 2}, {.name = "large", .slots = 2}});
   scripts_[0].says = {line(WorkerEvent::Kind::ready, 0, 500)};

@@ -18,7 +18,7 @@ class CudaGpus final : public Gpus {
   int count() const override { return count_; }
   std::unique_ptr<Gpu> lane(int index) override {
     require(index >= 0 && index < count_, "a GPU that this process can see");
-    return make_lane(index);
+    return std::make_unique<CudaGpu>(index);
   }
 
  private:
