@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "runtime/base/error.h"
 #include "runtime/base/file_system.h"
 #include "runtime/base/text.h"
 
@@ -47,9 +48,13 @@ std::string describe(const FlightEntry& entry) {
 /// 'T' for a process that somebody stopped, 't' for one that a debugger holds, 'D' for one that
 /// waits for a disk, 'Z' for one that has ended, '?' for one that is gone.
 char process_state(pid_t pid) {
-  const auto text = read_file_if_there(fmt::format("/proc/{}/stat", pid));
-  const auto end = text ? text->rfind(')') : std::string::npos;
-  return end == std::string::npos || end + 2 >= text->size() ? '?' : (*text)[end + 2];
+  try {
+    const std::string text = read_file(fmt::format("/proc/{}/stat", pid));
+    const auto end = text.rfind(')');
+    return end == std::string::npos || end + 2 >= text.size() ? '?' : text[end + 2];
+  } catch (const Error&) {  // it may go while it is read, too
+    return '?';
+  }
 }
 
 /// Cannot move by itself: whoever is there and waits, waits for it.
@@ -139,6 +144,10 @@ std::optional<Hang> HangWatch::tick(ControlPage& page, const std::vector<bool>& 
       watched.push_back(i);
     }
   }
+  if (std::ranges::any_of(
+          watched, [&](std::size_t i) { return ranks_[i].still <= limit_of(ranks_[i].phase); })) {
+    return std::nullopt;  // somebody moves: the others may well be waiting for it
+  }
   // A debugger that holds one, for a look at its stacks say, holds them all: that is no hang.
   if (std::ranges::any_of(watched, [&](std::size_t i) {
         return process_state(page.slot(static_cast<int>(i)).pid) == 't';
@@ -152,9 +161,6 @@ std::optional<Hang> HangWatch::tick(ControlPage& page, const std::vector<bool>& 
   const RankSlot* waiting = nullptr;
   int waiting_rank = 0;
   for (const auto i : watched) {
-    if (ranks_[i].still <= limit_of(ranks_[i].phase)) {
-      return std::nullopt;  // somebody moves: the others may well be waiting for it
-    }
     const auto progress = [&](std::size_t k) {
       const bool stands = stands_still(page.slot(static_cast<int>(k)).pid);
       return std::tuple(!stands, ranks_[k].step, ranks_[k].flights,

