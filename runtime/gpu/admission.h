@@ -75,10 +75,10 @@ class Admission {
   bool fits(const Waiter& waiter) const;
   bool is_next(const Waiter& waiter) const;
   std::uint64_t need_of(const Waiter& waiter) const;
+  std::uint64_t left() const;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::uint64_t left() const;
   std::uint64_t budget_;
   double doubt_;
   std::function<std::uint64_t()> shared_;
