@@ -46,18 +46,22 @@ if(NOT MUSTER_WITH_CUDA STREQUAL "OFF")
   endif()
 endif()
 
-# muster_cuda_kernels(object source): a .cu file as an object file, its path in `object`. Cards from Ampere on; newer ones than this
+# muster_cuda_kernels(objects source..): .cu files as object files, their paths in `objects`. Cards from Ampere on; newer ones than this
 # toolkit knows compile the last architecture's portable code when they start. nvcc is called as it is: CMake's CUDA language would
 # be asked for, and looked for, in builds for CPUs as well.
-function(muster_cuda_kernels object source)
-  set(_object ${CMAKE_CURRENT_BINARY_DIR}/${source}.o)
-  add_custom_command(OUTPUT ${_object}
-    COMMAND ${MUSTER_CCACHE} ${CUDAToolkit_NVCC_EXECUTABLE} -ccbin ${CMAKE_CXX_COMPILER} -std=c++20 -O3 -lineinfo
-            --expt-relaxed-constexpr -Xcompiler -fPIC -gencode arch=compute_80,code=sm_80
-            -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
-            -I${CMAKE_SOURCE_DIR} -MD -MF ${_object}.d -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${_object}
-    DEPENDS ${source} DEPFILE ${_object}.d COMMENT "Building CUDA object ${source}.o" VERBATIM)
-  set(${object} ${_object} PARENT_SCOPE)
+function(muster_cuda_kernels objects)
+  set(_all "")
+  foreach(source ${ARGN})
+    set(_object ${CMAKE_CURRENT_BINARY_DIR}/${source}.o)
+    add_custom_command(OUTPUT ${_object}
+      COMMAND ${MUSTER_CCACHE} ${CUDAToolkit_NVCC_EXECUTABLE} -ccbin ${CMAKE_CXX_COMPILER} -std=c++20 -O3 -lineinfo
+              --expt-relaxed-constexpr -Xcompiler -fPIC -gencode arch=compute_80,code=sm_80
+              -gencode arch=compute_90,code=sm_90 -gencode arch=compute_90,code=compute_90
+              -I${CMAKE_SOURCE_DIR} -MD -MF ${_object}.d -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${_object}
+      DEPENDS ${source} DEPFILE ${_object}.d COMMENT "Building CUDA object ${source}.o" VERBATIM)
+    list(APPEND _all ${_object})
+  endforeach()
+  set(${objects} ${_all} PARENT_SCOPE)
 endfunction()
 
 # muster_cuda_module(SOURCES .. [USES ..]): libmuster_cuda.so, where there is a toolkit. Compiles and links without a GPU; what the

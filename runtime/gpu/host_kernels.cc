@@ -3,6 +3,7 @@
 
 #include "runtime/gpu/by_type.h"
 #include "runtime/gpu/image_norm_bodies.h"
+#include "runtime/gpu/input_bodies.h"
 #include "runtime/gpu/layer_bodies.h"
 #include "runtime/gpu/norm_bodies.h"
 #include "runtime/gpu/update_bodies.h"

@@ -1,7 +1,7 @@
 /// What the bodies of our kernels share: several neighbours at a time, and random words.
 ///
 /// A body is the arithmetic of a kernel, once for the GPU and its twin on the CPU. It is run by a
-/// team: the threads of a block (kernels.cu), or one thread (host_kernels.cc). A team has rank(),
+/// team: the threads of a block (*_kernels.cu), or one thread (host_kernels.cc). A team has rank(),
 /// size(), sum(double), sum(float), max(float) and barrier(); all of it calls them together.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once

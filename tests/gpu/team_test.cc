@@ -10,6 +10,7 @@
 #include "runtime/base/random.h"
 #include "runtime/gpu/host_kernels.h"
 #include "runtime/gpu/image_norm_bodies.h"
+#include "runtime/gpu/input_bodies.h"
 #include "runtime/gpu/layer_bodies.h"
 #include "runtime/gpu/norm_bodies.h"
 #include "runtime/gpu/update_bodies.h"

@@ -1,5 +1,5 @@
-/// The launches of our kernels, for cuda_gpu.cc: kernels.cu knows no torch, and the rest no
-/// kernels.
+/// The launches of our kernels, for cuda_gpu.cc: *_kernels.cu know no torch, and the rest
+/// no kernels.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 

@@ -1,4 +1,4 @@
-/// CUDA's words for kernels, on the host: kernels.cu compiled by a C++ compiler with this header
+/// CUDA's words for kernels, on the host: *_kernels.cu compiled by a C++ compiler with this header
 /// before it runs as it stands. A block's threads are fibers of the calling thread, which take
 /// turns at barriers and shuffles only, in an order that changes from block to block.
 // SPDX-License-Identifier: Apache-2.0

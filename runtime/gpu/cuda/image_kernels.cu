@@ -1,0 +1,85 @@
+// Kernels of batch norm for images.
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <type_traits>
+
+#include "runtime/gpu/cuda/kernel_teams.h"
+#include "runtime/gpu/image_norm_bodies.h"
+
+namespace muster::cuda {
+namespace {
+
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    image_norm_sums_kernel(const __grid_constant__ ImageNormJob job) {
+  __shared__ float shared[team_size * 2 * bodies::wide_count<T>];
+  bodies::image_norm_part<T>(BlockTeam(), shared, job, blockIdx.x);
+}
+
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    image_norm_finish_kernel(const __grid_constant__ ImageNormJob job) {
+  sum_columns(job.partial, job.channels, job.parts,
+              [&](std::uint64_t column, const bodies::ColumnSums& sums) {
+                bodies::image_norm_finish<T>(job, column, sums.first, sums.second);
+              });
+}
+
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    image_norm_apply_kernel(const __grid_constant__ ImageNormJob job) {
+  bodies::image_norm_apply<T>(BlockTeam(), job, blockIdx.x);
+}
+
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    image_norm_backward_sums_kernel(const __grid_constant__ ImageNormBackwardJob job) {
+  __shared__ float shared[team_size * 2 * bodies::wide_count<T>];
+  bodies::image_norm_backward_part<T>(BlockTeam(), shared, job, blockIdx.x);
+}
+
+__global__ void __launch_bounds__(team_size)
+    image_norm_weights_kernel(const __grid_constant__ ImageNormBackwardJob job) {
+  sum_columns(job.partial, job.channels, job.parts,
+              [&](std::uint64_t column, const bodies::ColumnSums& sums) {
+                job.bias_gradient[column] = sums.first;
+                job.weight_gradient[column] = sums.second;
+              });
+}
+
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    image_norm_backward_apply_kernel(const __grid_constant__ ImageNormBackwardJob job) {
+  bodies::image_norm_backward_apply<T>(BlockTeam(), job, blockIdx.x);
+}
+
+}  // namespace
+
+void launch(const ImageNormJob& job, cudaStream_t stream) {
+  const auto parts = static_cast<unsigned>(job.parts);
+  const unsigned columns = blocks_of(job.channels, WarpTeam::width);
+  ImageNormJob wide = job;  // writing wants more blocks than adding up
+  wide.parts = std::max<std::uint64_t>(job.parts, std::min<std::uint64_t>(job.rows, 1056));
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    start(image_norm_sums_kernel<T>, parts, team_size, stream, job);
+    start(image_norm_finish_kernel<T>, columns, team_size, stream, job);
+    start(image_norm_apply_kernel<T>, static_cast<unsigned>(wide.parts), team_size, stream, wide);
+  });
+}
+
+void launch(const ImageNormBackwardJob& job, cudaStream_t stream) {
+  const auto parts = static_cast<unsigned>(job.parts);
+  const unsigned columns = blocks_of(job.channels, WarpTeam::width);
+  ImageNormBackwardJob wide = job;
+  wide.parts = std::max<std::uint64_t>(job.parts, std::min<std::uint64_t>(job.rows, 1056));
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    start(image_norm_backward_sums_kernel<T>, parts, team_size, stream, job);
+    start(image_norm_weights_kernel, columns, team_size, stream, job);
+    start(image_norm_backward_apply_kernel<T>, static_cast<unsigned>(wide.parts), team_size, stream,
+          wide);
+  });
+}
+
+}  // namespace muster::cuda
