@@ -39,7 +39,7 @@ class NcclCommunicator::Ordered final : public Work::State {
   }
   bool done() override {
     comm_.check_alive();
-    return comm_.cuda_.event_query(done_) == 0;
+    return comm_.cuda_.is_over(done_);
   }
   void dropped() noexcept override {
     release();

@@ -87,6 +87,7 @@ CudaTable load_cuda(const std::vector<std::string>& names) {
   library.needed(table.event_destroy, "cudaEventDestroy");
   library.needed(table.event_record, "cudaEventRecord");
   library.needed(table.event_query, "cudaEventQuery");
+  library.needed(table.last_error, "cudaGetLastError");
   library.needed(table.priority_range, "cudaDeviceGetStreamPriorityRange");
   library.needed(table.device_count, "cudaGetDeviceCount");
   library.needed(table.allocate, "cudaMalloc");

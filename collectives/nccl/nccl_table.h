@@ -80,6 +80,7 @@ struct CudaTable {
   int (*event_destroy)(Event event) = nullptr;
   int (*event_record)(Event event, Stream stream) = nullptr;
   int (*event_query)(Event event) = nullptr;  ///< 0 done, 600 not yet
+  int (*last_error)() = nullptr;              ///< and forgets it
   int (*priority_range)(int* least, int* greatest) = nullptr;
   int (*device_count)(int* count) = nullptr;
   int (*allocate)(void** data, std::size_t bytes) = nullptr;
@@ -88,8 +89,18 @@ struct CudaTable {
                     Stream stream) = nullptr;
   int (*stream_synchronize)(Stream stream) = nullptr;
   const char* (*error_string)(int error) = nullptr;
+
+  /// CUDA remembers "not yet" as this thread's last error, which who launches next would take for
+  /// the launch's.
+  bool is_over(Event event) const {
+    const int state = event_query(event);
+    if (state == not_ready) {
+      last_error();
+    }
+    return state == 0;
+  }
+  static constexpr int not_ready = 600;
 };
-inline constexpr int cuda_not_ready = 600;
 
 /// The library that this process has loaded already (libtorch's own) before any other of the names.
 /// Throws Error(io) saying how to get it. Tables are valid for the life of the process.

@@ -79,7 +79,7 @@ void NcclCommunicator::watch(const std::stop_token& stop) {
 /// Operations end in the order in which they began.
 void NcclCommunicator::retire() {
   const std::lock_guard lock(mutex_);
-  while (!pending_.empty() && cuda_.event_query(pending_.front().done) == 0) {
+  while (!pending_.empty() && cuda_.is_over(pending_.front().done)) {
     end_flight(pending_.front().flight);
     free_.push_back(pending_.front().done);
     pending_.pop_front();

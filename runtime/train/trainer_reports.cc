@@ -138,7 +138,8 @@ void Trainer::Impl::report_between_epochs() {
 void Trainer::Impl::maybe_show_progress() {
   constexpr std::int64_t second = 1'000'000'000;
   const std::int64_t now = monotonic_ns();
-  if (!is_first() || now - shown_ns < second) {
+  const bool nothing_is_known = gpu && shares.samples == 0;  // its steps are queued, not over
+  if (!is_first() || now - shown_ns < second || nothing_is_known) {
     return;
   }
   shown_ns = now;

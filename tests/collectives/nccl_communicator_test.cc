@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <latch>
+
 #include "collectives/node/checked_work.h"
 #include "collectives/node/node_communicator.h"
 #include "runtime/base/error.h"
@@ -152,6 +154,27 @@ TEST(NcclCommunicator, IssuesCallsInOneOrderOnAllRanks) {
   EXPECT_THAT(endings, Each(IsEmpty()));
   EXPECT_EQ(calls[0].size(), 6U);
   EXPECT_THAT(calls, Each(calls[0]));
+}
+
+TEST(NcclCommunicator, AskingWhetherAnOperationIsOverLeavesNoErrorToTheNextLaunch) {
+  const FakeNccl fake;
+  std::latch has_asked(1);
+  const auto endings = run(2, [&](NcclCommunicator& comm) {
+    std::vector<float> values(100, 1);
+    if (comm.rank() == 1) {
+      has_asked.wait();
+    }
+    Work work = comm.all_reduce(on_gpu(buffer_of(values.data(), 100)), ReduceOp::sum);
+    if (comm.rank() == 0) {
+      const bool was_over = work.done();
+      const int remembered = cuda_table.last_error();
+      has_asked.count_down();
+      demand(!was_over && remembered == 0, "not over, and no error");
+    }
+    work.wait();
+    FakeNccl::synchronise();
+  });
+  EXPECT_THAT(endings, Each(IsEmpty()));
 }
 
 std::ptrdiff_t find(const FakeTrace& trace, FakeCall::Kind kind, bool on_compute, nccl::Event event,

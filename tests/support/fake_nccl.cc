@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "collectives/nccl/nccl_words.h"
 #include "collectives/reduce/reduce.h"
@@ -395,11 +396,19 @@ int event_record(Event event, Stream stream) {
   note({.kind = FakeCall::Kind::record, .text = "record", .event = event, .stream = stream});
   return 0;
 }
+thread_local int remembered_error = 0;
 int event_query(Event event) {
   const std::lock_guard lock(state->mutex);
   const bool over = std::all_of(event->over.begin(), event->over.end(),
                                 [](const Flag& flag) { return flag->load(); });
-  return over ? 0 : nccl::cuda_not_ready;
+  const int answer = over ? 0 : nccl::CudaTable::not_ready;
+  if (answer != 0) {
+    remembered_error = answer;
+  }
+  return answer;
+}
+int last_error() {
+  return std::exchange(remembered_error, 0);
 }
 int priority_range(int* least, int* greatest) {
   *least = 0;
@@ -478,6 +487,7 @@ nccl::CudaTable FakeNccl::cuda_table() {
           .event_destroy = event_destroy,
           .event_record = event_record,
           .event_query = event_query,
+          .last_error = last_error,
           .priority_range = priority_range,
           .device_count = device_count,
           .allocate = allocate,

@@ -39,10 +39,12 @@ class Event final : public GpuMark {
 
   bool is_done() override {
     const cudaError_t state = cudaEventQuery(event_);
-    if (state != cudaErrorNotReady) {
-      check(state, "a GPU kernel or copy");
+    if (state == cudaErrorNotReady) {
+      cudaGetLastError();  // remembers it, and the next launch would be blamed
+      return false;
     }
-    return state == cudaSuccess;
+    check(state, "a GPU kernel or copy");
+    return true;
   }
   void wait() override { check(cudaEventSynchronize(event_), "a GPU kernel or copy"); }
   cudaEvent_t raw() const { return event_; }

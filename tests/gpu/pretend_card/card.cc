@@ -43,10 +43,12 @@ int& current_device() {
   return device;
 }
 
+Card::Card()
+    : legacy_{.number = 0, .is_blocking = true, .capture = {}, .tail = {}, .line = Line::make(0)} {}
+
 Queue* Card::queue_of(cudaStream_t stream, const char* call) {
-  static Queue legacy{.number = 0, .is_blocking = true, .capture = {}, .tail = {}};
   if (stream == nullptr || stream == cudaStreamLegacy || stream == cudaStreamPerThread) {
-    return &legacy;
+    return &legacy_;
   }
   auto* queue = reinterpret_cast<Queue*>(stream);
   if (!queues_.contains(queue)) {
@@ -60,6 +62,7 @@ Queue* Card::open_queue(bool is_blocking) {
   auto* queue = new Queue;  // NOLINT(cppcoreguidelines-owning-memory): a handle
   queue->number = next_queue_++;
   queue->is_blocking = is_blocking;
+  queue->line = Line::make(queue->number);
   queues_.insert(queue);
   return queue;
 }
@@ -72,6 +75,7 @@ bool Card::close_queue(cudaStream_t stream) {
   if (queue->capture) {
     fault(cudaErrorInvalidResourceHandle, "a queue is closed while it is captured");
   }
+  queue->line->close();
   delete queue;  // NOLINT(cppcoreguidelines-owning-memory)
   return true;
 }
@@ -136,11 +140,82 @@ cudaError_t Card::add(cudaStream_t stream, const std::string& what, std::functio
   }
   ++counts[what];
   note("queue " + std::to_string(queue->number) + ": " + what);
+  follow_default_queue(*queue);
+  const std::shared_ptr<Line> line = queue->line;
+  line->add(work ? [this, work = std::move(work)] { run(work); } : std::function<void()>());
   lock.unlock();
-  if (work) {
-    work();
-  }
+  line->wait_for_room();
   return cudaSuccess;
+}
+
+/// The default queue and those that were made as blocking wait for each other.
+void Card::follow_default_queue(const Queue& queue) {
+  if (!queue.is_blocking) {
+    return;
+  }
+  if (queue.number != 0) {
+    queue.line->add_wait(legacy_.line->end());
+    return;
+  }
+  for (const Queue* other : queues_) {
+    if (other->is_blocking) {
+      queue.line->add_wait(other->line->end());
+    }
+  }
+}
+
+void Card::open_memory() {
+  const std::lock_guard lock(mutex);
+  if (at_work_++ == 0) {
+    protect(PROT_READ | PROT_WRITE);
+  }
+}
+
+void Card::close_memory() {
+  const std::lock_guard lock(mutex);
+  if (--at_work_ == 0) {
+    protect(PROT_NONE);
+  }
+}
+
+void Card::run(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const std::exception& error) {
+    const std::lock_guard lock(mutex);
+    is_lost_ = true;
+    fault(cudaErrorIllegalAddress, std::string("queued work failed: ") + error.what());
+  }
+}
+
+void Card::protect(int rights) {
+  std::uintptr_t from = 0;
+  std::uintptr_t to = 0;
+  const auto apply = [&] {
+    if (to > from) {
+      ::mprotect(reinterpret_cast<void*>(from), to - from, rights);
+    }
+  };
+  for (const auto& [begin, piece] : pieces_) {
+    if (!piece.is_device) {
+      continue;
+    }
+    if (begin != to) {
+      apply();
+      from = begin;
+    }
+    to = begin + whole_pages(piece.bytes);
+  }
+  apply();
+}
+
+std::vector<Place> Card::ends() {
+  const std::lock_guard lock(mutex);
+  std::vector<Place> all{legacy_.line->end()};
+  for (const Queue* queue : queues_) {
+    all.push_back(queue->line->end());
+  }
+  return all;
 }
 
 bool Card::may_be_unsafe(const char* call) {
@@ -176,7 +251,8 @@ void* Card::give(std::size_t bytes, bool is_device) {
   if (is_device && used_ + bytes > memory_bytes()) {
     return nullptr;
   }
-  void* data = ::mmap(nullptr, whole_pages(bytes), PROT_READ | PROT_WRITE,
+  const int rights = is_device && at_work_ == 0 ? PROT_NONE : PROT_READ | PROT_WRITE;
+  void* data = ::mmap(nullptr, whole_pages(bytes), rights,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) {
     return nullptr;
@@ -193,12 +269,27 @@ void* Card::give(std::size_t bytes, bool is_device) {
 bool Card::take_back(void* data, bool is_device) {
   const std::lock_guard lock(mutex);
   const auto found = pieces_.find(reinterpret_cast<std::uintptr_t>(data));
-  if (found == pieces_.end() || found->second.is_device != is_device) {
+  if (found == pieces_.end() || found->second.is_device != is_device || !found->second.is_ours) {
     return false;
   }
   ::munmap(data, whole_pages(found->second.bytes));
   if (is_device) {
     used_ -= found->second.bytes;
+  }
+  pieces_.erase(found);
+  return true;
+}
+
+void Card::enlist(void* data, std::size_t bytes) {
+  const std::lock_guard lock(mutex);
+  pieces_[reinterpret_cast<std::uintptr_t>(data)] = {.bytes = bytes, .is_ours = false};
+}
+
+bool Card::strike(void* data) {
+  const std::lock_guard lock(mutex);
+  const auto found = pieces_.find(reinterpret_cast<std::uintptr_t>(data));
+  if (found == pieces_.end() || found->second.is_ours) {
+    return false;
   }
   pieces_.erase(found);
   return true;

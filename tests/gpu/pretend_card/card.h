@@ -1,8 +1,8 @@
 /// Card: a CUDA device that is not there. The runtime beside it (libcudart.so.13 for whom it is
-/// preloaded) keeps its memory on the host, in pages that cost nothing until they are touched, runs
-/// what it is given in the order of the calls, and holds the caller to the rules of captures,
-/// queues and launches. Kernels of libtorch and of NVIDIA's libraries compute nothing; ours do
-/// (emulation.h).
+/// preloaded) keeps its memory on the host, in pages that cost nothing until they are touched and
+/// that the host may not touch, does what a queue is given when that queue comes to it (line.h),
+/// and holds the caller to the rules of captures, queues and launches. Kernels of libtorch and of
+/// NVIDIA's libraries compute nothing; ours do (emulation.h).
 ///
 /// A rule that was broken is an answer as the card's and a line in `faults`, and in the file that
 /// PRETEND_CARD_FAULTS names. PRETEND_CARD_TRACE names one for all that happens, in order.
@@ -12,6 +12,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -21,6 +22,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "tests/gpu/pretend_card/line.h"
 
 namespace muster::pretend {
 
@@ -36,6 +39,9 @@ struct Step {
 /// cudaGraph_t.
 struct Recording {
   std::vector<Step> steps;
+
+  /// The steps in an order of `random`'s that keeps each behind those that it comes after.
+  std::vector<const Step*> some_order(std::minstd_rand& random) const;
 };
 
 struct Capture {
@@ -54,6 +60,7 @@ struct Queue {
   bool is_blocking = false;
   std::shared_ptr<Capture> capture;
   std::set<std::size_t> tail;  // of the capture
+  std::shared_ptr<Line> line;
 };
 
 /// cudaEvent_t.
@@ -61,18 +68,21 @@ struct Mark {
   std::weak_ptr<Capture> capture;
   bool was_captured = false;
   std::set<std::size_t> tail;
-  double seconds = 0;
+  Place place;  // where it was recorded last, if it was
+  std::shared_ptr<std::atomic<double>> seconds;
 };
 
-/// Memory that this runtime has given out.
+/// Memory that this runtime has given out, or that was registered with it.
 struct Piece {
   std::size_t bytes = 0;
   bool is_device = false;
+  bool is_ours = true;
   int device = 0;
 };
 
 class Card {
  public:
+  Card();
   /// PRETEND_CARD_MEMORY bytes, or 139 GiB.
   static std::size_t memory_bytes();
 
@@ -87,8 +97,13 @@ class Card {
   bool close_mark(cudaEvent_t event);
   Mark* mark_of(cudaEvent_t event, const char* call);
 
-  /// Queues `work`: it runs at once, or is recorded where the queue is being captured.
+  /// Queues `work`, or records it where the queue is being captured.
   cudaError_t add(cudaStream_t stream, const std::string& what, std::function<void()> work);
+  /// Between these a line does its work: only then is there memory of the card to touch.
+  void open_memory();
+  void close_memory();
+  /// Where all queues end now. Not to be waited for under the mutex.
+  std::vector<Place> ends();
 
   /// Whether the calling thread may make a call that a capture forbids, as its mode says.
   bool may_be_unsafe(const char* call);
@@ -100,6 +115,8 @@ class Card {
 
   void* give(std::size_t bytes, bool is_device);
   bool take_back(void* data, bool is_device);
+  void enlist(void* data, std::size_t bytes);  ///< memory of the host's own, as pinned
+  bool strike(void* data);
   /// The piece that has all of these bytes, or null.
   const Piece* piece_of(const void* data, std::size_t bytes) const;
   /// False, and a fault, where they begin in a piece of ours and run out of it.
@@ -117,12 +134,18 @@ class Card {
   unsigned long long next_capture = 1;
 
  private:
+  void run(const std::function<void()>& work);
+  void protect(int rights);
+  void follow_default_queue(const Queue& queue);
+
+  Queue legacy_;
   std::set<Queue*> queues_;
   std::set<Mark*> marks_;
   std::map<std::uintptr_t, Piece> pieces_;
   std::uint64_t next_queue_ = 1;
   std::uint64_t queued_ = 0;
   bool is_lost_ = false;
+  int at_work_ = 0;  // lines
   std::size_t used_ = 0;
   std::size_t most_used_ = 0;
 };

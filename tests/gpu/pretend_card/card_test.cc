@@ -1,60 +1,27 @@
 // The pretended card keeps its rules, so that what passes on it means something.
 // SPDX-License-Identifier: Apache-2.0
-#include <gmock/gmock.h>
-
-#include <numeric>
-#include <vector>
-
 #include "tests/gpu/pretend_card/emulation.h"
 
-extern "C" const char* pretend_card_faults();
-extern "C" void pretend_card_reset();
+// The words of emulation.h come before CUDA's own.
+#include <numeric>
+
+#include "tests/gpu/pretend_card/card_fixture.h"
 
 namespace muster::pretend {
 namespace {
 
 using testing::HasSubstr;
 
-class PretendCard : public testing::Test {
- protected:
-  PretendCard() {
-    pretend_card_reset();
-    cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-    cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking);
-    cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
-    cudaEventCreateWithFlags(&back, cudaEventDisableTiming);
-    cudaMalloc(reinterpret_cast<void**>(&memory), 4096);
-  }
-  ~PretendCard() override {
-    cudaFree(memory);
-    cudaEventDestroy(event);
-    cudaEventDestroy(back);
-    cudaStreamDestroy(stream);
-    cudaStreamDestroy(other);
-    cudaGetLastError();
-  }
-  void begin() { ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), 0); }
-  cudaError_t end() { return cudaStreamEndCapture(stream, &graph); }
-  void set(cudaStream_t on, int value) { cudaMemsetAsync(memory, value, 1, on); }
-
-  cudaStream_t stream = nullptr;
-  cudaStream_t other = nullptr;
-  cudaEvent_t event = nullptr;
-  cudaEvent_t back = nullptr;
-  cudaGraph_t graph = nullptr;
-  char* memory = nullptr;
-};
-
 TEST_F(PretendCard, WhatIsCapturedHappensWhenItsGraphIsPlayed) {
   set(stream, 1);
   begin();
   set(stream, 2);
   ASSERT_EQ(end(), cudaSuccess);
-  EXPECT_EQ(memory[0], 1);
+  EXPECT_EQ(first(stream), 1);
   cudaGraphExec_t exec = nullptr;
   cudaGraphInstantiateWithFlags(&exec, graph, 0);
   cudaGraphLaunch(exec, stream);
-  EXPECT_EQ(memory[0], 2);
+  EXPECT_EQ(first(stream), 2);
   EXPECT_STREQ(pretend_card_faults(), "");
   cudaGraphExecDestroy(exec);
   cudaGraphDestroy(graph);
@@ -166,31 +133,35 @@ void start(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, cud
 }
 
 TEST_F(PretendCard, ThreadsOfABlockMeetAtBarriers) {
-  std::vector<int> values(4 * 256);
-  std::iota(values.begin(), values.end(), 0);
-  start(reverse_kernel, 4, 256, stream, values.data());
+  Numbers numbers(4 * 256);
+  std::iota(numbers.values.begin(), numbers.values.end(), 0);
+  start(reverse_kernel, 4, 256, stream, numbers.data());
+  cudaStreamSynchronize(stream);
   for (int block = 0; block < 4; ++block) {
     for (int i = 0; i < 256; ++i) {
-      ASSERT_EQ(values[static_cast<std::size_t>(block * 256 + i)], block * 256 + 255 - i);
+      ASSERT_EQ(numbers.values[static_cast<std::size_t>(block * 256 + i)], block * 256 + 255 - i);
     }
   }
 }
 
 TEST_F(PretendCard, LanesOfAWarpSwapWords) {
-  std::vector<int> values(2 * 96, 1);
-  std::vector<int> sums(2);
-  values[5] = 11;
-  start(sum_kernel, 2, 96, stream, static_cast<const int*>(values.data()), sums.data());
-  EXPECT_EQ(sums, (std::vector<int>{106, 96}));
+  Numbers numbers(2 * 96, 1);
+  Numbers sums(2);
+  numbers.values[5] = 11;
+  start(sum_kernel, 2, 96, stream, static_cast<const int*>(numbers.data()), sums.data());
+  cudaStreamSynchronize(stream);
+  EXPECT_EQ(sums.values, (std::vector<int>{106, 96}));
+  EXPECT_STREQ(pretend_card_faults(), "");
 }
 
 TEST_F(PretendCard, AMissingBarrierShows) {
-  std::vector<int> values(256);
-  std::iota(values.begin(), values.end(), 1);
-  start(hasty_kernel, 1, 256, stream, values.data());
+  Numbers numbers(256);
+  std::iota(numbers.values.begin(), numbers.values.end(), 1);
+  start(hasty_kernel, 1, 256, stream, numbers.data());
+  cudaStreamSynchronize(stream);
   std::vector<int> reversed(256);
   std::iota(reversed.rbegin(), reversed.rend(), 1);
-  EXPECT_NE(values, reversed);
+  EXPECT_NE(numbers.values, reversed);
 }
 
 TEST_F(PretendCard, BlocksAreNoLargerThanTheCards) {

@@ -155,8 +155,13 @@ cudaError_t cudaDeviceCanAccessPeer(int* can, int /*device*/, int /*peer*/) {
 }
 
 cudaError_t cudaDeviceSynchronize() {
-  return card().may_be_unsafe("cudaDeviceSynchronize") ? cudaSuccess
-                                                       : cudaErrorStreamCaptureUnsupported;
+  if (!card().may_be_unsafe("cudaDeviceSynchronize")) {
+    return cudaErrorStreamCaptureUnsupported;
+  }
+  for (const auto& place : card().ends()) {
+    place.wait();
+  }
+  return card().is_lost() ? card().answer(cudaErrorIllegalAddress) : cudaSuccess;
 }
 
 cudaError_t cudaGetLastError() {

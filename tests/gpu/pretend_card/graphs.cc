@@ -4,10 +4,47 @@
 
 using muster::pretend::Capture;
 using muster::pretend::card;
+using muster::pretend::Line;
 using muster::pretend::Queue;
 using muster::pretend::Recording;
+using muster::pretend::Step;
+
+namespace muster::pretend {
+
+std::vector<const Step*> Recording::some_order(std::minstd_rand& random) const {
+  std::vector<std::size_t> before(steps.size());  // of each, those that are still to come
+  std::vector<std::vector<std::size_t>> behind(steps.size());
+  std::vector<std::size_t> ready;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    before[i] = steps[i].after.size();
+    for (const std::size_t other : steps[i].after) {
+      behind[other].push_back(i);
+    }
+    if (before[i] == 0) {
+      ready.push_back(i);
+    }
+  }
+  std::vector<const Step*> order;
+  while (!ready.empty()) {
+    std::swap(ready[random() % ready.size()], ready.back());
+    const std::size_t next = ready.back();
+    ready.pop_back();
+    order.push_back(&steps[next]);
+    for (const std::size_t other : behind[next]) {
+      if (--before[other] == 0) {
+        ready.push_back(other);
+      }
+    }
+  }
+  return order;
+}
+
+}  // namespace muster::pretend
 
 namespace {
+
+/// cudaGraphExec_t: queues that still play it keep it.
+using Playable = std::shared_ptr<const Recording>;
 
 thread_local cudaStreamCaptureMode mode_of_thread = cudaStreamCaptureModeGlobal;
 
@@ -126,7 +163,8 @@ cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
 
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t graph,
                                           unsigned long long /*flags*/) {
-  *exec = reinterpret_cast<cudaGraphExec_t>(new Recording(*reinterpret_cast<Recording*>(graph)));
+  *exec = reinterpret_cast<cudaGraphExec_t>(
+      new Playable(std::make_shared<Recording>(*reinterpret_cast<Recording*>(graph))));
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
@@ -134,7 +172,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
-  delete reinterpret_cast<Recording*>(exec);
+  delete reinterpret_cast<Playable*>(exec);
   return cudaSuccess;
 }
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, std::size_t* count) {
@@ -146,18 +184,20 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, std::si
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  const auto* recording = reinterpret_cast<Recording*>(exec);
-  return card().add(stream, "a graph", [recording] {
-    for (const auto& step : recording->steps) {
-      {
-        const std::lock_guard lock(card().mutex);
-        ++card().counts[step.what];
-      }
-      if (step.work) {
-        step.work();
+  const Playable recording = *reinterpret_cast<Playable*>(exec);
+  const cudaError_t error = card().add(stream, "a graph", [recording] {
+    thread_local std::minstd_rand random(static_cast<unsigned>(Line::seed()));
+    for (const Step* step : recording->some_order(random)) {
+      if (step->work) {
+        step->work();
       }
     }
   });
+  const std::lock_guard lock(card().mutex);
+  for (const Step& step : recording->steps) {
+    card().counts[step.what] += error == cudaSuccess ? 1 : 0;
+  }
+  return error;
 }
 
 }  // extern "C"

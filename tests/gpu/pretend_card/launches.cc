@@ -195,6 +195,9 @@ void pretend_card_reset() {
   card().counts.clear();
   card().faults.clear();
 }
+std::uint64_t pretend_card_seed() {
+  return muster::pretend::Line::seed();
+}
 std::size_t pretend_card_most_bytes() {
   return card().most_used();
 }

@@ -1,6 +1,7 @@
 // Memory of the pretended card: pages of the host, given out and checked, and what is copied and
 // set. SPDX-License-Identifier: Apache-2.0
 #include <cstring>
+#include <vector>
 
 #include "tests/gpu/pretend_card/card.h"
 
@@ -19,11 +20,15 @@ cudaError_t give(void** data, std::size_t bytes, bool is_device, const char* cal
   return bytes == 0 || *data != nullptr ? cudaSuccess : card().answer(cudaErrorMemoryAllocation);
 }
 
+/// Waits for all queues, as the driver does.
 cudaError_t take_back(void* data, bool is_device, const char* call) {
-  const std::lock_guard lock(card().mutex);
   if (data == nullptr) {
     return cudaSuccess;
   }
+  for (const auto& place : card().ends()) {
+    place.wait();
+  }
+  const std::lock_guard lock(card().mutex);
   if (card().is_lost()) {
     return card().answer(cudaErrorIllegalAddress);
   }
@@ -37,6 +42,12 @@ cudaError_t take_back(void* data, bool is_device, const char* call) {
                             std::string(call) + " of what was not allocated, or is free");
 }
 
+bool is_pageable(const void* data) {
+  const std::lock_guard lock(card().mutex);
+  return card().piece_of(data, 1) == nullptr;
+}
+
+/// Pageable memory of the host is read before this returns, and written before too.
 cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaStream_t stream,
                  const char* call) {
   if (bytes == 0) {
@@ -45,8 +56,17 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaStream_t str
   if (!card().may_touch(to, bytes, call) || !card().may_touch(from, bytes, call)) {
     return cudaErrorInvalidValue;
   }
-  return card().add(stream, "copy <" + std::to_string(bytes) + ">",
-                    [=] { std::memcpy(to, from, bytes); });
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  cudaStreamIsCapturing(stream, &status);
+  const bool waits = status == cudaStreamCaptureStatusNone;
+  const std::string what = "copy <" + std::to_string(bytes) + ">";
+  if (waits && is_pageable(from)) {
+    const auto* begin = static_cast<const char*>(from);
+    const std::vector<char> read(begin, begin + bytes);
+    return card().add(stream, what, [=] { std::memcpy(to, read.data(), bytes); });
+  }
+  const cudaError_t error = card().add(stream, what, [=] { std::memcpy(to, from, bytes); });
+  return error == cudaSuccess && waits && is_pageable(to) ? cudaStreamSynchronize(stream) : error;
 }
 
 cudaError_t set(void* to, int value, std::size_t bytes, cudaStream_t stream, const char* call) {
@@ -76,12 +96,20 @@ cudaError_t cudaHostAlloc(void** data, std::size_t bytes, unsigned int /*flags*/
 cudaError_t cudaFreeHost(void* data) {
   return take_back(data, false, "cudaFreeHost");
 }
-cudaError_t cudaHostRegister(void* /*data*/, std::size_t /*bytes*/, unsigned int /*flags*/) {
-  return card().may_be_unsafe("cudaHostRegister") ? cudaSuccess : cudaErrorStreamCaptureUnsupported;
+cudaError_t cudaHostRegister(void* data, std::size_t bytes, unsigned int /*flags*/) {
+  if (!card().may_be_unsafe("cudaHostRegister")) {
+    return cudaErrorStreamCaptureUnsupported;
+  }
+  card().enlist(data, bytes);
+  return cudaSuccess;
 }
-cudaError_t cudaHostUnregister(void* /*data*/) {
-  return card().may_be_unsafe("cudaHostUnregister") ? cudaSuccess
-                                                    : cudaErrorStreamCaptureUnsupported;
+cudaError_t cudaHostUnregister(void* data) {
+  if (!card().may_be_unsafe("cudaHostUnregister")) {
+    return cudaErrorStreamCaptureUnsupported;
+  }
+  return card().strike(data) ? cudaSuccess
+                             : card().fault(cudaErrorHostMemoryNotRegistered,
+                                            "cudaHostUnregister of what was not registered");
 }
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   if (card().is_lost()) {
@@ -117,7 +145,8 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpy
   if (!card().may_be_unsafe("cudaMemcpy")) {
     return cudaErrorStreamCaptureUnsupported;
   }
-  return copy(to, from, bytes, nullptr, "cudaMemcpy");
+  const cudaError_t error = copy(to, from, bytes, nullptr, "cudaMemcpy");
+  return error == cudaSuccess ? cudaStreamSynchronize(nullptr) : error;
 }
 cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
   return set(to, value, bytes, stream, "cudaMemsetAsync");

@@ -10,7 +10,9 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -63,6 +65,8 @@ ReduceOp operation_of(ncclRedOp_t op) {
 }  // namespace
 
 struct ncclComm {
+  ~ncclComm() { ::munmap(meeting, sizeof(Meeting)); }
+
   Meeting* meeting = nullptr;
   int ranks = 0;
   int rank = 0;
@@ -108,9 +112,28 @@ struct ncclComm {
 
 namespace {
 
-ncclResult_t queue(const char* what, cudaStream_t stream, std::function<void()> work) {
-  return card().add(stream, what, std::move(work)) == cudaSuccess ? ncclSuccess
-                                                                  : ncclUnhandledCudaError;
+/// Communicators by their handles. What is queued holds its own, which may be gone by then.
+struct Communicators {
+  std::mutex mutex;
+  std::map<ncclComm*, std::shared_ptr<ncclComm>> of;
+};
+Communicators& communicators() {
+  static auto* all = new Communicators;  // NOLINT(cppcoreguidelines-owning-memory): outlives queues
+  return *all;
+}
+
+using Operation = std::function<void(const ncclComm& comm)>;
+
+ncclResult_t queue(const char* what, ncclComm_t handle, cudaStream_t stream, Operation operation) {
+  Communicators& all = communicators();
+  const std::lock_guard lock(all.mutex);
+  const auto found = all.of.find(handle);
+  if (found == all.of.end()) {
+    card().fault(cudaErrorInvalidValue, std::string(what) + " of a communicator that is gone");
+    return ncclInvalidArgument;
+  }
+  const auto work = [comm = found->second, operation = std::move(operation)] { operation(*comm); };
+  return card().add(stream, what, work) == cudaSuccess ? ncclSuccess : ncclUnhandledCudaError;
 }
 
 }  // namespace
@@ -157,7 +180,10 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id
   if (rank == 0) {
     ::shm_unlink(id.internal);
   }
-  *comm = own.release();
+  *comm = own.get();
+  Communicators& all = communicators();
+  const std::lock_guard lock(all.mutex);
+  all.of.emplace(own.get(), std::move(own));
   return ncclSuccess;
 }
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* state) {
@@ -168,9 +194,9 @@ ncclResult_t ncclCommFinalize(ncclComm_t /*comm*/) {
   return ncclSuccess;
 }
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
-  ::munmap(comm->meeting, sizeof(Meeting));
-  delete comm;  // NOLINT(cppcoreguidelines-owning-memory): a handle
-  return ncclSuccess;
+  Communicators& all = communicators();
+  const std::lock_guard lock(all.mutex);
+  return all.of.erase(comm) == 1 ? ncclSuccess : ncclInvalidArgument;
 }
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   comm->meeting->is_aborted = true;
@@ -185,36 +211,37 @@ ncclResult_t ncclGroupEnd() {
 
 ncclResult_t ncclAllReduce(const void* in, void* out, std::size_t count, ncclDataType_t type,
                            ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-  return queue("ncclAllReduce", stream,
-               [=] { comm->all_reduce(in, out, count, type_of(type), operation_of(op)); });
+  return queue("ncclAllReduce", comm, stream, [=](const ncclComm& ranks) {
+    ranks.all_reduce(in, out, count, type_of(type), operation_of(op));
+  });
 }
 ncclResult_t ncclReduceScatter(const void* in, void* out, std::size_t count, ncclDataType_t type,
                                ncclRedOp_t op, ncclComm_t comm, cudaStream_t stream) {
-  return queue("ncclReduceScatter", stream, [=] {
+  return queue("ncclReduceScatter", comm, stream, [=](const ncclComm& ranks) {
     const std::size_t bytes = count * size_of(type_of(type));
-    std::vector<char> all(bytes * static_cast<std::size_t>(comm->ranks));
-    comm->all_reduce(in, all.data(), count * static_cast<std::size_t>(comm->ranks), type_of(type),
-                     operation_of(op));
-    std::memcpy(out, all.data() + bytes * static_cast<std::size_t>(comm->rank), bytes);
+    const auto all_ranks = static_cast<std::size_t>(ranks.ranks);
+    std::vector<char> all(bytes * all_ranks);
+    ranks.all_reduce(in, all.data(), count * all_ranks, type_of(type), operation_of(op));
+    std::memcpy(out, all.data() + bytes * static_cast<std::size_t>(ranks.rank), bytes);
   });
 }
 ncclResult_t ncclAllGather(const void* in, void* out, std::size_t count, ncclDataType_t type,
                            ncclComm_t comm, cudaStream_t stream) {
-  return queue("ncclAllGather", stream, [=] {
+  return queue("ncclAllGather", comm, stream, [=](const ncclComm& ranks) {
     const std::size_t bytes = count * size_of(type_of(type));
-    comm->exchange(in, bytes, [&](std::size_t at, std::size_t part) {
-      for (int rank = 0; rank < comm->ranks; ++rank) {
+    ranks.exchange(in, bytes, [&](std::size_t at, std::size_t part) {
+      for (int rank = 0; rank < ranks.ranks; ++rank) {
         std::memcpy(static_cast<char*>(out) + static_cast<std::size_t>(rank) * bytes + at,
-                    comm->meeting->slots[rank], part);
+                    ranks.meeting->slots[rank], part);
       }
     });
   });
 }
 ncclResult_t ncclBroadcast(const void* in, void* out, std::size_t count, ncclDataType_t type,
                            int root, ncclComm_t comm, cudaStream_t stream) {
-  return queue("ncclBroadcast", stream, [=] {
-    comm->exchange(in, count * size_of(type_of(type)), [&](std::size_t at, std::size_t part) {
-      std::memcpy(static_cast<char*>(out) + at, comm->meeting->slots[root], part);
+  return queue("ncclBroadcast", comm, stream, [=](const ncclComm& ranks) {
+    ranks.exchange(in, count * size_of(type_of(type)), [&](std::size_t at, std::size_t part) {
+      std::memcpy(static_cast<char*>(out) + at, ranks.meeting->slots[root], part);
     });
   });
 }

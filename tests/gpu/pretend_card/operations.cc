@@ -124,11 +124,21 @@ void put(const IValue& from, const IValue& to) {
   }
 }
 
+bool draws(const c10::OperatorHandle& operation) {
+  return operation.hasTag(at::Tag::nondeterministic_seeded);
+}
+
+/// The CPU's generator is one for all queues, and for who asks what a result looks like.
+std::unique_lock<std::mutex> turn_to_draw(const c10::OperatorHandle& operation) {
+  static std::mutex turn;
+  return draws(operation) ? std::unique_lock(turn) : std::unique_lock<std::mutex>();
+}
+
 /// What random numbers a call draws: those that the generator of the card's thread would give, of
 /// which a graph knows only where they will be written.
 std::function<void()> numbers_of(const c10::OperatorHandle& operation) {
-  if (!operation.hasTag(at::Tag::nondeterministic_seeded)) {
-    return [] {};
+  if (!draws(operation)) {
+    return {};
   }
   constexpr std::uint64_t more = 4;
   auto* generator =
@@ -193,6 +203,36 @@ Stack make_results(const c10::OperatorHandle& operation, const Stack& given, con
   return results;
 }
 
+bool is_pinned(const at::Tensor& tensor) {
+  const std::lock_guard lock(card().mutex);
+  return card().piece_of(tensor.const_data_ptr(), 1) != nullptr;
+}
+
+/// What the host gives is read when the call is made, but for pinned memory.
+at::Tensor as_read(const at::Tensor& tensor) {
+  if (!tensor.defined() || tensor.is_cuda() || is_pinned(tensor)) {
+    return beside(tensor);
+  }
+  at::Tensor now = tensor.detach().clone();
+  if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) {
+    now.unsafeGetTensorImpl()->set_wrapped_number(true);
+  }
+  return now;
+}
+
+/// Copies from and to the host wait unless that memory is pinned and they were told not to.
+bool waits_for_host(const c10::FunctionSchema& schema, const Stack& given) {
+  if (schema.name() != "aten::copy_") {
+    return false;
+  }
+  const at::Tensor& to = given[0].toTensor();
+  const at::Tensor& from = given[1].toTensor();
+  if (to.is_cuda() && from.is_cuda()) {
+    return false;
+  }
+  return !given[2].toBool() || (!to.is_cuda() && !is_pinned(to));
+}
+
 /// Queues the operation. Results get their memory now, from torch's allocator, and their values
 /// when the queue comes to it.
 void queue_operation(const c10::OperatorHandle& operation, c10::DispatchKeySet /*keys*/,
@@ -203,15 +243,26 @@ void queue_operation(const c10::OperatorHandle& operation, c10::DispatchKeySet /
   stack->erase(first, stack->end());
   // Held by address alone: memory of a graph is the graph's, not that of who made the tensor.
   const auto alone = [](const at::Tensor& tensor) { return beside(tensor); };
-  const Stack host = all_changed(given, alone);
+  Stack host;
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    const auto* alias = schema.arguments()[i].alias_info();
+    const bool is_written = alias != nullptr && alias->isWrite();
+    host.push_back(is_written ? changed(given[i], alone) : changed(given[i], as_read));
+  }
   const std::vector<int> places = places_of(schema);
-  const Stack results = make_results(operation, given, host, places);
+  const Stack results = [&] {
+    const auto turn = turn_to_draw(operation);
+    return make_results(operation, given, host, places);
+  }();
   const Stack bytes = all_changed(results, alone);
   const auto seed = numbers_of(operation);
   const cudaError_t error =
       card().add(c10::cuda::getCurrentCUDAStream().stream(), "torch " + schema.name(),
                  [operation, host, bytes, places, seed] {
-                   seed();
+                   const auto turn = turn_to_draw(operation);
+                   if (seed) {
+                     seed();
+                   }
                    const Stack found = run_on_cpu(operation, for_a_run(operation.schema(), host));
                    for (std::size_t i = 0; i < found.size(); ++i) {
                      if (places[i] >= 0) {
@@ -220,6 +271,9 @@ void queue_operation(const c10::OperatorHandle& operation, c10::DispatchKeySet /
                    }
                  });
   TORCH_CHECK(error == cudaSuccess, schema.name(), ": ", cudaGetErrorString(error));
+  if (waits_for_host(schema, given)) {
+    C10_CUDA_CHECK(cudaStreamSynchronize(c10::cuda::getCurrentCUDAStream().stream()));
+  }
   stack->insert(stack->end(), results.begin(), results.end());
 }
 

@@ -82,6 +82,18 @@ TEST_F(OptionsOnCard, ImagesAreChangedAlikeWhereverTheyLie) {
   EXPECT_THAT(none.output, HasSubstr("are for images"));
 }
 
+/// 140 steps, each with rows that the copy queue has brought.
+TEST_F(OptionsOnCard, RowsThatAreCopiedAheadAreThoseOfTheStep) {
+  const std::string job = images();
+  const std::string options =
+      "--data.tier blocked --data.block_rows 50 --data.window_blocks 1 --train.batch_size 5";
+  for (const std::string device : {"cpu", "cuda"}) {
+    const auto run = train(job, device, options + " --train.device " + device, 14);
+    ASSERT_EQ(run.code, 0) << run.output;
+  }
+  expect_same("cuda", "cpu", 1e-3);
+}
+
 TEST_F(OptionsOnCard, WhyAModelCannotBeCapturedIsSaidOnce) {
   const auto run = train(
       mlp, "item", "--train.device cuda" + script("if float(y.sum()) < 0:\n        y = y * 2"));

@@ -1,5 +1,5 @@
-// Queues and events of the pretended card. What was queued is over when the call returns, so that
-// to wait costs nothing; what may not be asked for while a queue is captured is refused.
+// Queues and events of the pretended card. What may not be asked for while a queue is captured is
+// refused.
 // SPDX-License-Identifier: Apache-2.0
 #include <chrono>
 
@@ -7,6 +7,7 @@
 
 using muster::pretend::card;
 using muster::pretend::Mark;
+using muster::pretend::Place;
 using muster::pretend::Queue;
 
 namespace {
@@ -21,31 +22,48 @@ cudaError_t open(cudaStream_t* stream, bool is_blocking) {
   return cudaSuccess;
 }
 
-cudaError_t wait_for(cudaStream_t stream, const char* call) {
+/// Not ready is an answer, and remembered as an error is.
+cudaError_t look_at(const Place& place, bool waits) {
+  if (waits) {
+    place.wait();
+  } else if (!place.is_reached()) {
+    place.want();
+    return card().answer(cudaErrorNotReady);
+  }
   const std::lock_guard lock(card().mutex);
-  if (card().is_lost()) {
-    return card().answer(cudaErrorIllegalAddress);
-  }
-  Queue* queue = card().queue_of(stream, call);
-  if (queue == nullptr) {
-    return cudaErrorInvalidResourceHandle;
-  }
-  return card().may_wait(queue, call) ? cudaSuccess : cudaErrorStreamCaptureUnsupported;
+  return card().is_lost() ? card().answer(cudaErrorIllegalAddress) : cudaSuccess;
 }
 
-cudaError_t wait_for(cudaEvent_t event, const char* call) {
-  const std::lock_guard lock(card().mutex);
-  if (card().is_lost()) {
-    return card().answer(cudaErrorIllegalAddress);
+cudaError_t look_at(cudaStream_t stream, const char* call, bool waits) {
+  Place end;
+  {
+    const std::lock_guard lock(card().mutex);
+    Queue* queue = card().queue_of(stream, call);
+    if (queue == nullptr) {
+      return cudaErrorInvalidResourceHandle;
+    }
+    if (!card().may_wait(queue, call)) {
+      return cudaErrorStreamCaptureUnsupported;
+    }
+    end = queue->line->end();
   }
-  const Mark* mark = card().mark_of(event, call);
-  if (mark == nullptr) {
-    return cudaErrorInvalidResourceHandle;
+  return look_at(end, waits);
+}
+
+cudaError_t look_at(cudaEvent_t event, const char* call, bool waits) {
+  Place place;
+  {
+    const std::lock_guard lock(card().mutex);
+    const Mark* mark = card().mark_of(event, call);
+    if (mark == nullptr) {
+      return cudaErrorInvalidResourceHandle;
+    }
+    if (mark->was_captured) {
+      return card().fault(cudaErrorCapturedEvent, std::string(call) + " of an event of a capture");
+    }
+    place = mark->place;
   }
-  if (mark->was_captured) {
-    return card().fault(cudaErrorCapturedEvent, std::string(call) + " of an event of a capture");
-  }
-  return cudaSuccess;
+  return look_at(place, waits);
 }
 
 cudaError_t record(cudaEvent_t event, cudaStream_t stream) {
@@ -58,7 +76,11 @@ cudaError_t record(cudaEvent_t event, cudaStream_t stream) {
   mark->was_captured = queue->capture != nullptr;
   mark->capture = queue->capture;
   mark->tail = queue->tail;
-  mark->seconds = now();
+  if (!queue->capture) {
+    mark->seconds = std::make_shared<std::atomic<double>>(0);
+    queue->line->add([seconds = mark->seconds] { *seconds = now(); });
+    mark->place = queue->line->end();
+  }
   return cudaSuccess;
 }
 
@@ -80,18 +102,14 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
              : card().fault(cudaErrorInvalidResourceHandle, "cudaStreamDestroy of no queue");
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return wait_for(stream, "cudaStreamSynchronize");
+  return look_at(stream, "cudaStreamSynchronize", true);
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  return wait_for(stream, "cudaStreamQuery");
+  return look_at(stream, "cudaStreamQuery", false);
 }
 cudaError_t cudaStreamAddCallback(cudaStream_t stream, cudaStreamCallback_t callback, void* data,
                                   unsigned int /*flags*/) {
-  const cudaError_t error = wait_for(stream, "cudaStreamAddCallback");
-  if (error == cudaSuccess) {
-    callback(stream, cudaSuccess, data);
-  }
-  return error;
+  return card().add(stream, "a callback", [=] { callback(stream, cudaSuccess, data); });
 }
 
 /// An event of a capture takes the queue that waits for it into the capture.
@@ -103,11 +121,12 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     return cudaErrorInvalidResourceHandle;
   }
   if (!mark->was_captured) {
-    if (queue->capture && mark->seconds > 0) {
+    if (queue->capture && mark->place.line) {
       queue->capture->is_broken = true;
       return card().fault(cudaErrorStreamCaptureIsolation,
                           "a captured queue waits for an event from outside of the capture");
     }
+    queue->line->add_wait(mark->place);
     return cudaSuccess;
   }
   const auto capture = mark->capture.lock();
@@ -146,10 +165,10 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (!card().may_be_unsafe("cudaEventQuery")) {
     return cudaErrorStreamCaptureUnsupported;
   }
-  return wait_for(event, "cudaEventQuery");
+  return look_at(event, "cudaEventQuery", false);
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  return wait_for(event, "cudaEventSynchronize");
+  return look_at(event, "cudaEventSynchronize", true);
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end) {
   const std::lock_guard lock(card().mutex);
@@ -158,7 +177,13 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
   if (first == nullptr || last == nullptr) {
     return cudaErrorInvalidResourceHandle;
   }
-  *milliseconds = static_cast<float>(1e3 * (last->seconds - first->seconds));
+  if (!first->seconds || !last->seconds) {
+    return card().answer(cudaErrorInvalidResourceHandle);
+  }
+  if (*first->seconds == 0 || *last->seconds == 0) {
+    return card().answer(cudaErrorNotReady);
+  }
+  *milliseconds = static_cast<float>(1e3 * (*last->seconds - *first->seconds));
   return cudaSuccess;
 }
 
