@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <utility>
@@ -17,12 +18,21 @@
 #include "runtime/base/text.h"
 
 namespace muster {
+namespace {
+
+constexpr std::chrono::milliseconds shortest_pause(50);
+constexpr std::chrono::milliseconds longest_pause(500);
+
+}  // namespace
 
 class ProcessWorkers::Link final : public WorkerLink {
  public:
   Link(const ProcessWorkersPlan& plan, std::size_t index, std::shared_ptr<File> log,
-       std::shared_ptr<int> token)
-      : index_(index), slots_(plan.slots_each), log_(std::move(log)), token_(std::move(token)) {
+       std::shared_ptr<bool> has_spoken)
+      : index_(index),
+        slots_(plan.slots_each),
+        log_(std::move(log)),
+        has_spoken_(std::move(has_spoken)) {
     Pipe input = input_pipe();
     Pipe output = output_pipe();
     Pipe error = output_pipe();
@@ -83,6 +93,7 @@ class ProcessWorkers::Link final : public WorkerLink {
   void receive(std::vector<std::string>& lines) override {
     flush();
     output_.read(lines);
+    *has_spoken_ = *has_spoken_ || !lines.empty();
     read_errors();
   }
 
@@ -132,7 +143,7 @@ class ProcessWorkers::Link final : public WorkerLink {
   std::size_t index_;
   std::size_t slots_;
   std::shared_ptr<File> log_;
-  std::shared_ptr<int> token_;
+  std::shared_ptr<bool> has_spoken_;
   std::uint64_t kills_before_ = out_of_memory_kills();
   std::unique_ptr<Process> process_;
   Descriptor input_;  // what we say to it
@@ -143,23 +154,39 @@ class ProcessWorkers::Link final : public WorkerLink {
   std::string last_words_;
 };
 
-ProcessWorkers::ProcessWorkers(ProcessWorkersPlan plan)
+ProcessWorkers::ProcessWorkers(ProcessWorkersPlan plan, Clock& clock)
     : plan_(std::move(plan)),
+      clock_(clock),
       log_(posix_file_system().open(plan_.log, OpenMode::append)),
-      alive_(plan_.cpus.size()) {}
+      seats_(plan_.cpus.size()) {}
 
 ProcessWorkers::~ProcessWorkers() = default;
 
 std::vector<std::unique_ptr<WorkerLink>> ProcessWorkers::joined() {
   std::vector<std::unique_ptr<WorkerLink>> links;
-  for (std::size_t index = 0; index < alive_.size(); ++index) {
-    if (alive_[index].expired()) {
-      auto token = std::make_shared<int>(0);
-      alive_[index] = token;
-      links.push_back(std::make_unique<Link>(plan_, index, log_, std::move(token)));
+  for (std::size_t index = 0; index < seats_.size(); ++index) {
+    Seat& seat = seats_[index];
+    if (seat.has_spoken.use_count() > 1) {
+      continue;
+    }
+    if (seat.has_spoken) {  // it is gone
+      const bool was_wordless = !*std::exchange(seat.has_spoken, nullptr);
+      seat.pause = was_wordless ? std::clamp(2 * seat.pause, shortest_pause, longest_pause)
+                                : std::chrono::milliseconds(0);
+      seat.not_before = clock_.now() + seat.pause;
+    }
+    if (clock_.now() >= seat.not_before) {
+      seat.has_spoken = std::make_shared<bool>(false);
+      links.push_back(std::make_unique<Link>(plan_, index, log_, seat.has_spoken));
     }
   }
   return links;
+}
+
+std::chrono::milliseconds ProcessWorkers::look_every() const {
+  const bool one_waits =
+      std::ranges::any_of(seats_, [](const Seat& seat) { return seat.has_spoken == nullptr; });
+  return one_waits ? shortest_pause : WorkerSource::look_every();
 }
 
 }  // namespace muster

@@ -1,5 +1,6 @@
 /// ProcessWorkers: workers as processes on this machine, reached over their pipes. One that dies is
-/// started again.
+/// started again: at once, or after a while that grows where it died before it said a word, as when
+/// its program is being replaced.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "launcher/sweep/worker_link.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/file_system.h"
 #include "runtime/comm/launch_context.h"
 
@@ -23,15 +25,22 @@ struct ProcessWorkersPlan {
 
 class ProcessWorkers final : public WorkerSource {
  public:
-  explicit ProcessWorkers(ProcessWorkersPlan plan);
+  ProcessWorkers(ProcessWorkersPlan plan, Clock& clock);
   ~ProcessWorkers() override;
   std::vector<std::unique_ptr<WorkerLink>> joined() override;
+  std::chrono::milliseconds look_every() const override;
 
  private:
   class Link;
+  struct Seat {
+    std::shared_ptr<bool> has_spoken;  ///< the link's too, while there is one
+    std::chrono::milliseconds pause{0};
+    Monotonic not_before{};
+  };
   ProcessWorkersPlan plan_;
-  std::shared_ptr<File> log_;              // shared by the links, which may outlive this
-  std::vector<std::weak_ptr<int>> alive_;  // a token of each link: gone when the link is
+  Clock& clock_;
+  std::shared_ptr<File> log_;  // shared by the links, which may outlive this
+  std::vector<Seat> seats_;
 };
 
 }  // namespace muster

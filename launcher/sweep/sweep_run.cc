@@ -160,7 +160,7 @@ std::unique_ptr<WorkerSource> SweepRun::Impl::local_workers() {
     return std::make_unique<StepWorkers>(step_plan(settings, root, options, slurm->tasks), clock);
   }
   if (!needs_processes(settings)) {
-    return std::make_unique<ProcessWorkers>(process_plan(settings, root, options, machine));
+    return std::make_unique<ProcessWorkers>(process_plan(settings, root, options, machine), clock);
   }
   const std::size_t slots = trials_at_once(settings, machine);
   auto plan = program_plan(settings, root, options.environment, options.muster);
