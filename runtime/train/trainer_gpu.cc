@@ -98,8 +98,10 @@ double Trainer::Impl::settle_gpu(const std::vector<GpuStep::Finished>& finished)
 // Waits for what is queued; then the state is that of this step.
 void Trainer::Impl::settle_rest() {
   if (gpu) {
+    const std::int64_t start = monotonic_ns();
     settle_gpu(gpu->drain());
     gpu->keep();
+    shares.compute_ns += monotonic_ns() - start;
   }
 }
 

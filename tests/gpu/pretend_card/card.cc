@@ -110,10 +110,6 @@ cudaError_t Card::add(cudaStream_t stream, const std::string& what, std::functio
   if (queue == nullptr) {
     return cudaErrorInvalidResourceHandle;
   }
-  static const char* const breaks = std::getenv("PRETEND_CARD_BREAKS");
-  if (breaks != nullptr && ++queued_ >= 500 && !is_lost_) {
-    is_lost_ = std::remove(breaks) == 0;
-  }
   if (is_lost_) {
     return answer(cudaErrorIllegalAddress);
   }
@@ -179,6 +175,13 @@ void Card::close_memory() {
 }
 
 void Card::run(const std::function<void()>& work) {
+  static const char* const breaks = std::getenv("PRETEND_CARD_BREAKS");
+  if (breaks != nullptr && ++done_ >= 500 && !is_lost_) {
+    is_lost_ = std::remove(breaks) == 0;
+  }
+  if (is_lost_) {
+    return;
+  }
   try {
     work();
   } catch (const std::exception& error) {

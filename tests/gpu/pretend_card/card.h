@@ -107,8 +107,9 @@ class Card {
 
   /// Whether the calling thread may make a call that a capture forbids, as its mode says.
   bool may_be_unsafe(const char* call);
-  /// As after a fault of a kernel: everything is refused. In the process that finds and takes away
-  /// the file that PRETEND_CARD_BREAKS names when it has queued 500 pieces of work.
+  /// As after a fault of a kernel: nothing is done any more and everything is refused. In the
+  /// process that finds and takes away the file that PRETEND_CARD_BREAKS names when its queues have
+  /// done 500 pieces of work.
   bool is_lost() const { return is_lost_; }
   /// A call that a queue under capture breaks on.
   bool may_wait(Queue* queue, const char* call);
@@ -143,8 +144,8 @@ class Card {
   std::set<Mark*> marks_;
   std::map<std::uintptr_t, Piece> pieces_;
   std::uint64_t next_queue_ = 1;
-  std::uint64_t queued_ = 0;
-  bool is_lost_ = false;
+  std::atomic<std::uint64_t> done_ = 0;
+  std::atomic<bool> is_lost_ = false;
   int at_work_ = 0;  // lines
   std::size_t used_ = 0;
   std::size_t most_used_ = 0;

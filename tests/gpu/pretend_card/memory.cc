@@ -59,6 +59,10 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes, cudaStream_t str
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   cudaStreamIsCapturing(stream, &status);
   const bool waits = status == cudaStreamCaptureStatusNone;
+  if (!waits && (is_pageable(from) || is_pageable(to))) {
+    return card().fault(cudaErrorStreamCaptureUnsupported,
+                        std::string(call) + " of pageable memory during a capture");
+  }
   const std::string what = "copy <" + std::to_string(bytes) + ">";
   if (waits && is_pageable(from)) {
     const auto* begin = static_cast<const char*>(from);
