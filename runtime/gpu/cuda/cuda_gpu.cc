@@ -183,8 +183,9 @@ void CudaGpu::synchronise() {
 
 template <class Job>
 void CudaGpu::queue(const char* what, const Job& job) {
+  cudaGetLastError();  // what somebody else has left is not this launch's
   launch(job, raw(Queue::compute));
-  check(cudaPeekAtLastError(), what);
+  check(cudaGetLastError(), what);
 }
 
 void CudaGpu::run(const PackJob& job) {

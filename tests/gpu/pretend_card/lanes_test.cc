@@ -1,6 +1,7 @@
 // Lanes of the CUDA module on the pretended card: torch's own allocator, generators and graphs.
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/ops/full.h>
+#include <cuda_runtime_api.h>
 #include <gmock/gmock.h>
 
 #include <cstdlib>
@@ -163,6 +164,15 @@ TEST_F(CardLanes, ACaptureThatNoMemoryIsLeftForIsToldAndTheLaneGoesOn) {
   ASSERT_NE(graph, nullptr) << why;
   graph->replay();
   EXPECT_EQ(value.sum().item<float>(), 8);
+}
+
+TEST_F(CardLanes, AnErrorThatSomebodyElseLeftIsNotAKernels) {
+  const auto lane = gpus->lane(0);
+  const auto order = lane->allocate(64 * sizeof(std::uint32_t));
+  void* more = nullptr;
+  ASSERT_EQ(cudaMalloc(&more, std::size_t{1} << 40), cudaErrorMemoryAllocation);
+  lane->run(OrderJob{.to = reinterpret_cast<std::uint32_t*>(order.get()), .rows = 64});
+  lane->synchronise();
 }
 
 TEST_F(CardLanes, OutOfMemorySaysHowMuchThereIs) {
