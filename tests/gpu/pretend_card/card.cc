@@ -9,6 +9,8 @@
 namespace muster::pretend {
 namespace {
 
+constexpr std::size_t most_guarded = std::size_t{128} << 20;  // to close more takes too long
+
 std::size_t whole_pages(std::size_t bytes) {
   constexpr std::size_t page = 4096;
   return (bytes + page - 1) / page * page;
@@ -162,15 +164,18 @@ void Card::follow_default_queue(const Queue& queue) {
 
 void Card::open_memory() {
   const std::lock_guard lock(mutex);
-  if (at_work_++ == 0) {
+  ++at_work_;
+  if (!is_open_) {
     protect(PROT_READ | PROT_WRITE);
+    is_open_ = true;
   }
 }
 
 void Card::close_memory() {
   const std::lock_guard lock(mutex);
-  if (--at_work_ == 0) {
+  if (--at_work_ == 0 && used_ <= most_guarded) {
     protect(PROT_NONE);
+    is_open_ = false;
   }
 }
 
@@ -254,7 +259,7 @@ void* Card::give(std::size_t bytes, bool is_device) {
   if (is_device && used_ + bytes > memory_bytes()) {
     return nullptr;
   }
-  const int rights = is_device && at_work_ == 0 ? PROT_NONE : PROT_READ | PROT_WRITE;
+  const int rights = is_device && !is_open_ ? PROT_NONE : PROT_READ | PROT_WRITE;
   void* data = ::mmap(nullptr, whole_pages(bytes), rights,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) {

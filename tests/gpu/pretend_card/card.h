@@ -147,6 +147,7 @@ class Card {
   std::atomic<std::uint64_t> done_ = 0;
   std::atomic<bool> is_lost_ = false;
   int at_work_ = 0;  // lines
+  bool is_open_ = false;
   std::size_t used_ = 0;
   std::size_t most_used_ = 0;
 };
