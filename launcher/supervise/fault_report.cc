@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <set>
 #include <tuple>
 
 #include "launcher/supervise/hang_watch.h"
@@ -53,7 +54,13 @@ std::optional<FaultReport> first_fault(std::vector<RankFault> faults) {
   const auto first = std::ranges::min_element(faults, {}, [](const RankFault& fault) {
     return std::tuple(rank_of_blame(fault), fault.time_ns, fault.rank);
   });
-  return FaultReport{*first, static_cast<int>(faults.size()) - 1};
+  std::set<int> others;
+  for (const RankFault& fault : faults) {
+    if (fault.rank != first->rank) {  // one that hangs is also one that we kill
+      others.insert(fault.rank);
+    }
+  }
+  return FaultReport{*first, static_cast<int>(others.size())};
 }
 
 RankFault fault_of_rank(int rank, RankSlot* slot, const std::optional<Ended>& ended,

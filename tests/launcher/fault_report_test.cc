@@ -44,6 +44,16 @@ TEST(FaultReport, WhomWeKilledIsNeverTheCause) {
   EXPECT_EQ(first_fault({killed, fault(1, 2, Fault::communication)})->first.rank, 1);
 }
 
+TEST(FaultReport, ARankThatHangsAndIsKilledForItIsNotItsOwnConsequence) {
+  auto killed = fault(1, 20, Fault::io, false);
+  killed.killed_by_us = true;
+  auto other = fault(0, 20, Fault::io, false);
+  other.killed_by_us = true;
+  const auto report = first_fault({fault(1, 10, Fault::io), other, killed});
+  EXPECT_EQ(report->first.rank, 1);
+  EXPECT_EQ(report->consequences, 1);
+}
+
 TEST(FaultReport, TellsSignalStepAndOperation) {
   auto page = ControlPage::create(1);
   page.slot(0).step = 17;
