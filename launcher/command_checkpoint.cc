@@ -126,17 +126,21 @@ Path newest_of(const Path& path) {
   return *newest;
 }
 
-/// What the model must know of the data, as the checkpoint tells it.
-std::string sample_of(const Path& checkpoint) {
-  const Manifest manifest = read_manifest(checkpoint);
-  const auto& settings = manifest.files.front().info.settings;
-  const auto found = std::ranges::find(settings, "sample", &Setting::key);
-  if (found == settings.end()) {
+/// What the model must know of the data, and what is said of its input, as the checkpoint tells it.
+std::vector<std::string> sample_of(const Path& checkpoint) {
+  const CheckpointInfo info = read_manifest(checkpoint).files.front().info;
+  const auto value_of = [](const std::vector<Setting>& list, std::string_view key) {
+    const auto found = std::ranges::find(list, key, &Setting::key);
+    return found == list.end() ? std::string() : found->value;
+  };
+  const std::string sample = value_of(info.settings, "sample");
+  if (sample.empty()) {
     throw Error(Fault::bad_input,
                 fmt::format("{} does not tell what its samples are; export safetensors",
                             checkpoint.string()));
   }
-  return found->value;
+  return {sample, value_of(info.environment, "input_scale"),
+          value_of(info.environment, "input_shift")};
 }
 
 /// A checkpoint holds numbers, not code: the run's settings make the model, and muster-rank, which
@@ -152,12 +156,13 @@ int export_torchscript(const Path& checkpoint, const Path& output) {
   }
   const Path program =
       std::filesystem::read_symlink("/proc/self/exe").replace_filename("muster-rank");
-  const std::string sample = sample_of(checkpoint);
+  const std::vector<std::string> sample = sample_of(checkpoint);
   const Path weights = output.string() + ".weights.safetensors";
   export_safetensors(checkpoint, weights, "model/");
   ProcessSpec spec;
-  spec.command = {program.string(), "--torchscript", config.string(),
-                  weights.string(), sample,          output.string()};
+  spec.command = {program.string(), "--torchscript", config.string(), weights.string(),
+                  output.string()};
+  spec.command.insert(spec.command.end(), sample.begin(), sample.end());
   spec.environment = process_environment();
   spec.output = STDOUT_FILENO;
   spec.error = STDERR_FILENO;

@@ -10,7 +10,8 @@
 namespace muster {
 
 void KeptModel::write() {
-  trainer_.with_final_parameters([this] { left_out_ = export_model(model_, directory_, forms_); });
+  trainer_.with_final_parameters(
+      [this] { left_out_ = export_model(model_, directory_, forms_, notes_); });
 }
 
 void KeptModel::keep_best() {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/model/model.h"
+#include "runtime/model/weights.h"
 #include "runtime/train/trainer.h"
 
 namespace muster {
@@ -14,11 +15,13 @@ namespace muster {
 class KeptModel {
  public:
   /// `forms` of files, as train.save has them. References must outlive it.
-  KeptModel(Trainer& trainer, const Model& model, Path directory, std::vector<std::string> forms)
+  KeptModel(Trainer& trainer, const Model& model, Path directory, std::vector<std::string> forms,
+            ModelNotes notes)
       : trainer_(trainer),
         model_(model),
         directory_(std::move(directory)),
-        forms_(std::move(forms)) {}
+        forms_(std::move(forms)),
+        notes_(std::move(notes)) {}
 
   void keep_best();
   /// Throws io when the best model could not be written.
@@ -35,6 +38,7 @@ class KeptModel {
   const Model& model_;
   Path directory_;
   std::vector<std::string> forms_;
+  ModelNotes notes_;
   std::vector<std::string> left_out_;
   std::string lost_best_;  // why the best model so far is not in model/
 };

@@ -7,6 +7,7 @@
 #include "runtime/base/exit_codes.h"
 #include "runtime/config/job.h"
 #include "runtime/config/load.h"
+#include "runtime/model/export.h"
 #include "runtime/model/model.h"
 #include "runtime/model/torchscript.h"
 #include "runtime/train/fingerprint.h"
@@ -14,7 +15,8 @@
 namespace muster {
 
 int script_export(const std::vector<std::string>& words) {
-  require(words.size() == 4, "--torchscript takes config.ini, weights, samples and a file");
+  require(words.size() == 6,
+          "--torchscript takes config.ini, weights, a file, samples, and their scale and shift");
   JobSettings job;
   Keys keys;
   describe(keys, job);
@@ -22,10 +24,10 @@ int script_export(const std::vector<std::string>& words) {
   job.model.init = words[1];
   job.model.init_map.clear();
   job.model.init_skip.clear();
-  const auto model = make_model(job.model, sample_from(words[2]), job.train.seed);
-  const Path output = words[3];
+  const auto model = make_model(job.model, sample_from(words[3]), job.train.seed);
+  const Path output = words[2];
   const Path part = output.string() + ".part";
-  if (!save_torchscript(*model, part)) {
+  if (!save_torchscript(*model, part, notes_on(sample_from(words[3]), words[4], words[5]))) {
     throw Error(Fault::bad_input,
                 fmt::format("model.kind = {} cannot be written as TorchScript; export safetensors "
                             "and load them into the model",

@@ -8,9 +8,9 @@
 
 namespace muster {
 
-/// `words`: the run's config.ini, its weights as safetensors, what its samples are (sample_text),
-/// and the file to write, which appears whole or not at all. Throws bad_input when the model cannot
-/// be said in TorchScript.
+/// `words`: the run's config.ini, its weights as safetensors, the file to write, which appears
+/// whole or not at all, what its samples are (sample_text), and how they were scaled and shifted.
+/// Throws bad_input when the model cannot be said in TorchScript.
 int script_export(const std::vector<std::string>& words);
 
 }  // namespace muster

@@ -16,6 +16,7 @@
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
 #include "runtime/data/dataset.h"
+#include "runtime/model/export.h"
 #include "runtime/model/model.h"
 #include "runtime/train/trainer.h"
 
@@ -152,7 +153,8 @@ void TrainRank::build() {
                                                     .directory = files_.root(),
                                                     .gpu = gpu_.parts()},
                                        *observer_);
-  kept_ = std::make_unique<KeptModel>(*trainer_, *model_, files_.model(), job_.train.save);
+  kept_ = std::make_unique<KeptModel>(*trainer_, *model_, files_.model(), job_.train.save,
+                                      notes_on(*data_.train));
   engine_.set_mover(trainer_->mover());
   if (is_first()) {
     log::info(fmt::format("{}: {}; {}: {} parameters; {} steps", data_.train->name(),

@@ -225,7 +225,7 @@ void TrialLane::save_when_there_is_room(const std::string& form) {
   const bool is_needed = form == job_.train.save.front();
   for (int tries = 1;; ++tries) {
     try {
-      return save_model(*model_, directory() / "model", {form});
+      return save_model(*model_, directory() / "model", {form}, notes_on(*data_->train));
     } catch (const std::exception& error) {
       if (state_after(error) != "evicted") {
         throw;

@@ -5,18 +5,11 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
+#include "runtime/data/dataset.h"
 #include "runtime/data/hdf5.h"
 
 namespace muster {
-
-/// y = x * scale + shift, by channel; a row is channel after channel.
-struct Normalisation {
-  std::vector<float> scale{1.0F};
-  std::vector<float> shift{0.0F};
-  bool operator==(const Normalisation&) const = default;
-};
 
 /// `count` values. False when one of them is NaN or infinite.
 bool to_float(const std::byte* from, h5::Scalar scalar, std::size_t count, const Normalisation& by,

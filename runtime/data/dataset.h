@@ -39,6 +39,15 @@ struct DataShape {
   bool operator==(const DataShape&) const = default;
 };
 
+/// y = x * scale + shift, by channel; a row is channel after channel.
+struct Normalisation {
+  std::vector<float> scale{1.0F};
+  std::vector<float> shift{0.0F};
+  bool operator==(const Normalisation&) const = default;
+};
+/// "0.5 0.25", by channel. Empty where that is longer than a file's header takes.
+std::string text_of(const std::vector<float>& by_channel);
+
 class Dataset {
  public:
   virtual ~Dataset() = default;
@@ -48,6 +57,8 @@ class Dataset {
   /// expected (NaN, label out of range).
   virtual void gather(std::span<const std::uint64_t> rows, std::span<std::byte> features,
                       std::span<std::byte> labels) const = 0;
+  /// What the file's values went through, which whoever uses the model has to do as well.
+  virtual Normalisation normalisation() const { return {}; }
   virtual std::string name() const = 0;  ///< the file, for messages
   /// How rows may be mixed without reading the file n times over.
   virtual Mixing mixing() const { return {}; }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -125,6 +126,12 @@ Normalisation normalisation_of(const DataSettings& settings, const Table& table,
     by.shift.push_back(static_cast<float>(-moments[c] / moments[channels + c]));
   }
   return by;
+}
+
+std::string text_of(const std::vector<float>& by_channel) {
+  constexpr std::size_t most = 32768;
+  std::string text = fmt::format("{}", fmt::join(by_channel, " "));
+  return text.size() > most ? std::string() : text;
 }
 
 }  // namespace muster

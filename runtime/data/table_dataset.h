@@ -23,6 +23,7 @@ class TableDataset final : public Dataset {
   TableDataset(std::shared_ptr<const Table> table, DataShape shape, Normalisation normalisation,
                Options options);
   std::uint64_t rows() const override;
+  Normalisation normalisation() const override { return normalisation_; }
   const DataShape& shape() const override { return shape_; }
   void gather(std::span<const std::uint64_t> rows, std::span<std::byte> features,
               std::span<std::byte> labels) const override;

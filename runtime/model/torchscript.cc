@@ -178,9 +178,19 @@ at::Tensor own_copy(const at::Tensor& tensor) {
   return tensor.detach().to(at::kCPU).contiguous(at::MemoryFormat::Contiguous).clone();
 }
 
+/// torch.jit.load(path, _extra_files={"muster.txt": ""}) gives them back, a line each.
+torch::jit::ExtraFilesMap extra_files(const ModelNotes& notes) {
+  std::string lines;
+  for (const auto& [name, text] : notes) {
+    lines += name + " = " + text + "\n";
+  }
+  return notes.empty() ? torch::jit::ExtraFilesMap()
+                       : torch::jit::ExtraFilesMap{{"muster.txt", lines}};
+}
+
 /// The file again, with what was learned: the model's own tensors are views of an arena, which
 /// would be saved whole.
-void save_script_model(const ScriptModel& model, const Path& path) {
+void save_script_model(const ScriptModel& model, const Path& path, const ModelNotes& notes) {
   torch::jit::Module module = read(model.file());
   const at::NoGradGuard no_gradients;
   std::size_t at = 0;
@@ -192,7 +202,7 @@ void save_script_model(const ScriptModel& model, const Path& path) {
     each.value.copy_(model.buffers()[at++].tensor);
   }
   module.eval();
-  module.save(path.string());
+  module.save(path.string(), extra_files(notes));
 }
 
 }  // namespace
@@ -222,9 +232,9 @@ std::unique_ptr<Model> open_torchscript(const std::string& file, const DataShape
   return model;
 }
 
-bool save_torchscript(const Model& model, const Path& path) {
+bool save_torchscript(const Model& model, const Path& path, const ModelNotes& notes) {
   if (const auto* scripted = dynamic_cast<const ScriptModel*>(&model)) {
-    save_script_model(*scripted, path);
+    save_script_model(*scripted, path, notes);
     return true;
   }
   const auto* network = dynamic_cast<const Network*>(&model);
@@ -241,7 +251,7 @@ bool save_torchscript(const Model& model, const Path& path) {
   }
   module.define(source);
   module.eval();
-  module.save(path.string());
+  module.save(path.string(), extra_files(notes));
   return true;
 }
 

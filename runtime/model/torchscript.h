@@ -10,6 +10,7 @@
 
 #include "runtime/base/file_system.h"
 #include "runtime/model/model.h"
+#include "runtime/model/weights.h"
 
 namespace muster {
 
@@ -19,6 +20,6 @@ std::unique_ptr<Model> open_torchscript(const std::string& file, const DataShape
 
 /// False when this model cannot be said in TorchScript (GPT, shared objects): nothing is written
 /// then.
-bool save_torchscript(const Model& model, const Path& path);
+bool save_torchscript(const Model& model, const Path& path, const ModelNotes& notes = {});
 
 }  // namespace muster

@@ -169,7 +169,7 @@ void load_weights(const Model& model, const Path& path, const WeightRules& rules
   }
 }
 
-void save_hdf5(const Model& model, const Path& path) {
+void save_hdf5(const Model& model, const Path& path, const ModelNotes& notes) {
   auto file = h5::File::create(path);
   auto put = [&](const std::string& group, const NamedTensor& each) {
     const at::Tensor values = plain(each.tensor);
@@ -188,10 +188,13 @@ void save_hdf5(const Model& model, const Path& path) {
   file.set_text("/", "format", "muster model 1");
   file.set_text("/", "kind", model.kind());
   file.set_text("/", "fingerprint", model.fingerprint());
+  for (const auto& [name, text] : notes) {
+    file.set_text("/", name, text);
+  }
   file.close();
 }
 
-void save_safetensors(const Model& model, const Path& path) {
+void save_safetensors(const Model& model, const Path& path, const ModelNotes& notes) {
   std::vector<StoredTensor> tensors;
   for (const auto* group : {&model.parameters(), &model.buffers()}) {
     for (const NamedTensor& each : *group) {
@@ -205,7 +208,12 @@ void save_safetensors(const Model& model, const Path& path) {
                          }});
     }
   }
-  write_safetensors(path, tensors, {{"format", "pt"}, {"muster_kind", std::string(model.kind())}});
+  std::map<std::string, std::string> metadata{{"format", "pt"},
+                                              {"muster_kind", std::string(model.kind())}};
+  for (const auto& [name, text] : notes) {
+    metadata["muster_" + name] = text;
+  }
+  write_safetensors(path, tensors, metadata);
 }
 
 }  // namespace muster

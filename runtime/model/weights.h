@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -40,8 +41,12 @@ struct WeightRules {
 /// that do not fit.
 void load_weights(const Model& model, const Path& path, const WeightRules& rules);
 
-/// model.h5: /parameters/NAME and /buffers/NAME, the model's kind and fingerprint as attributes.
-void save_hdf5(const Model& model, const Path& path);
-void save_safetensors(const Model& model, const Path& path);
+/// What a file says of its model beside the tensors.
+using ModelNotes = std::map<std::string, std::string>;
+
+/// model.h5: /parameters/NAME and /buffers/NAME; the model's kind, its fingerprint and the notes as
+/// attributes.
+void save_hdf5(const Model& model, const Path& path, const ModelNotes& notes = {});
+void save_safetensors(const Model& model, const Path& path, const ModelNotes& notes = {});
 
 }  // namespace muster

@@ -93,6 +93,13 @@ CheckpointInfo fingerprint(const JobSettings& job, const Model& model, const Dat
                       {"threads", std::to_string(at::get_num_threads())},
                       {"libtorch", TORCH_VERSION},
                       {"processor", at::get_cpu_capability()}};
+  const Normalisation by = data.normalisation();
+  for (const auto& [key, text] :
+       {std::pair("input_scale", text_of(by.scale)), std::pair("input_shift", text_of(by.shift))}) {
+    if (!text.empty()) {
+      info.environment.push_back({key, text});
+    }
+  }
   if (depends_on_length(job.schedule)) {
     info.environment.push_back({"steps", std::to_string(steps)});
   }

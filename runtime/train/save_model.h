@@ -11,8 +11,8 @@ namespace muster {
 
 /// export_model, without its answer.
 inline void save_model(const Model& model, const Path& directory,
-                       const std::vector<std::string>& forms) {
-  export_model(model, directory, forms);
+                       const std::vector<std::string>& forms, const ModelNotes& notes) {
+  export_model(model, directory, forms, notes);
 }
 
 }  // namespace muster

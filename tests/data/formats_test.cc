@@ -172,6 +172,8 @@ TEST_F(FormatsTest, Normalises) {
   settings.deviation = "2 4";
   EXPECT_THAT(samples(*open(settings).train).features,
               ElementsAre(-0.5, -0.5, 0, -0.75, 0.5, -1, 1, -1.25));
+  EXPECT_EQ(open(settings).train->normalisation(),
+            (Normalisation{.scale = {0.5, 0.25}, .shift = {-0.5, -0.5}}));
   settings.mean = "1 2 3";
   EXPECT_THAT(sentence(settings), HasSubstr("one for each of 2 channels"));
 }

@@ -6,9 +6,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
 
 #include "runtime/base/error.h"
 #include "runtime/config/model_settings.h"
+#include "runtime/data/hdf5.h"
 #include "runtime/model/export.h"
 #include "tests/support/temporary_directory.h"
 
@@ -102,8 +104,13 @@ TEST_F(TorchScriptTest, SaysWhenItDoesNotMatchTheData) {
 TEST_F(TorchScriptTest, BelongsToTheFormsOfAFinishedModel) {
   ModelSettings settings;
   const auto model = make_model(settings, small_images, 1);
-  EXPECT_THAT(export_model(*model, root_ / "model", {"hdf5", "torchscript", "safetensors"}),
+  EXPECT_THAT(export_model(*model, root_ / "model", {"hdf5", "torchscript", "safetensors"},
+                           {{"input_scale", "0.5 2"}}),
               IsEmpty());
+  torch::jit::ExtraFilesMap extra{{"muster.txt", ""}};
+  torch::jit::load((root_ / "model" / "model.pt").string(), std::nullopt, extra);
+  EXPECT_EQ(extra["muster.txt"], "input_scale = 0.5 2\n");
+  EXPECT_EQ(h5::File::open(root_ / "model" / "model.h5").text("/", "input_scale"), "0.5 2");
   EXPECT_THAT(posix_file_system().list(root_ / "model"),
               ElementsAre("model.h5", "model.pt", "model.safetensors"));
   settings.kind = "gpt";
@@ -116,10 +123,10 @@ TEST_F(TorchScriptTest, BelongsToTheFormsOfAFinishedModel) {
                          .label_shape = {4},
                          .classes = 9};
   const auto gpt = make_model(settings, tokens, 1);
-  EXPECT_THAT(export_model(*gpt, root_ / "gpt", {"torchscript", "hdf5"}),
+  EXPECT_THAT(export_model(*gpt, root_ / "gpt", {"torchscript", "hdf5"}, {}),
               ElementsAre(HasSubstr("model.kind = gpt cannot")));
   EXPECT_THAT(posix_file_system().list(root_ / "gpt"), ElementsAre("model.h5"));
-  EXPECT_THROW(export_model(*gpt, root_ / "gpt", {"onnx"}), Error);
+  EXPECT_THROW(export_model(*gpt, root_ / "gpt", {"onnx"}, {}), Error);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <fstream>
 
 #include "runtime/base/error.h"
 #include "runtime/config/model_settings.h"
@@ -56,7 +57,11 @@ TEST_F(WeightsTest, GoThroughBothFormsAndLayouts) {
   const auto model = make_model(settings, data(5), 7);
   model->buffers()[0].tensor.fill_(0.25);
   save_hdf5(*model, root_ / "model.h5");
-  save_safetensors(*model, root_ / "model.safetensors");
+  save_safetensors(*model, root_ / "model.safetensors", {{"input_scale", "0.5"}});
+  std::ifstream saved(root_ / "model.safetensors");
+  std::string header(4096, ' ');
+  saved.read(header.data(), static_cast<std::streamsize>(header.size()));
+  EXPECT_THAT(header, testing::HasSubstr(R"("muster_input_scale":"0.5")"));
   settings.channels_last = false;
   for (const char* name : {"model.h5", "model.safetensors"}) {
     settings.init = (root_ / name).string();

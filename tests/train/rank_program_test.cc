@@ -76,15 +76,16 @@ TEST_F(RankProgram, LeavesAModelThatH5pyReads) {
       in_source(*python +
                 " -c 'import h5py, sys; f = h5py.File(sys.argv[1]); f.visititems(lambda n, o: "
                 "print(n, o.dtype, o.shape, float(o[...].sum())) if hasattr(o, \"dtype\") else "
-                "None)' " +
+                "None); print(f.attrs[\"samples\"], f.attrs[\"input_scale\"])' " +
                 (directory("digits") / "model" / "model.h5").string());
   ASSERT_EQ(read.code, 0) << read.output;
   EXPECT_THAT(read.output, HasSubstr("layers.0.weight float32 (64, 64)"));
   EXPECT_THAT(read.output, HasSubstr("layers.1.bias float32 (10,)"));
+  EXPECT_THAT(read.output, HasSubstr("features 1 x 8 x 8 float32, labels in 10 classes 0.0625"));
   EXPECT_THAT(read.output, Not(HasSubstr("nan")));
 }
 
-// In Python it is the same function: of the values that training saw, as right as it was.
+// In Python it is the same function: of values made as it says itself, as right as it was.
 TEST_F(RankProgram, LeavesAModelThatTorchLoads) {
   const auto python = test::python_with("h5py, torch");
   if (!python) {
@@ -97,8 +98,10 @@ TEST_F(RankProgram, LeavesAModelThatTorchLoads) {
   const Ending asked = in_source(
       *python +
       " -c 'import h5py, sys, torch; f = h5py.File(\"configs/data/digits.h5\"); "
-      "x = torch.tensor(f[\"features\"][...]) * float(f[\"features\"].attrs[\"scale\"]); "
-      "m = torch.jit.load(sys.argv[1]); "
+      "e = {\"muster.txt\": \"\"}; m = torch.jit.load(sys.argv[1], _extra_files=e); "
+      "n = dict(l.split(\" = \") for l in e[\"muster.txt\"].decode().splitlines()); "
+      "x = torch.tensor(f[\"features\"][...]) * float(n[\"input_scale\"]) + "
+      "float(n[\"input_shift\"]); "
       "print((m(x).argmax(1) == torch.tensor(f[\"labels\"][...])).double().mean().item())' " +
       (directory("digits") / "model" / "model.pt").string() + " 2> /dev/null");
   ASSERT_EQ(asked.code, 0) << asked.output;
