@@ -5,6 +5,7 @@
 
 #include "runtime/gpu/jobs.h"
 #include "runtime/gpu/kernel_words.h"
+#include "runtime/gpu/small_floats.h"
 
 namespace muster::bodies {
 
