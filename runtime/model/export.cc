@@ -30,7 +30,7 @@ ModelNotes notes_on(const DataShape& shape, const std::string& scale, const std:
     return notes;
   }
   if (scale.empty() || shift.empty()) {
-    notes["input"] = "scaled and shifted by channel; there are too many to say it here";
+    notes["input"] = "scaled and shifted by channel, by numbers that are not said here";
     return notes;
   }
   notes["input"] = "a value of the file * input_scale + input_shift, by channel";

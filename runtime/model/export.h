@@ -14,7 +14,7 @@
 namespace muster {
 
 /// What samples look like, and how the file's values became those: for who gives the model others.
-/// `scale` and `shift` as text_of() says them.
+/// `scale` and `shift` as text_of() says them; empty: too long, or not known.
 ModelNotes notes_on(const DataShape& shape, const std::string& scale, const std::string& shift);
 ModelNotes notes_on(const Dataset& data);
 

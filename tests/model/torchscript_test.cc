@@ -129,5 +129,13 @@ TEST_F(TorchScriptTest, BelongsToTheFormsOfAFinishedModel) {
   EXPECT_THROW(export_model(*gpt, root_ / "gpt", {"onnx"}, {}), Error);
 }
 
+TEST(ModelNotes, SayHowTheInputIsMadeWhereThatIsKnown) {
+  EXPECT_EQ(notes_on(small_images, "0.5", "1").at("input_scale"), "0.5");
+  const ModelNotes unknown =
+      notes_on(small_images, text_of(std::vector<float>(9999, 0.12345F)), "");
+  EXPECT_FALSE(unknown.contains("input_scale"));
+  EXPECT_THAT(unknown.at("input"), HasSubstr("not said here"));
+}
+
 }  // namespace
 }  // namespace muster

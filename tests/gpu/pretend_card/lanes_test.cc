@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 #include <gmock/gmock.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <latch>
 #include <thread>
@@ -19,6 +20,7 @@
 
 extern "C" const char* pretend_card_faults();
 extern "C" void pretend_card_reset();
+extern "C" std::uint64_t pretend_card_seed();
 
 namespace muster {
 namespace {
@@ -30,6 +32,12 @@ class CardLanes : public testing::Test {
     std::string why;
     gpus = open_gpu_module(std::getenv("PRETENDED_MODULE"), why);
     ASSERT_NE(gpus, nullptr) << why;
+  }
+  void TearDown() override {
+    if (HasFailure()) {
+      std::printf("the card's queues were late by PRETEND_CARD_SEED=%llu\n",
+                  static_cast<unsigned long long>(pretend_card_seed()));
+    }
   }
   static at::Tensor ones(std::int64_t count) {
     return at::full({count}, 1.0, at::TensorOptions().dtype(at::kFloat).device(at::kCUDA));

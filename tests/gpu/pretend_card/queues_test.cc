@@ -11,7 +11,6 @@ namespace {
 /// Ten thousand copies from one queue into another's work: with an event none is early, without one
 /// some are.
 TEST_F(PretendCard, QueuesAreOrderedByEventsAlone) {
-  Numbers source(1);
   Numbers found(10000);
   for (const bool waits : {true, false}) {
     std::size_t wrong = 0;
@@ -50,7 +49,7 @@ TEST_F(PretendCard, AnEventThatIsNotReachedIsNotReady) {
   EXPECT_EQ(cudaEventQuery(event), cudaSuccess);
 }
 
-TEST_F(PretendCard, TheDefaultQueueWaitsForBlockingOnesOnly) {
+TEST_F(PretendCard, TheDefaultQueueWaitsForBlockingOnes) {
   cudaStream_t blocking = nullptr;
   cudaStreamCreateWithFlags(&blocking, cudaStreamDefault);
   for (int i = 0; i < 1000; ++i) {
