@@ -235,21 +235,14 @@ RunPlan plan_program(const ProgramSettings& program) {
   return plan;
 }
 
-/// Refuses to continue a run with other settings; writes config.ini. A code where nothing is left
-/// to do.
+/// Refuses to continue a run that got anywhere with other settings; writes config.ini. A code where
+/// nothing is left to do.
 std::optional<int> settle_configuration(const Keys& keys, const RunPlan& plan,
                                         const std::string& resolved) {
   const auto& files = plan.files;
   const auto before = read_file_if_there(files.config());
-  if (before) {
-    if (const auto different = forbidden_differences(keys, resolved, *before); !different.empty()) {
-      throw Error(Fault::bad_input,
-                  fmt::format("{} was started with other settings; they differ in {}. Continue it "
-                              "with the settings of {}, or give this one "
-                              "another name: --name {}-2",
-                              files.root.string(), join(different, ", "), files.config().string(),
-                              plan.name));
-    }
+  if (before && files.hold_results()) {
+    require_same_settings(keys, resolved, *before, plan.name, files.root.string());
     const auto status = read_file_if_there(files.status());
     const bool finished =
         status && status_from_json(*status, files.status().string()).state() == state::completed;

@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 
+#include "launcher/supervise/run_directory.h"
 #include "runtime/base/console.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
@@ -31,16 +32,12 @@ void RankFiles::settle(const Keys& keys, const Resolved& resolved) const {
   }
   FileSystem& files = posix_file_system();
   files.make_directory(root_);
-  if (const auto before = read_file_if_there(root_ / "config.ini")) {
-    if (const auto keys_changed = forbidden_differences(keys, resolved.file_text, *before);
-        !keys_changed.empty()) {
-      throw Error(Fault::bad_input, "run '" + name_ + "' was started with other settings (" +
-                                        join(keys_changed, ", ") +
-                                        "); give it a name of its own with --name NEW, or remove " +
-                                        root_.string());
-    }
+  const RunFiles run{root_};
+  const auto before = read_file_if_there(run.config());
+  if (before && run.hold_results()) {
+    require_same_settings(keys, resolved.file_text, *before, name_, root_.string());
   }
-  write_file_durably(root_ / "config.ini", resolved.file_text);
+  write_file_durably(run.config(), resolved.file_text);
 }
 
 void RankFiles::open_log() const {

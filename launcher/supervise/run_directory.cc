@@ -10,6 +10,12 @@
 
 namespace muster {
 
+bool RunFiles::hold_results() const {
+  FileSystem& files = posix_file_system();
+  return !read_file_if_there(metrics()).value_or("").empty() ||
+         !files.list(checkpoints()).empty() || !files.list(model()).empty();
+}
+
 void check_run_name(std::string_view name) {
   const auto fine = [](char c) {
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';

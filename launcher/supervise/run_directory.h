@@ -22,6 +22,9 @@ struct RunFiles {
   Path model() const { return root / "model"; }
   Path failure() const { return root / "failure"; }
   Path control() const { return root / "control"; }
+
+  /// Whether what was started here got as far as a checkpoint, a metric or a model.
+  bool hold_results() const;
 };
 
 /// A name is a directory's name: letters, digits, '-', '_', '.', not beginning with '.'. Throws

@@ -54,18 +54,13 @@ void check_job(const SweepSettings& settings, const hpo::Space& space) {
 }
 
 /// The sweep as it was begun, or the first time now.
-void settle(const Path& root, const Keys& keys, const Resolved& resolved) {
+void settle(const Path& root, const std::string& name, const Keys& keys, const Resolved& resolved) {
   auto& files = posix_file_system();
   files.make_directory(root / "trials");
   files.make_directory(root / "control");
   const auto before = read_file_if_there(root / "sweep.ini");
   if (before) {
-    const auto differences = forbidden_differences(keys, resolved.file_text, *before);
-    if (!differences.empty()) {
-      throw Error(Fault::bad_input, fmt::format("{} was begun with other settings: {}. Take them "
-                                                "back, or give this one another name: --name NEW",
-                                                root.string(), join(differences, ", ")));
-    }
+    require_same_settings(keys, resolved.file_text, *before, name, root.string());
   }
   write_file_durably(root / "sweep.ini", resolved.file_text);
 }
@@ -125,7 +120,7 @@ struct SweepRun::Impl {
     if (is_job(settings)) {
       check_job(settings, setup.space);
     }
-    settle(root, keys, resolved);
+    settle(root, settings.name, keys, resolved);
     study = std::make_unique<hpo::Study>(setup, root / "journal", clock);
   }
 

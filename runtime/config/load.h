@@ -44,6 +44,12 @@ Resolved load_text(Keys& keys, const std::string& text, const std::string& name)
 std::vector<std::string> forbidden_differences(const Keys& keys, const std::string& resolved_now,
                                                const std::string& resolved_before);
 
+/// Refuses such differences: throws bad_input that names them and the ways out. `directory` is that
+/// of the run or sweep `name`.
+void require_same_settings(const Keys& keys, const std::string& resolved_now,
+                           const std::string& resolved_before, const std::string& name,
+                           const std::string& directory);
+
 /// A command line taken apart: what belongs to options, the free words, and what follows "--".
 struct CommandLine {
   std::vector<std::string> options;  ///< each as "--key=value": fit for Sources::arguments

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "runtime/base/error.h"
 #include "runtime/base/text.h"
 #include "runtime/config/bindings.h"
 #include "runtime/config/ini.h"
@@ -147,6 +148,18 @@ std::vector<std::string> forbidden_differences(const Keys& keys, const std::stri
     }
   }
   return differences;
+}
+
+void require_same_settings(const Keys& keys, const std::string& resolved_now,
+                           const std::string& resolved_before, const std::string& name,
+                           const std::string& directory) {
+  const auto different = forbidden_differences(keys, resolved_now, resolved_before);
+  if (!different.empty()) {
+    throw Error(Fault::bad_input,
+                fmt::format("{} was begun with other settings; they differ in {}. Take them back, "
+                            "or give this one another name: --name {}-2",
+                            directory, join(different, ", "), name));
+  }
 }
 
 }  // namespace muster

@@ -246,7 +246,7 @@ TEST(Supervisor, OtherSettingsNeedAnotherName) {
   EXPECT_EQ(shop.train("--steps 5").wait(), 0);
   auto other = shop.train("--steps 5", {"--optimizer.lr=0.5"});
   EXPECT_EQ(other.wait(), 64);
-  EXPECT_THAT(other.output(), HasSubstr("they differ in optimizer.lr"));
+  EXPECT_THAT(other.output(), HasSubstr("they differ in optimizer.lr."));
   EXPECT_THAT(other.output(), HasSubstr("--name job-2"));
   auto limits = shop.train("--steps 9", {"--train.epochs=99"});
   EXPECT_EQ(limits.wait(), 0);

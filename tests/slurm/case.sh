@@ -4,7 +4,7 @@
 # compare what was trained use the muster-rank beside MUSTER and the shared object MODEL (paced_model.cc).
 name=$1 muster=$2 rank=$3 model=$4 muster_rank=$(dirname "$2")/muster-rank
 . "$(dirname "$0")/rig.sh"
-what_was_there() { tail -n 40 runs/*/log/slurm-*.log out 2> /dev/null; cat runs/*/status.json 2> /dev/null; }
+what_was_there() { tail -n 40 runs/*/log/*.log out 2> /dev/null; cat runs/*/status.json 2> /dev/null; }
 start_rig
 
 field() { python3 -c "import json,sys; print(json.load(open('$dir/work/runs/job/status.json')).get('$1'))" 2> /dev/null; }

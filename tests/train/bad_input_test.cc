@@ -53,6 +53,17 @@ TEST_F(BadInput, TheWrongShape) {
   expect_refusal("--data.shape '1 9 9'", {"data.shape = 1 9 9 has 81 values", "has 64"});
 }
 
+/// Nothing came of it that other settings could spoil.
+TEST_F(BadInput, AMistakeIsMendedUnderTheSameName) {
+  const std::string mended = " --train.steps 2";
+  expect_refusal("--data.shape '1 9 9'" + mended, {"has 64"});
+  const Ending two = supervised("bad", 2, mended);
+  EXPECT_EQ(two.code, 0) << two.output;
+  EXPECT_NE(alone("one", "--model.kind mpl").code, 0);
+  const Ending one = alone("one", mended);
+  EXPECT_EQ(one.code, 0) << one.output;
+}
+
 TEST_F(BadInput, TheWrongType) {
   expect_refusal(of_csv(csv("text.csv", 40, "1,two,0", 20)), {"text.csv", "two"});
 }

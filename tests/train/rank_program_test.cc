@@ -48,7 +48,7 @@ TEST_F(RankProgram, RefusesOtherSettingsUnderTheSameName) {
   const Ending other = run("--optimizer.lr 1");
   EXPECT_EQ(other.code, 64);
   EXPECT_THAT(other.output, HasSubstr("optimizer.lr"));
-  EXPECT_THAT(other.output, HasSubstr("--name NEW"));
+  EXPECT_THAT(other.output, HasSubstr("--name digits-2"));
 }
 
 // The best is the first epoch here: the loss falls, and the largest counts.
