@@ -130,6 +130,7 @@ struct SweepRun::Impl {
   void tidy_groups() const;
   int leave(hpo::Coordinator::Outcome outcome);
   void tell_outcome() const;
+  int say_fruitless() const;  ///< the code too
 
   SweepSettings settings;
   SweepRunOptions options;
@@ -248,7 +249,7 @@ int SweepRun::Impl::leave(hpo::Coordinator::Outcome outcome) {
   tell_outcome();
   switch (outcome) {
     case hpo::Coordinator::Outcome::finished:
-      return exit_finished;
+      return study->state().best() == nullptr ? say_fruitless() : exit_finished;
     case hpo::Coordinator::Outcome::suspended:
       log::info("all running trials are saved; the same command goes on from here");
       return exit_saved;
@@ -256,6 +257,22 @@ int SweepRun::Impl::leave(hpo::Coordinator::Outcome outcome) {
       log::info(fmt::format("stopped by hand, all saved; muster resume {} goes on", settings.name));
       return exit_stopped;
   }
+  return exit_failed;
+}
+
+int SweepRun::Impl::say_fruitless() const {
+  const auto& trials = study->state().trials();
+  const auto failed = std::ranges::find_if(
+      trials, [](const hpo::Trial& trial) { return trial.state == hpo::TrialState::failed; });
+  log::error(fmt::format(
+      "no trial has a value of {}{}. Begin anew under another name, --name {}-2, "
+      "once that is mended; muster resume {} with a higher limit goes on with this "
+      "one",
+      setup.metric,
+      failed == trials.end()
+          ? ""
+          : fmt::format("; trial {} failed: {}", failed->id, study->state().why(*failed)),
+      settings.name, settings.name));
   return exit_failed;
 }
 

@@ -174,8 +174,11 @@ TEST(WorkerSweep, AMetricThatNoTrialReportsIsNamedWithThoseThatAreThere) {
   const SweepShop shop;
   shop.sweep("max_trials = 2\nretries = 0\nmax_failures = 2\n");
   auto sweep = shop.start("metric", {"--ranks=1", "--tune.objective=max accuracy"});
-  sweep.wait();
+  EXPECT_EQ(sweep.wait(), 1);
   EXPECT_THAT(sweep.output(), HasSubstr("the job reports no accuracy: its metrics are"));
+  EXPECT_THAT(sweep.output(), HasSubstr("no trial has a value of accuracy; trial 1 failed: "));
+  EXPECT_EQ(shop.start("metric", {"--ranks=1", "--tune.objective=max accuracy"}).wait(), 1)
+      << "once more it says the same";
   EXPECT_THAT(shop.file("metric", "trials/0001/failure"), HasSubstr("val_accuracy"));
 }
 
