@@ -45,6 +45,7 @@ void Coordinator::stop() {
 
 Coordinator::Outcome Coordinator::run() {
   study_.requeue_running("the coordinator was restarted");
+  failures_told_ = study_.state().completion().failures();
   while (true) {
     read_control();
     if (wants_suspend_ || wants_stop_) {

@@ -34,24 +34,34 @@
 namespace muster {
 namespace {
 
-/// What the job is with these words: a key that it does not have is found here, before any trial.
-Resolved job_with(const std::string& file, const hpo::Space::Params& params) {
-  JobSettings job;
-  Keys keys;
-  describe(keys, job);
-  Sources sources{.file = file, .environment = {}, .arguments = {}};
-  for (const auto& [key, word] : params) {
-    sources.arguments.push_back("--" + key + "=" + word);
-  }
-  return load(keys, sources);
-}
-
-void check_job(const SweepSettings& settings, const hpo::Space& space) {
-  within("checking that the job takes what [search] searches", [&] {
+/// The job of a sweep with some words of its space, the same each time: a key that the job does not
+/// have is found here, before any trial.
+class BaseJob {
+ public:
+  BaseJob(const SweepSettings& settings, const hpo::Space& space) {
+    describe(keys_, job_);
+    Sources sources{.file = *settings.trial.job, .environment = {}, .arguments = {}};
     Random random(settings.tune.seed);
-    job_with(*settings.trial.job, space.params(space.sample(random)));
-  });
-}
+    for (const auto& [key, word] : space.params(space.sample(random))) {
+      sources.arguments.push_back("--" + key + "=" + word);
+    }
+    now_ = within("checking that the job takes what [search] searches",
+                  [&] { return load(keys_, sources); });
+  }
+  /// A sweep that came to a value goes on with the job that it had.
+  void settle(const Path& root, const std::string& name, bool has_value) const {
+    const auto before = read_file_if_there(root / "job.ini");
+    if (before && has_value) {
+      require_same_settings(keys_, now_.file_text, *before, name, "the job of " + root.string());
+    }
+    write_file_durably(root / "job.ini", now_.file_text);
+  }
+
+ private:
+  JobSettings job_;
+  Keys keys_;
+  Resolved now_;
+};
 
 /// The sweep as it was begun, or the first time now.
 void settle(const Path& root, const std::string& name, const Keys& keys, const Resolved& resolved) {
@@ -59,7 +69,7 @@ void settle(const Path& root, const std::string& name, const Keys& keys, const R
   files.make_directory(root / "trials");
   files.make_directory(root / "control");
   const auto before = read_file_if_there(root / "sweep.ini");
-  if (before) {
+  if (before && files.exists(root / "journal")) {
     require_same_settings(keys, resolved.file_text, *before, name, root.string());
   }
   write_file_durably(root / "sweep.ini", resolved.file_text);
@@ -117,11 +127,15 @@ struct SweepRun::Impl {
         root(sweep_directory(settings)),
         setup(setup_of(settings)),
         lock(root, clock, [](const std::string& text) { log::warning(text); }) {
+    std::optional<BaseJob> job;
     if (is_job(settings)) {
-      check_job(settings, setup.space);
+      job.emplace(settings, setup.space);
     }
     settle(root, settings.name, keys, resolved);
     study = std::make_unique<hpo::Study>(setup, root / "journal", clock);
+    if (job) {
+      job->settle(root, settings.name, study->state().best() != nullptr);
+    }
   }
 
   std::unique_ptr<WorkerSource> local_workers();

@@ -182,6 +182,23 @@ TEST(WorkerSweep, AMetricThatNoTrialReportsIsNamedWithThoseThatAreThere) {
   EXPECT_THAT(shop.file("metric", "trials/0001/failure"), HasSubstr("val_accuracy"));
 }
 
+TEST(WorkerSweep, ItsJobMayBeMendedUntilATrialHasAValue) {
+  const SweepShop shop;
+  shop.sweep("max_trials = 2\nretries = 0\n");
+  const std::string job = read_file(shop.path() / "job.ini");
+  shop.write("job.ini", job + "[data]\nshape = 1 9 9\n");
+  EXPECT_EQ(shop.start("job", {"--ranks=1"}).wait(), 1);
+  shop.write("job.ini", job);
+  const auto mended = finish(shop.start("job", {"--ranks=1", "--tune.max_trials=4"}));
+  EXPECT_THAT(mended, HasSubstr("best: trial"));
+  EXPECT_THAT(mended, Not(HasSubstr("failed:"))) << "those failed before";
+  shop.write("job.ini", job + "[model]\ndropout = 0.5\n");
+  auto other = shop.start("job", {"--ranks=1", "--tune.max_trials=6"});
+  EXPECT_EQ(other.wait(), 64);
+  EXPECT_THAT(other.output(), HasSubstr("the job of"));
+  EXPECT_THAT(other.output(), HasSubstr("they differ in model.dropout."));
+}
+
 TEST(WorkerSweep, ALossThatIsNotANumberFailsItsTrialAlone) {
   const SweepShop shop;
   shop.sweep("max_trials = 6\nretries = 0\n", "optimizer.lr = choice 0.1 1e30\n");
