@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <mutex>
 
 namespace {
 
@@ -30,22 +32,26 @@ cpu_set_t at_start() {
   return one;
 }
 
-cpu_set_t& mine() {
-  static cpu_set_t mask = at_start();
-  return mask;
+/// A mask a thread: libraries look at the machine with threads of their own, and leave those where
+/// they like.
+std::mutex masks_mutex;
+cpu_set_t& mask_of(pid_t thread) {
+  static auto* masks = new std::map<pid_t, cpu_set_t>;  // libraries ask before main and after it
+  return masks->try_emplace(thread == 0 ? ::gettid() : thread, at_start()).first->second;
 }
 
 }  // namespace
 
 extern "C" int sched_getaffinity(pid_t process, std::size_t bytes, cpu_set_t* mask) noexcept {
-  const cpu_set_t known = process == ::getppid() ? whole() : mine();
+  const std::lock_guard lock(masks_mutex);
+  const cpu_set_t known = process == ::getppid() ? whole() : mask_of(process);
   std::memset(mask, 0, bytes);
   std::memcpy(mask, &known, std::min(bytes, sizeof known));
   return 0;
 }
 
-extern "C" int sched_setaffinity(pid_t /*process*/, std::size_t bytes,
-                                 const cpu_set_t* mask) noexcept {
-  std::memcpy(&mine(), mask, std::min(bytes, sizeof *mask));
+extern "C" int sched_setaffinity(pid_t process, std::size_t bytes, const cpu_set_t* mask) noexcept {
+  const std::lock_guard lock(masks_mutex);
+  std::memcpy(&mask_of(process), mask, std::min(bytes, sizeof *mask));
   return 0;
 }
