@@ -161,11 +161,14 @@ std::string ProgramTrial::failure_of(const Rank& rank) const {
   if (const auto own = std::string(trim(failure_text(job_))); !own.empty()) {
     return own.substr(0, own.find('\n'));
   }
+  if (rank.ended->exec_error != 0) {
+    return plan_.command.front() + " " + rank.ended->text();
+  }
   const auto last =
       std::ranges::find_if(last_words_.rbegin(), last_words_.rend(),
                            [](const std::string& line) { return !trim(line).empty(); });
   std::string text = rank.ended->text();
-  if (last != last_words_.rend() && rank.ended->exec_error == 0) {
+  if (last != last_words_.rend()) {
     text += ": " + std::string(trim(*last)).substr(0, 200);
   }
   return text;

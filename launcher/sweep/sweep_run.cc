@@ -63,18 +63,6 @@ class BaseJob {
   Resolved now_;
 };
 
-/// The sweep as it was begun, or the first time now.
-void settle(const Path& root, const std::string& name, const Keys& keys, const Resolved& resolved) {
-  auto& files = posix_file_system();
-  files.make_directory(root / "trials");
-  files.make_directory(root / "control");
-  const auto before = read_file_if_there(root / "sweep.ini");
-  if (before && files.exists(root / "journal")) {
-    require_same_settings(keys, resolved.file_text, *before, name, root.string());
-  }
-  write_file_durably(root / "sweep.ini", resolved.file_text);
-}
-
 ProcessWorkersPlan process_plan(const SweepSettings& settings, const Path& root,
                                 const SweepRunOptions& options, const Machine& machine) {
   const std::size_t slots = trials_at_once(settings, machine);
@@ -127,17 +115,10 @@ struct SweepRun::Impl {
         root(sweep_directory(settings)),
         setup(setup_of(settings)),
         lock(root, clock, [](const std::string& text) { log::warning(text); }) {
-    std::optional<BaseJob> job;
-    if (is_job(settings)) {
-      job.emplace(settings, setup.space);
-    }
-    settle(root, settings.name, keys, resolved);
-    study = std::make_unique<hpo::Study>(setup, root / "journal", clock);
-    if (job) {
-      job->settle(root, settings.name, study->state().best() != nullptr);
-    }
+    open(keys, resolved);
   }
 
+  void open(const Keys& keys, const Resolved& resolved);
   std::unique_ptr<WorkerSource> local_workers();
   std::unique_ptr<hpo::TrialRunner> make_runner();
   int run();
@@ -192,6 +173,37 @@ std::unique_ptr<hpo::TrialRunner> SweepRun::Impl::make_runner() {
   const bool has_room = !machine.gpus.empty() || trials_at_once(settings, machine) > 1;
   plan.finds_residency = is_free && has_room;
   return std::make_unique<WorkerRunner>(plan, std::move(sources), setup.space, clock);
+}
+
+/// Opens the study as it was begun, or the first time now. Until a trial has a value, what one runs
+/// may be mended; what is searched, and how, belongs to the journal.
+void SweepRun::Impl::open(const Keys& keys, const Resolved& resolved) {
+  auto& files = posix_file_system();
+  std::optional<BaseJob> job;
+  if (is_job(settings)) {
+    job.emplace(settings, setup.space);
+  }
+  files.make_directory(root / "trials");
+  files.make_directory(root / "control");
+  const Path file = root / "sweep.ini";
+  const Path journal = root / "journal";
+  const std::string& now = resolved.file_text;
+  const std::string before = files.exists(journal) ? read_file_if_there(file).value_or(now) : now;
+  const auto belongs_to_trials = [](const std::string& key) {
+    return key.starts_with("trial.") || key.starts_with("[trial.");
+  };
+  if (!std::ranges::all_of(forbidden_differences(keys, now, before), belongs_to_trials)) {
+    require_same_settings(keys, now, before, settings.name, root.string());
+  }
+  study = std::make_unique<hpo::Study>(setup, journal, clock);
+  const bool has_value = study->state().best() != nullptr;
+  if (has_value) {
+    require_same_settings(keys, now, before, settings.name, root.string());
+  }
+  if (job) {
+    job->settle(root, settings.name, has_value);
+  }
+  write_file_durably(file, now);
 }
 
 int SweepRun::Impl::run() {
@@ -276,17 +288,16 @@ int SweepRun::Impl::leave(hpo::Coordinator::Outcome outcome) {
 
 int SweepRun::Impl::say_fruitless() const {
   const auto& trials = study->state().trials();
-  const auto failed = std::ranges::find_if(
-      trials, [](const hpo::Trial& trial) { return trial.state == hpo::TrialState::failed; });
-  log::error(fmt::format(
-      "no trial has a value of {}{}. Begin anew under another name, --name {}-2, "
-      "once that is mended; muster resume {} with a higher limit goes on with this "
-      "one",
-      setup.metric,
-      failed == trials.end()
-          ? ""
-          : fmt::format("; trial {} failed: {}", failed->id, study->state().why(*failed)),
-      settings.name, settings.name));
+  const auto last = std::ranges::find_if(
+      trials.rbegin(), trials.rend(),
+      [](const hpo::Trial& trial) { return trial.state == hpo::TrialState::failed; });
+  const std::string why = last == trials.rend() ? ""
+                                                : fmt::format("; trial {} failed: {}", last->id,
+                                                              study->state().why(*last));
+  log::error(
+      fmt::format("no trial has a value of {}{}. Once that is mended, muster resume {} with a "
+                  "higher limit goes on, or begin anew: --name {}-2",
+                  setup.metric, why, settings.name, settings.name));
   return exit_failed;
 }
 

@@ -336,7 +336,7 @@ TEST_F(ProgramTrials, WhatCannotStartIsAFailureAndTheRunnerGoesOn) {
   open(1);
   start();
   EXPECT_THAT(until_ended().back().reason,
-              HasSubstr("could not be started: No such file or directory"));
+              HasSubstr("/no/such/program could not be started: No such file or directory"));
 }
 
 TEST_F(ProgramTrials, AScriptWithOptMlBuiltInFindsItsTreeThere) {

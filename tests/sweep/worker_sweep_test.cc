@@ -176,7 +176,7 @@ TEST(WorkerSweep, AMetricThatNoTrialReportsIsNamedWithThoseThatAreThere) {
   auto sweep = shop.start("metric", {"--ranks=1", "--tune.objective=max accuracy"});
   EXPECT_EQ(sweep.wait(), 1);
   EXPECT_THAT(sweep.output(), HasSubstr("the job reports no accuracy: its metrics are"));
-  EXPECT_THAT(sweep.output(), HasSubstr("no trial has a value of accuracy; trial 1 failed: "));
+  EXPECT_THAT(sweep.output(), HasSubstr("no trial has a value of accuracy; trial 2 failed: "));
   EXPECT_EQ(shop.start("metric", {"--ranks=1", "--tune.objective=max accuracy"}).wait(), 1)
       << "once more it says the same";
   EXPECT_THAT(shop.file("metric", "trials/0001/failure"), HasSubstr("val_accuracy"));
@@ -197,6 +197,22 @@ TEST(WorkerSweep, ItsJobMayBeMendedUntilATrialHasAValue) {
   EXPECT_EQ(other.wait(), 64);
   EXPECT_THAT(other.output(), HasSubstr("the job of"));
   EXPECT_THAT(other.output(), HasSubstr("they differ in model.dropout."));
+}
+
+TEST(WorkerSweep, ItsCommandMayBeMendedUntilATrialHasAValue) {
+  const SweepShop shop;
+  const auto with = [&](const std::string& command, const std::string& search = "") {
+    shop.sweep("retries = 0\n", search, "metric.val_accuracy = is (0.[0-9])\ncommand = " + command);
+    auto sweep = shop.start("program", {"--ranks=1", "--tune.max_trials=6"});
+    const int code = sweep.wait();
+    return std::to_string(code) + sweep.output();
+  };
+  shop.sweep("max_trials = 2\nretries = 0\n", "", "command = eco is\n");
+  EXPECT_EQ(shop.start("program", {"--ranks=1"}).wait(), 1);
+  EXPECT_THAT(with("echo it is 0.5 \n", "optimizer.lr = log 0.1 0.2\n"),
+              HasSubstr("they differ in trial.command, [search], [trial.metric]."));
+  EXPECT_THAT(with("echo it is 0.5 \n"), testing::StartsWith("0"));
+  EXPECT_THAT(with("echo it is 0.6 \n"), HasSubstr("they differ in trial.command."));
 }
 
 TEST(WorkerSweep, ALossThatIsNotANumberFailsItsTrialAlone) {
