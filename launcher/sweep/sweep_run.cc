@@ -12,6 +12,7 @@
 #include "launcher/engine/owner_lock.h"
 #include "launcher/engine/resources.h"
 #include "launcher/engine/slurm_environment.h"
+#include "launcher/sweep/base_job.h"
 #include "launcher/sweep/group_store.h"
 #include "launcher/sweep/live_table.h"
 #include "launcher/sweep/local_programs.h"
@@ -29,39 +30,9 @@
 #include "runtime/base/memory_left.h"
 #include "runtime/base/text.h"
 #include "runtime/comm/launch_context.h"
-#include "runtime/config/job.h"
 
 namespace muster {
 namespace {
-
-/// The job of a sweep with some words of its space, the same each time: a key that the job does not
-/// have is found here, before any trial.
-class BaseJob {
- public:
-  BaseJob(const SweepSettings& settings, const hpo::Space& space) {
-    describe(keys_, job_);
-    Sources sources{.file = *settings.trial.job, .environment = {}, .arguments = {}};
-    Random random(settings.tune.seed);
-    for (const auto& [key, word] : space.params(space.sample(random))) {
-      sources.arguments.push_back("--" + key + "=" + word);
-    }
-    now_ = within("checking that the job takes what [search] searches",
-                  [&] { return load(keys_, sources); });
-  }
-  /// A sweep that came to a value goes on with the job that it had.
-  void settle(const Path& root, const std::string& name, bool has_value) const {
-    const auto before = read_file_if_there(root / "job.ini");
-    if (before && has_value) {
-      require_same_settings(keys_, now_.file_text, *before, name, "the job of " + root.string());
-    }
-    write_file_durably(root / "job.ini", now_.file_text);
-  }
-
- private:
-  JobSettings job_;
-  Keys keys_;
-  Resolved now_;
-};
 
 ProcessWorkersPlan process_plan(const SweepSettings& settings, const Path& root,
                                 const SweepRunOptions& options, const Machine& machine) {
