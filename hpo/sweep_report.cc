@@ -146,7 +146,9 @@ std::string in_one_line(std::string text) {
 
 std::string state_name(const SweepState& state, bool is_owned) {
   if (state.over() && state.running().empty()) {
-    return *state.over() == stopped_by_hand ? "stopped" : "finished";
+    return *state.over() == stopped_by_hand ? "stopped"
+           : state.best() == nullptr        ? "failed"
+                                            : "finished";
   }
   return is_owned ? "running" : "interrupted";
 }

@@ -33,7 +33,8 @@ std::string sweep_report(const SweepState& state, double now, const SweepReportE
 std::string sweep_json(const SweepState& state, bool is_owned);
 std::string sweep_csv(const SweepState& state);
 
-/// "finished", "stopped" by hand, "running", or "interrupted" when nobody runs it.
+/// "finished", "failed" where that came to no value, "stopped" by hand, "running", or "interrupted"
+/// when nobody runs it.
 std::string state_name(const SweepState& state, bool is_owned);
 
 }  // namespace muster::hpo

@@ -25,18 +25,18 @@ const CommandHelp help{
     .about =
         "Reads every byte of a checkpoint against its checksums, or writes its "
         "model in a format of other programs. PATH "
-        "is a run (runs/NAME), its checkpoints directory, or one checkpoint in "
-        "it; of several, verify looks at all and "
+        "is a run (NAME of runs/NAME is enough), its checkpoints directory, or one "
+        "checkpoint in it; of several, verify looks at all and "
         "export takes the newest that holds.\n\n"
         "A checkpoint is HDF5: h5dump, h5py and HDFView open its state.h5 as it "
         "is, with the names of the model. What is exported is the moving average "
         "of the parameters where the run keeps one (train.ema). TorchScript is "
         "for the models that can be said in it: not gpt, not shared objects.",
-    .examples = {{"muster checkpoint verify runs/digits",
+    .examples = {{"muster checkpoint verify digits",
                   "every checkpoint of the run; exit 1 when one is damaged"},
-                 {"muster checkpoint export runs/digits --to safetensors",
+                 {"muster checkpoint export digits --to safetensors",
                   "the newest model, as model.safetensors"},
-                 {"muster checkpoint export runs/digits --to torchscript",
+                 {"muster checkpoint export digits --to torchscript",
                   "the same as model.pt, which torch.jit.load reads"}}};
 
 /// What the user asked for after verify or export.
@@ -48,11 +48,12 @@ struct Request {
 };
 
 /// One checkpoint, or the directory of several.
-Path checkpoints_below(const Path& path) {
+Path checkpoints_below(const Path& named) {
   FileSystem& files = posix_file_system();
+  const Path path = files.exists(named) ? named : "runs" / named;
   if (!files.exists(path)) {
     throw Error(Fault::bad_input,
-                fmt::format("there is no {}; muster ls lists the runs", path.string()));
+                fmt::format("there is no {}; muster ls lists the runs", named.string()));
   }
   return files.exists(path / "checkpoints") ? path / "checkpoints" : path;
 }

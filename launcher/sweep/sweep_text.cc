@@ -38,8 +38,8 @@ std::vector<const hpo::Trial*> leaders(const hpo::SweepState& state) {
 std::string state_line(const StoredSweep& sweep, bool is_owned) {
   const auto& state = *sweep.state;
   const auto name = hpo::state_name(state, is_owned);
-  if (name == "finished") {
-    return "finished: " + *state.over();
+  if (name == "finished" || name == "failed") {
+    return name + ": " + *state.over();
   }
   if (name == "running") {
     return "running; muster stop " + sweep.settings.name + " saves and ends it";

@@ -386,7 +386,7 @@ using ExportedRun = CheckpointedRun;
 TEST_F(ExportedRun, IsTheModelOfTheRunAsTorchScript) {
   ASSERT_EQ(train({"--data.validation_rows=0"}).first, 0);
   const auto [code, text] =
-      muster({"checkpoint", "export", "runs/job", "--to", "torchscript", "--output", "model.pt"});
+      muster({"checkpoint", "export", "job", "--to", "torchscript", "--output", "model.pt"});
   ASSERT_EQ(code, 0) << text;
   EXPECT_TRUE(read_file(root() / "model.pt") == read_file(root() / "runs/job/model/model.pt"))
       << "another model than the one that the run left";

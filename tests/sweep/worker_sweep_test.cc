@@ -179,6 +179,9 @@ TEST(WorkerSweep, AMetricThatNoTrialReportsIsNamedWithThoseThatAreThere) {
   EXPECT_THAT(sweep.output(), HasSubstr("no trial has a value of accuracy; trial 2 failed: "));
   EXPECT_EQ(shop.start("metric", {"--ranks=1", "--tune.objective=max accuracy"}).wait(), 1)
       << "once more it says the same";
+  auto list = Running(shop.path(), {"ls"});
+  list.wait();
+  EXPECT_THAT(list.output(), HasSubstr("sweep, failed"));
   EXPECT_THAT(shop.file("metric", "trials/0001/failure"), HasSubstr("val_accuracy"));
 }
 
