@@ -14,9 +14,10 @@ void run_both(Gpu& gpu, const auto& job) {
 }
 
 template <class T>
-int check_cross_entropy(Gpu& gpu, DType type, std::uint64_t classes, double allowed) {
+int check_cross_entropy(Gpu& gpu, DType type, std::uint64_t classes, double allowed,
+                        std::uint64_t padding = 0) {
   constexpr std::uint64_t rows = 129;
-  Twin<T> logits(gpu, rows * classes);
+  Twin<T> logits(gpu, rows * (classes + padding));
   Twin<std::int64_t> labels(gpu, rows);
   Twin<float> losses(gpu, rows);
   Twin<float> scale(gpu, 1);
@@ -36,7 +37,8 @@ int check_cross_entropy(Gpu& gpu, DType type, std::uint64_t classes, double allo
                            .losses = place(losses),
                            .rows = rows,
                            .classes = classes,
-                           .stride = classes,
+                           .stride = classes + padding,
+                           .padding = padding,
                            .smoothing = 0.1F,
                            .scale = 0.5F,
                            .gradient_scale = place(scale)};
@@ -268,6 +270,7 @@ int check_draws(Gpu& gpu) {
 int check_layers(Gpu& gpu) {
   int wrong = check_cross_entropy<float>(gpu, DType::float32, 1003, 1e-5);
   wrong += check_cross_entropy<Bf16>(gpu, DType::bfloat16, 50304, 5e-3);
+  wrong += check_cross_entropy<Bf16>(gpu, DType::bfloat16, 50257, 5e-3, 47);
   wrong += check_cross_entropy<float>(gpu, DType::float32, 10, 1e-5);
   wrong += check_norm<float>(gpu, DType::float32, 768, 1e-5);
   wrong += check_norm<Bf16>(gpu, DType::bfloat16, 768, 5e-3);

@@ -191,7 +191,8 @@ struct CrossEntropyJob {
   float* losses = nullptr;               ///< one a row
   std::uint64_t rows = 0;
   std::uint64_t classes = 0;
-  std::uint64_t stride = 0;  ///< elements from row to row
+  std::uint64_t stride = 0;   ///< elements from row to row
+  std::uint64_t padding = 0;  ///< columns behind the classes, whose gradient is 0
   float smoothing = 0;
   float scale = 1;  ///< of loss and gradient: one over the values of a sample
   const float* gradient_scale =

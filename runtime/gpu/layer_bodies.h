@@ -108,6 +108,9 @@ MUSTER_ANYWHERE void cross_entropy(const Team& team, const CrossEntropyJob& job,
     const float target = spread + (is_label ? 1 - job.smoothing : 0.0F);
     return scale * (quick_exp(value - sums.log_sum) - target);
   });
+  for (std::uint64_t i = team.rank(); i < job.padding; i += team.size()) {
+    from_float(0, logits[job.classes + i]);
+  }
 }
 
 /// Elements [4 block, 4 block + 4).

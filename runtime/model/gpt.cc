@@ -90,7 +90,7 @@ class Gpt final : public Network {
     }
     x = dropout(x, dropout_, pass, 0);
     if (pass.gpu->recomputes) {
-      return at::linear(recomputed_blocks(x, pass), tensor("wte.weight"));
+      return gpu_ops::logits(recomputed_blocks(x, pass), tensor("wte.weight"));
     }
     Pair stream = add_and_norm(pass, block(0) + ".ln_1", x, {});
     for (int i = 0; i < shape_.blocks; ++i) {
@@ -98,7 +98,7 @@ class Gpt final : public Network {
       const std::string next = i + 1 < shape_.blocks ? block(i + 1) + ".ln_1" : "ln_f";
       stream = add_and_norm(pass, next, out.second, out.first);
     }
-    return at::linear(stream.second, tensor("wte.weight"));
+    return gpu_ops::logits(stream.second, tensor("wte.weight"));
   }
 
   /// Only the stream between blocks is kept for backward.

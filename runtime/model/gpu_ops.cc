@@ -4,10 +4,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/_addmm_activation.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -37,10 +35,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-std::uint64_t count(std::int64_t number) {
-  return static_cast<std::uint64_t>(number);
-}
 
 /// Blocks that sum over rows: three for each multiprocessor of a large card, and not fewer than 32
 /// rows each.
@@ -116,53 +110,6 @@ class AddNorm : public torch::autograd::Function<AddNorm> {
                                  .width = count(width)});
     return {to,          adds ? to : at::Tensor(), weight_gradient, bias_gradient, at::Tensor(),
             at::Tensor()};
-  }
-};
-
-class LinearRelu : public torch::autograd::Function<LinearRelu> {
- public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& bias, std::int64_t gpu) {
-    const at::AutoDispatchBelowADInplaceOrView below;
-    const auto device = x.device().type();
-    const at::ScalarType type = at::autocast::is_autocast_enabled(device)
-                                    ? at::autocast::get_autocast_dtype(device)
-                                    : x.scalar_type();
-    const at::Tensor input = x.to(type).contiguous();
-    const at::Tensor matrix = weight.to(type);
-    const at::Tensor y =
-        at::_addmm_activation(bias.to(type), input, matrix.t(), 1, 1, /*use_gelu=*/false);
-    context->save_for_backward({input, matrix, y});
-    context->saved_data["gpu"] = gpu;
-    context->saved_data["leads_on"] = x.requires_grad();
-    return y;
-  }
-
-  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const auto saved = context->get_saved_variables();
-    const at::Tensor& y = saved[2];
-    const at::Tensor gradient = gradients[0].to(y.scalar_type()).contiguous();
-    const at::Tensor before = at::empty_like(y);
-    const std::uint64_t rows = count(y.size(0));
-    const std::uint64_t parts = std::clamp<std::uint64_t>(rows / 256, 1, 64);
-    const auto floats = y.options().dtype(at::kFloat);
-    const at::Tensor of_bias = at::empty({y.size(1)}, floats);
-    const at::Tensor partial =
-        parts == 1 ? at::Tensor()
-                   : at::empty({static_cast<std::int64_t>(parts), 2, y.size(1)}, floats);
-    reinterpret_cast<Gpu*>(context->saved_data["gpu"].toInt())
-        ->run(RectifiedBackwardJob{
-            .gradient = gradient.const_data_ptr(),
-            .y = y.const_data_ptr(),
-            .to = before.mutable_data_ptr(),
-            .type = type_of(y),
-            .bias_gradient = of_bias.mutable_data_ptr<float>(),
-            .partial = partial.defined() ? partial.mutable_data_ptr<float>() : nullptr,
-            .parts = parts,
-            .rows = rows,
-            .width = count(y.size(1))});
-    return {context->saved_data["leads_on"].toBool() ? at::mm(before, saved[1]) : at::Tensor(),
-            at::mm(before.t(), saved[0]), of_bias, at::Tensor()};
   }
 };
 
@@ -253,11 +200,6 @@ std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x,
   return residual.defined() ? std::pair(both[0], both[1]) : std::pair(x, both[0]);
 }
 
-at::Tensor linear_relu(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
-                       const at::Tensor& bias) {
-  return LinearRelu::apply(x, weight, bias, reinterpret_cast<std::int64_t>(&gpu));
-}
-
 at::Tensor dropout(const GpuPass& pass, const at::Tensor& x, double share, std::uint64_t place) {
   return Dropout::apply(x, reinterpret_cast<std::int64_t>(&pass), share,
                         static_cast<std::int64_t>(place));
@@ -265,7 +207,7 @@ at::Tensor dropout(const GpuPass& pass, const at::Tensor& x, double share, std::
 
 void cross_entropy(Gpu& gpu, const at::Tensor& logits, const at::Tensor& labels, double smoothing,
                    double scale, const at::Tensor& gradient_scale, const at::Tensor& losses) {
-  require(logits.dim() == 2 && logits.is_contiguous() && labels.numel() == logits.size(0),
+  require(logits.dim() == 2 && logits.stride(1) == 1 && labels.numel() == logits.size(0),
           "logits of rows, with a label each");
   gpu.run(CrossEntropyJob{.logits = logits.mutable_data_ptr(),
                           .type = type_of(logits),
@@ -273,7 +215,8 @@ void cross_entropy(Gpu& gpu, const at::Tensor& logits, const at::Tensor& labels,
                           .losses = losses.mutable_data_ptr<float>(),
                           .rows = count(logits.size(0)),
                           .classes = count(logits.size(1)),
-                          .stride = count(logits.size(1)),
+                          .stride = count(logits.stride(0)),
+                          .padding = count(logits.stride(0) - logits.size(1)),
                           .smoothing = static_cast<float>(smoothing),
                           .scale = static_cast<float>(scale),
                           .gradient_scale = gradient_scale.defined()

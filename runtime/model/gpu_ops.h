@@ -34,10 +34,17 @@ std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x,
 /// the product, and its gradient of the bias's.
 at::Tensor linear_relu(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
                        const at::Tensor& bias);
+/// x weight' of the last dimension. Products whose rows do not begin on 16 bytes are several times
+/// slower, so these lie in wider rows where that is so: a view, in whose rows cross_entropy()
+/// leaves its gradient.
+at::Tensor logits(const at::Tensor& x, const at::Tensor& weight);
 /// Drops with probability `share`; mask of place `place`, made again for backward.
 at::Tensor dropout(const GpuPass& pass, const at::Tensor& x, double share, std::uint64_t place);
 
 DType type_of(const at::Tensor& tensor);
+inline std::uint64_t count(std::int64_t size) {
+  return static_cast<std::uint64_t>(size);
+}
 
 /// What image_norm() works on and moves, besides its inputs.
 struct ImageNormOptions {
@@ -57,7 +64,8 @@ std::pair<at::Tensor, at::Tensor> image_norm(const at::Tensor& x, const at::Tens
                                              const ImageNormOptions& options);
 
 /// Losses of rows, and their gradient in place of the logits where `gradient_scale` (a float on the
-/// GPU) is given. `logits` is [rows, classes], contiguous.
+/// GPU) is given. `logits` is [rows, classes]; what lies between rows is theirs, and has no
+/// gradient.
 void cross_entropy(Gpu& gpu, const at::Tensor& logits, const at::Tensor& labels, double smoothing,
                    double scale, const at::Tensor& gradient_scale, const at::Tensor& losses);
 

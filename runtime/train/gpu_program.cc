@@ -123,9 +123,10 @@ void GpuProgram::start_backward(const at::Tensor& outputs, SampleRange part, std
     torch::autograd::backward({sum}, {seed.reshape(sum.sizes())});
     return;
   }
-  const at::Tensor flat = outputs.reshape({-1, outputs.size(-1)}).contiguous();
-  const at::Tensor gradient =
-      may_overwrite_outputs(model_.kind()) ? flat.detach() : flat.detach().clone();
+  const at::Tensor rows = outputs.reshape({-1, outputs.size(-1)});
+  const bool in_place = may_overwrite_outputs(model_.kind());
+  const at::Tensor flat = in_place && rows.stride(1) == 1 ? rows : rows.contiguous();
+  const at::Tensor gradient = in_place ? flat.detach() : flat.detach().clone();
   const auto positions = labels.numel() / labels.size(0);
   const at::Tensor losses =
       losses_.narrow(0, static_cast<std::int64_t>(part.first) * positions, labels.numel());

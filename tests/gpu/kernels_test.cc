@@ -289,6 +289,37 @@ TEST(CrossEntropyKernel, LosesNothingOnLogitsThatWouldOverflow) {
   EXPECT_EQ(largest(logits), 0);
 }
 
+TEST(Logits, OfAnyNumberOfClassesHaveTorchsGradients) {
+  const auto gpu = host_gpu();
+  for (const std::int64_t classes : {8, 13, 100}) {
+    for (const bool in_place : {true, false}) {
+      const auto leaf = [](const at::Tensor& t) {
+        return t.detach().clone().set_requires_grad(true);
+      };
+      const at::Tensor x = leaf(at::randn({3, 5, 24}));
+      const at::Tensor weight = leaf(at::randn({classes, 24}));
+      const at::Tensor x2 = leaf(x);
+      const at::Tensor weight2 = leaf(weight);
+      const at::Tensor labels = at::randint(0, classes, {15}, at::kLong);
+      const at::Tensor exact = at::linear(x2, weight2);
+      at::cross_entropy_loss(exact.view({15, classes}), labels, std::nullopt, at::Reduction::Sum)
+          .backward();
+
+      const at::Tensor outputs = gpu_ops::logits(x, weight);
+      EXPECT_LT(largest(outputs - exact), 1e-5);
+      EXPECT_EQ(outputs.stride(1) % 8, 0) << classes;
+      const at::Tensor flat = outputs.reshape({15, classes});
+      EXPECT_EQ(flat.data_ptr(), outputs.data_ptr()) << "rows are copied";
+      const at::Tensor gradient = in_place ? flat.detach() : flat.detach().clone();
+      gpu_ops::cross_entropy(*gpu, gradient, labels, 0, 1, at::ones({1}), at::empty({15}));
+      torch::autograd::backward({flat}, {gradient});
+      EXPECT_LT(largest(x.grad() - x2.grad()), 1e-5) << classes;
+      EXPECT_LT(largest(weight.grad() - weight2.grad()), 1e-5) << classes;
+      EXPECT_TRUE(weight.grad().is_contiguous());
+    }
+  }
+}
+
 TEST(AddNormKernel, GivesTorchsValuesAndGradients) {
   const auto gpu = host_gpu();
   for (const bool adds : {true, false}) {

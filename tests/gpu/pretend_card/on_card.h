@@ -33,7 +33,7 @@ inline constexpr auto gpt = R"(
 format = synthetic
 task = tokens
 context = 16
-vocabulary = 48
+vocabulary = 50
 rows = 64
 [model]
 kind = gpt
