@@ -102,29 +102,33 @@ int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
 }
 
 template <class T>
-int check_rectified(Gpu& gpu, DType type, std::uint64_t parts) {
+int check_bias(Gpu& gpu, BiasBackwardJob::Kind kind, DType type, std::uint64_t width,
+               std::uint64_t parts, double allowed) {
   constexpr std::uint64_t rows = 1001;
-  constexpr std::uint64_t width = 77;
   Twin<T> gradient(gpu, rows * width);
-  Twin<T> y(gpu, rows * width);
+  Twin<T> kept(gpu, rows * width);
   Twin<T> to(gpu, rows * width);
   Twin<float> of_bias(gpu, width);
   Twin<float> partial(gpu, parts * 2 * width);
   fill(gradient, 1);
-  fill(y, 2);
+  fill(kept, 2, 2);
+  const bool splits = kind == BiasBackwardJob::Kind::split;
+  const std::uint64_t part = splits ? rows * (width / 3) : 0;
   run_both(gpu, [&](auto place) {
-    return RectifiedBackwardJob{.gradient = place(gradient),
-                                .y = place(y),
-                                .to = place(to),
-                                .type = type,
-                                .bias_gradient = place(of_bias),
-                                .partial = place(partial),
-                                .parts = parts,
-                                .rows = rows,
-                                .width = width};
+    return BiasBackwardJob{
+        .kind = kind,
+        .gradients = {place(gradient), place(gradient) + part, place(gradient) + 2 * part},
+        .kept = splits ? nullptr : place(kept),
+        .to = place(to),
+        .type = type,
+        .bias_gradient = place(of_bias),
+        .partial = place(partial),
+        .parts = parts,
+        .rows = rows,
+        .width = width};
   });
-  return report("rectified gradient", distance(to.fetched(), to.host), 0) +
-         report("rectified bias", distance(of_bias.fetched(), of_bias.host), 1e-5);
+  return report("bias's product", distance(to.fetched(), to.host), allowed) +
+         report("bias gradient", distance(of_bias.fetched(), of_bias.host), 1e-5 + allowed);
 }
 
 template <class T>
@@ -277,8 +281,14 @@ int check_layers(Gpu& gpu) {
   wrong += check_norm<Bf16>(gpu, DType::bfloat16, 1000, 5e-3);
   wrong += check_norm<F16>(gpu, DType::float16, 64, 5e-3);
   wrong += check_norm<float>(gpu, DType::float32, 1003, 1e-5);  // rows that no warp holds
-  wrong += check_rectified<float>(gpu, DType::float32, 1);
-  wrong += check_rectified<Bf16>(gpu, DType::bfloat16, 7);
+  using Kind = BiasBackwardJob::Kind;
+  wrong += check_bias<float>(gpu, Kind::rectified, DType::float32, 77, 1, 0);
+  wrong += check_bias<Bf16>(gpu, Kind::rectified, DType::bfloat16, 128, 7, 0);
+  wrong += check_bias<float>(gpu, Kind::gelu, DType::float32, 256, 3, 1e-5);
+  wrong += check_bias<Bf16>(gpu, Kind::gelu, DType::bfloat16, 3072, 64, 5e-3);
+  wrong += check_bias<F16>(gpu, Kind::gelu, DType::float16, 77, 1, 5e-3);
+  wrong += check_bias<Bf16>(gpu, Kind::split, DType::bfloat16, 2304, 64, 0);
+  wrong += check_bias<float>(gpu, Kind::split, DType::float32, 102, 2, 0);  // thirds of 34
   wrong += check_images<Bf16>(gpu, DType::bfloat16, 64, 5e-3);
   wrong += check_images<Bf16>(gpu, DType::bfloat16, 2048, 5e-3);
   wrong += check_images<float>(gpu, DType::float32, 40, 1e-5);

@@ -23,6 +23,15 @@ MUSTER_ANYWHERE float quick_exp(float x) {
 #endif
 }
 
+/// tanh(x); on a GPU by quick_exp (some 2e-7 off).
+MUSTER_ANYWHERE float quick_tanh(float x) {
+#ifdef __CUDA_ARCH__
+  return 1 - __fdividef(2, __expf(2 * x) + 1);
+#else
+  return std::tanh(x);
+#endif
+}
+
 /// The GPU's own roundings to 16-bit floats and back, to nearest even. False on the host, which has
 /// to do them by hand.
 MUSTER_ANYWHERE bool gpu_rounds_bf16(float value, std::uint16_t& bits) {

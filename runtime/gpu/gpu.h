@@ -85,7 +85,7 @@ class Gpu {
   virtual void run(const ImageNormBackwardJob& job) = 0;
   virtual void run(const DropoutJob& job) = 0;
   virtual void run(const PackNormJob& job) = 0;
-  virtual void run(const RectifiedBackwardJob& job) = 0;
+  virtual void run(const BiasBackwardJob& job) = 0;
 
   /// Where the random numbers begin that torch's own operations of warm() and of the next graph
   /// draw; outside captures.

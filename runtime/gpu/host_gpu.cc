@@ -105,8 +105,8 @@ std::string numbers_of(const ImageNormBackwardJob& job) {
 std::string numbers_of(const PackNormJob& job) {
   return numbers_of(job.pack) + ' ' + numbers_of(job.norm);
 }
-std::string numbers_of(const RectifiedBackwardJob& job) {
-  return fmt::format("{} {}", job.rows, job.width);
+std::string numbers_of(const BiasBackwardJob& job) {
+  return fmt::format("{} {} {}", static_cast<int>(job.kind), job.rows, job.width);
 }
 std::string numbers_of(const DropoutJob& job) {
   return fmt::format("{} {} {} {}", job.count, job.share, job.part, job.place);
@@ -213,7 +213,7 @@ class HostGpu final : public Gpu {
   void run(const ImageNormJob& job) override { queue("image_norm", job); }
   void run(const ImageNormBackwardJob& job) override { queue("image_norm_backward", job); }
   void run(const PackNormJob& job) override { queue("pack_norm", job); }
-  void run(const RectifiedBackwardJob& job) override { queue("rectified_backward", job); }
+  void run(const BiasBackwardJob& job) override { queue("bias_backward", job); }
   void run(const DropoutJob& job) override { queue("dropout", job); }
 
   void seed(std::uint64_t /*key*/) override { note("seed"); }  // torch is not known here

@@ -147,11 +147,13 @@ void run(const PackNormJob& job) {
   run(job.norm);
 }
 
-void run(const RectifiedBackwardJob& job) {
+void run(const BiasBackwardJob& job) {
   by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
     for (std::uint64_t column = 0; column < job.width; ++column) {
-      job.bias_gradient[column] = bodies::rectified_backward<std::remove_pointer_t<decltype(type)>>(
-          job, column, 0, 1, job.rows);
+      float sum[1]{};  // NOLINT(modernize-avoid-c-arrays)
+      bodies::bias_backward<T, 1>(job, column, 0, 1, job.rows, sum);
+      job.bias_gradient[column] = sum[0];
     }
   });
 }

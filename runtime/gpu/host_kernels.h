@@ -19,6 +19,6 @@ void run(const ImageNormJob& job);
 void run(const ImageNormBackwardJob& job);
 void run(const DropoutJob& job);
 void run(const PackNormJob& job);
-void run(const RectifiedBackwardJob& job);
+void run(const BiasBackwardJob& job);
 
 }  // namespace muster::host_kernels

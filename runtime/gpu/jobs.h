@@ -116,10 +116,17 @@ struct PackNormJob {
     return sum;
   }
 };
-/// What goes back through max(0, z + bias): dz where y is not 0, and its sums over rows.
-struct RectifiedBackwardJob {
-  const void* gradient = nullptr;  ///< [rows, width], of y
-  const void* y = nullptr;
+/// What goes back to z = product + bias, from what comes back behind z; and its sums over rows, the
+/// bias's gradient.
+struct BiasBackwardJob {
+  enum class Kind : std::uint8_t {
+    rectified,  ///< from y = max(0, z): `kept` is y
+    gelu,       ///< from gelu(z), by its tanh form: `kept` is z
+    split,      ///< from three parts of z, side by side, which come back apart
+  };
+  Kind kind = Kind::rectified;
+  std::array<const void*, 3> gradients{};  ///< [rows, width] each, or the parts
+  const void* kept = nullptr;
   void* to = nullptr;
   DType type = DType::float32;
   float* bias_gradient = nullptr;

@@ -1,4 +1,4 @@
-/// Bodies of the kernels of a model's layers: cross-entropy and dropout.
+/// Bodies of the kernels of a model's layers: cross-entropy, dropout, and what goes back to a bias.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -130,21 +130,68 @@ MUSTER_ANYWHERE std::uint64_t dropout_key(const DropoutJob& job) {
   return mix_words(pass, job.place, 0);
 }
 
-/// Rows `first`, `first` + `step` and so on below `end` of one column: dz, and its sum. A NaN was
-/// not cut off.
-template <class T>
-MUSTER_ANYWHERE float rectified_backward(const RectifiedBackwardJob& job, std::uint64_t column,
-                                         std::uint64_t first, std::uint64_t step,
-                                         std::uint64_t end) {
-  float sum = 0;
-  for (std::uint64_t row = first; row < end; row += step) {
-    const std::uint64_t at = row * job.width + column;
-    const float y = to_float(static_cast<const T*>(job.y)[at]);
-    const float own = y <= 0 ? 0.0F : to_float(static_cast<const T*>(job.gradient)[at]);
-    from_float(own, static_cast<T*>(job.to)[at]);
-    sum += own;
+/// d gelu(z) / dz of the tanh form.
+MUSTER_ANYWHERE float gelu_slope(float z) {
+  constexpr float beta = 0.7978845608028654F;  // sqrt(2 / pi)
+  constexpr float kappa = 0.044715F;
+  const float squared = z * z;
+  const float t = quick_tanh(beta * z * (1 + kappa * squared));
+  return 0.5F * (1 + t) + 0.5F * z * (1 - t * t) * beta * (1 + 3 * kappa * squared);
+}
+
+/// dz = back(gradient, kept) of rows `first`, `first` + `step` and so on below `end` of
+/// neighbouring columns, and its sums. Several rows are asked for before the first is used.
+template <class T, int lanes, class Back>
+MUSTER_ANYWHERE void bias_backward_by(const BiasBackwardJob& job, std::uint64_t column,
+                                      std::uint64_t first, std::uint64_t step, std::uint64_t end,
+                                      float (&sums)[lanes], Back back) {
+  using Group = Several<T, lanes>;
+  constexpr int at_once = 4;
+  const std::uint64_t together =
+      job.kind == BiasBackwardJob::Kind::split ? job.width / job.gradients.size() : job.width;
+  const T* from = static_cast<const T*>(job.gradients[column / together]) + column % together;
+  for (std::uint64_t row = first; row < end; row += at_once * step) {
+    Group gradient[at_once]{};
+    Group kept[at_once]{};
+    for (int r = 0; r < at_once; ++r) {
+      const std::uint64_t own = row + static_cast<std::uint64_t>(r) * step;
+      if (own < end) {
+        gradient[r] = load<Group>(from + own * together);
+      }
+      if (own < end && job.kept != nullptr) {
+        kept[r] = load<Group>(static_cast<const T*>(job.kept) + own * job.width + column);
+      }
+    }
+    for (int r = 0; r < at_once; ++r) {
+      const std::uint64_t own = row + static_cast<std::uint64_t>(r) * step;
+      if (own >= end) {
+        continue;
+      }
+      for (int k = 0; k < lanes; ++k) {
+        from_float(back(to_float(gradient[r].v[k]), to_float(kept[r].v[k])), gradient[r].v[k]);
+        sums[k] += to_float(gradient[r].v[k]);
+      }
+      store(static_cast<T*>(job.to) + own * job.width + column, gradient[r]);
+    }
   }
-  return sum;
+}
+
+/// A NaN is not cut off.
+template <class T, int lanes>
+MUSTER_ANYWHERE void bias_backward(const BiasBackwardJob& job, std::uint64_t column,
+                                   std::uint64_t first, std::uint64_t step, std::uint64_t end,
+                                   float (&sums)[lanes]) {
+  const auto by = [&](auto back) {
+    bias_backward_by<T>(job, column, first, step, end, sums, back);
+  };
+  switch (job.kind) {
+    case BiasBackwardJob::Kind::rectified:
+      return by([](float gradient, float y) { return y <= 0 ? 0.0F : gradient; });
+    case BiasBackwardJob::Kind::gelu:
+      return by([](float gradient, float z) { return gradient * gelu_slope(z); });
+    case BiasBackwardJob::Kind::split:
+      return by([](float gradient, float /*kept*/) { return gradient; });
+  }
 }
 
 }  // namespace muster::bodies

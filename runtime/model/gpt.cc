@@ -53,8 +53,8 @@ class Gpt final : public Network {
     for (int i = 0; i < shape_.blocks; ++i) {
       const std::string name = fmt::format("h.{}", i);
       const auto place = static_cast<std::uint64_t>(2 * i + 1);
-      x = x + dropout(attention(name, norm(name + ".ln_1", x)), dropout_, pass, place);
-      x = x + dropout(feed_forward(name, norm(name + ".ln_2", x)), dropout_, pass, place + 1);
+      x = x + dropout(attention(pass, name, norm(name + ".ln_1", x)), dropout_, pass, place);
+      x = x + dropout(feed_forward(pass, name, norm(name + ".ln_2", x)), dropout_, pass, place + 1);
     }
     return at::linear(norm("ln_f", x), tensor("wte.weight"));
   }
@@ -73,10 +73,10 @@ class Gpt final : public Network {
   /// From the norm of a block's input to what its last layer adds.
   Pair half_blocks(const Pass& pass, int i, const Pair& in) {
     const auto place = static_cast<std::uint64_t>(2 * i + 1);
-    const at::Tensor mixed = dropout(attention(block(i), in.second), dropout_, pass, place);
+    const at::Tensor mixed = dropout(attention(pass, block(i), in.second), dropout_, pass, place);
     const Pair middle = add_and_norm(pass, block(i) + ".ln_2", mixed, in.first);
     return {middle.first,
-            dropout(feed_forward(block(i), middle.second), dropout_, pass, place + 1)};
+            dropout(feed_forward(pass, block(i), middle.second), dropout_, pass, place + 1)};
   }
 
   /// The residual stream in the pass's lower precision, each addition fused with the norm after it.
@@ -150,10 +150,17 @@ class Gpt final : public Network {
     return flat.view({x.size(0), x.size(1), weight.size(1)});
   }
 
-  at::Tensor attention(const std::string& name, const at::Tensor& x) const {
+  std::vector<at::Tensor> queries_keys_values(const Pass& pass, const std::string& name,
+                                              const at::Tensor& x) const {
+    return pass.gpu != nullptr ? gpu_ops::linear_split(*pass.gpu->gpu, x, tensor(name + ".weight"),
+                                                       tensor(name + ".bias"))
+                               : matrix(name, x).split(shape_.width, 2);
+  }
+
+  at::Tensor attention(const Pass& pass, const std::string& name, const at::Tensor& x) const {
     const std::int64_t batch = x.size(0);
     const std::int64_t positions = x.size(1);
-    const auto parts = matrix(name + ".attn.c_attn", x).split(shape_.width, 2);
+    const auto parts = queries_keys_values(pass, name + ".attn.c_attn", x);
     auto by_head = [&](const at::Tensor& part) {
       return part.reshape({batch, positions, shape_.heads, shape_.width / shape_.heads})
           .transpose(1, 2);
@@ -164,8 +171,13 @@ class Gpt final : public Network {
                   mixed.transpose(1, 2).reshape({batch, positions, shape_.width}));
   }
 
-  at::Tensor feed_forward(const std::string& name, const at::Tensor& x) const {
-    return matrix(name + ".mlp.c_proj", at::gelu(matrix(name + ".mlp.c_fc", x), "tanh"));
+  at::Tensor feed_forward(const Pass& pass, const std::string& name, const at::Tensor& x) const {
+    const std::string in = name + ".mlp.c_fc";
+    return matrix(
+        name + ".mlp.c_proj",
+        pass.gpu != nullptr
+            ? gpu_ops::linear_gelu(*pass.gpu->gpu, x, tensor(in + ".weight"), tensor(in + ".bias"))
+            : at::gelu(matrix(in, x), "tanh"));
   }
 
   GptShape shape_;

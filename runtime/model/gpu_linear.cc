@@ -4,14 +4,16 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_addmm_activation.h>
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "runtime/model/gpu_ops.h"
 
@@ -26,6 +28,49 @@ at::ScalarType type_of_product(const at::Tensor& x) {
   const auto device = x.device().type();
   return at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device)
                                                    : x.scalar_type();
+}
+
+/// Rows of whatever dimensions, in the product's type.
+at::Tensor rows_of(const at::Tensor& x, at::ScalarType type) {
+  return x.to(type).reshape({-1, x.size(-1)}).contiguous();
+}
+
+at::Tensor in_shape_of(const at::Tensor& rows, const at::Tensor& other) {
+  std::vector<std::int64_t> sizes = other.sizes().vec();
+  sizes.back() = rows.size(-1);
+  return rows.view(sizes);
+}
+
+struct Back {
+  at::Tensor product;  ///< [rows, width]: what comes back to it
+  at::Tensor bias;
+};
+
+/// `kept` is undefined, or as wide as all of what comes back.
+Back back_to_bias(std::int64_t gpu, BiasBackwardJob::Kind kind,
+                  const std::vector<at::Tensor>& gradients, const at::Tensor& kept) {
+  const bool splits = kind == BiasBackwardJob::Kind::split;
+  const std::int64_t rows = gradients[0].size(0);
+  const std::int64_t width = gradients[0].size(1) * (splits ? 3 : 1);
+  const auto floats = gradients[0].options().dtype(at::kFloat);
+  const Back back{at::empty({rows, width}, gradients[0].options()), at::empty({width}, floats)};
+  const std::uint64_t parts = std::clamp<std::uint64_t>(count(rows) / 256, 1, 128);
+  const at::Tensor partial =
+      parts == 1 ? at::Tensor() : at::empty({static_cast<std::int64_t>(parts), 2, width}, floats);
+  BiasBackwardJob job{.kind = kind,
+                      .kept = kept.defined() ? kept.const_data_ptr() : nullptr,
+                      .to = back.product.mutable_data_ptr(),
+                      .type = type_of(back.product),
+                      .bias_gradient = back.bias.mutable_data_ptr<float>(),
+                      .partial = partial.defined() ? partial.mutable_data_ptr<float>() : nullptr,
+                      .parts = parts,
+                      .rows = count(rows),
+                      .width = count(width)};
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    job.gradients[i] = gradients[i].const_data_ptr();
+  }
+  reinterpret_cast<Gpu*>(gpu)->run(job);
+  return back;
 }
 
 class LinearRelu : public torch::autograd::Function<LinearRelu> {
@@ -46,29 +91,65 @@ class LinearRelu : public torch::autograd::Function<LinearRelu> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor& y = saved[2];
-    const at::Tensor gradient = gradients[0].to(y.scalar_type()).contiguous();
-    const at::Tensor before = at::empty_like(y);
-    const std::uint64_t rows = count(y.size(0));
-    const std::uint64_t parts = std::clamp<std::uint64_t>(rows / 256, 1, 64);
-    const auto floats = y.options().dtype(at::kFloat);
-    const at::Tensor of_bias = at::empty({y.size(1)}, floats);
-    const at::Tensor partial =
-        parts == 1 ? at::Tensor()
-                   : at::empty({static_cast<std::int64_t>(parts), 2, y.size(1)}, floats);
-    reinterpret_cast<Gpu*>(context->saved_data["gpu"].toInt())
-        ->run(RectifiedBackwardJob{
-            .gradient = gradient.const_data_ptr(),
-            .y = y.const_data_ptr(),
-            .to = before.mutable_data_ptr(),
-            .type = type_of(y),
-            .bias_gradient = of_bias.mutable_data_ptr<float>(),
-            .partial = partial.defined() ? partial.mutable_data_ptr<float>() : nullptr,
-            .parts = parts,
-            .rows = rows,
-            .width = count(y.size(1))});
-    return {context->saved_data["leads_on"].toBool() ? at::mm(before, saved[1]) : at::Tensor(),
-            at::mm(before.t(), saved[0]), of_bias, at::Tensor()};
+    const Back back =
+        back_to_bias(context->saved_data["gpu"].toInt(), BiasBackwardJob::Kind::rectified,
+                     {rows_of(gradients[0], saved[2].scalar_type())}, saved[2]);
+    return {
+        context->saved_data["leads_on"].toBool() ? at::mm(back.product, saved[1]) : at::Tensor(),
+        at::mm(back.product.t(), saved[0]), back.bias, at::Tensor()};
+  }
+};
+
+/// The weight is [inputs, outputs].
+class LinearGelu : public torch::autograd::Function<LinearGelu> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const at::Tensor& bias, std::int64_t gpu) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    const at::ScalarType type = type_of_product(x);
+    const at::Tensor input = rows_of(x, type);
+    const at::Tensor matrix = weight.to(type);
+    const at::Tensor z = at::addmm(bias.to(type), input, matrix);
+    context->save_for_backward({input, matrix, z});
+    context->saved_data["gpu"] = gpu;
+    return in_shape_of(at::gelu(z, "tanh"), x);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const Back back = back_to_bias(context->saved_data["gpu"].toInt(), BiasBackwardJob::Kind::gelu,
+                                   {rows_of(gradients[0], saved[2].scalar_type())}, saved[2]);
+    return {in_shape_of(at::mm(back.product, saved[1].t()), gradients[0]),
+            at::mm(saved[0].t(), back.product), back.bias, at::Tensor()};
+  }
+};
+
+/// The weight is [inputs, outputs].
+class LinearSplit : public torch::autograd::Function<LinearSplit> {
+ public:
+  static variable_list forward(AutogradContext* context, const at::Tensor& x,
+                               const at::Tensor& weight, const at::Tensor& bias, std::int64_t gpu) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    const at::ScalarType type = type_of_product(x);
+    const at::Tensor input = rows_of(x, type);
+    const at::Tensor matrix = weight.to(type);
+    const at::Tensor z = in_shape_of(at::addmm(bias.to(type), input, matrix), x);
+    context->save_for_backward({input, matrix});
+    context->saved_data["gpu"] = gpu;
+    const std::int64_t part = z.size(-1) / 3;
+    return {z.narrow(-1, 0, part), z.narrow(-1, part, part), z.narrow(-1, 2 * part, part)};
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    std::vector<at::Tensor> parts;
+    for (const at::Tensor& gradient : gradients) {
+      parts.push_back(rows_of(gradient, saved[1].scalar_type()));
+    }
+    const Back back = back_to_bias(context->saved_data["gpu"].toInt(), BiasBackwardJob::Kind::split,
+                                   parts, at::Tensor());
+    return {in_shape_of(at::mm(back.product, saved[1].t()), gradients[0]),
+            at::mm(saved[0].t(), back.product), back.bias, at::Tensor()};
   }
 };
 
@@ -89,9 +170,7 @@ class PaddedLinear : public torch::autograd::Function<PaddedLinear> {
     context->save_for_backward({input, matrix});
     context->saved_data["outputs"] = outputs;
     context->saved_data["values"] = reinterpret_cast<std::int64_t>(y.const_data_ptr());
-    std::vector<std::int64_t> sizes = x.sizes().vec();
-    sizes.back() = padded;
-    return y.view(sizes).narrow(-1, 0, outputs);
+    return in_shape_of(y, x).narrow(-1, 0, outputs);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -100,9 +179,7 @@ class PaddedLinear : public torch::autograd::Function<PaddedLinear> {
     const at::Tensor& of_outputs = gradients[0];
     const at::Tensor gradient =
         padded(of_outputs, saved[1].size(0), context->saved_data["values"].toInt());
-    std::vector<std::int64_t> sizes = of_outputs.sizes().vec();
-    sizes.back() = saved[1].size(1);
-    return {at::mm(gradient, saved[1]).view(sizes),
+    return {in_shape_of(at::mm(gradient, saved[1]), of_outputs),
             at::mm(gradient.t(), saved[0]).narrow(0, 0, outputs)};
   }
 
@@ -126,6 +203,16 @@ class PaddedLinear : public torch::autograd::Function<PaddedLinear> {
 at::Tensor linear_relu(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
                        const at::Tensor& bias) {
   return LinearRelu::apply(x, weight, bias, reinterpret_cast<std::int64_t>(&gpu));
+}
+
+at::Tensor linear_gelu(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
+                       const at::Tensor& bias) {
+  return LinearGelu::apply(x, weight, bias, reinterpret_cast<std::int64_t>(&gpu));
+}
+
+std::vector<at::Tensor> linear_split(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
+                                     const at::Tensor& bias) {
+  return LinearSplit::apply(x, weight, bias, reinterpret_cast<std::int64_t>(&gpu));
 }
 
 at::Tensor logits(const at::Tensor& x, const at::Tensor& weight) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <utility>
+#include <vector>
 
 #include "runtime/gpu/gpu.h"
 
@@ -34,6 +35,13 @@ std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x,
 /// the product, and its gradient of the bias's.
 at::Tensor linear_relu(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
                        const at::Tensor& bias);
+/// gelu(x weight + bias), by its tanh form, and the three equal parts of x weight + bias: on the
+/// way back the bias's gradient is summed in the pass that makes the product's. Of the last
+/// dimension.
+at::Tensor linear_gelu(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
+                       const at::Tensor& bias);
+std::vector<at::Tensor> linear_split(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
+                                     const at::Tensor& bias);
 /// x weight' of the last dimension. Products whose rows do not begin on 16 bytes are several times
 /// slower, so these lie in wider rows where that is so: a view, in whose rows cross_entropy()
 /// leaves its gradient.

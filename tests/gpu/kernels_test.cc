@@ -5,6 +5,7 @@
 #include <ATen/ops/batch_norm.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/ones.h>
@@ -381,6 +382,58 @@ TEST(RectifiedLinear, CutsOffNoNan) {
   const at::Tensor b2 = b.detach().clone().set_requires_grad(true);
   at::relu(at::linear(x, w.detach(), b2)).sum().backward();
   EXPECT_EQ(largest(b.grad() - b2.grad()), 0);
+}
+
+/// Weights as GPT has them, rows of two dimensions; in parts of 256 rows.
+TEST(LinearGelu, GivesTorchsValuesAndGradients) {
+  const auto gpu = host_gpu();
+  for (const std::int64_t rows : {5, 1100}) {
+    const auto leaf = [](at::Tensor t) { return t.set_requires_grad(true); };
+    const at::Tensor x = leaf(at::randn({rows, 2, 12}));
+    const at::Tensor w = leaf(at::randn({12, 7}));
+    const at::Tensor b = leaf(at::randn({7}));
+    const at::Tensor a = at::randn({rows, 2, 7});
+    const at::Tensor y = gpu_ops::linear_gelu(*gpu, x, w, b);
+    (y * a).sum().backward();
+    const auto exact = [&](const at::Tensor& t) { return leaf(t.detach().to(at::kDouble)); };
+    const at::Tensor x2 = exact(x);
+    const at::Tensor w2 = exact(w);
+    const at::Tensor b2 = exact(b);
+    const at::Tensor y2 = at::gelu(at::linear(x2, w2.t(), b2), "tanh");
+    (y2 * a).sum().backward();
+    EXPECT_LT(largest(y - y2), 1e-5);
+    EXPECT_LT(largest(x.grad() - x2.grad()), 2e-5);
+    EXPECT_LT(largest(w.grad() - w2.grad()), 1e-3);
+    EXPECT_LT(largest(b.grad() - b2.grad()), 1e-3);
+  }
+}
+
+TEST(LinearSplit, GivesTorchsValuesAndGradients) {
+  const auto gpu = host_gpu();
+  for (const std::int64_t rows : {5, 1100}) {
+    const auto leaf = [](at::Tensor t) { return t.set_requires_grad(true); };
+    const at::Tensor x = leaf(at::randn({rows, 2, 12}));
+    const at::Tensor w = leaf(at::randn({12, 15}));
+    const at::Tensor b = leaf(at::randn({15}));
+    const at::Tensor a = at::randn({rows, 2, 5});
+    const auto y = gpu_ops::linear_split(*gpu, x, w, b);
+    ((y[0] * y[1] / 50).exp() * y[2] * a).sum().backward();
+    const auto exact = [&](const at::Tensor& t) { return leaf(t.detach().to(at::kDouble)); };
+    const at::Tensor x2 = exact(x);
+    const at::Tensor w2 = exact(w);
+    const at::Tensor b2 = exact(b);
+    const auto y2 = at::linear(x2, w2.t(), b2).split(5, 2);
+    ((y2[0] * y2[1] / 50).exp() * y2[2] * a).sum().backward();
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_LT(largest(y[i] - y2[i]), 1e-5);
+    }
+    const auto apart = [](const at::Tensor& one, const at::Tensor& other) {
+      return (one.grad() - other.grad()).norm().item<double>() / other.grad().norm().item<double>();
+    };
+    EXPECT_LT(apart(x, x2), 1e-5);
+    EXPECT_LT(apart(w, w2), 1e-5);
+    EXPECT_LT(apart(b, b2), 1e-5);
+  }
 }
 
 at::Tensor images(at::IntArrayRef sizes) {

@@ -224,8 +224,8 @@ void CudaGpu::run(const ImageNormBackwardJob& job) {
 void CudaGpu::run(const PackNormJob& job) {
   queue("the pack and norm kernel", job);
 }
-void CudaGpu::run(const RectifiedBackwardJob& job) {
-  queue("the rectifier's gradient", job);
+void CudaGpu::run(const BiasBackwardJob& job) {
+  queue("the bias's gradient", job);
 }
 void CudaGpu::run(const DropoutJob& job) {
   queue("the dropout kernel", job);

@@ -49,7 +49,7 @@ class CudaGpu final : public Gpu {
   void run(const ImageNormJob& job) override;
   void run(const ImageNormBackwardJob& job) override;
   void run(const PackNormJob& job) override;
-  void run(const RectifiedBackwardJob& job) override;
+  void run(const BiasBackwardJob& job) override;
   void run(const DropoutJob& job) override;
   void seed(std::uint64_t key) override {
     key_ = key;

@@ -22,6 +22,6 @@ void launch(const ImageNormJob& job, cudaStream_t stream);
 void launch(const ImageNormBackwardJob& job, cudaStream_t stream);
 void launch(const DropoutJob& job, cudaStream_t stream);
 void launch(const PackNormJob& job, cudaStream_t stream);
-void launch(const RectifiedBackwardJob& job, cudaStream_t stream);
+void launch(const BiasBackwardJob& job, cudaStream_t stream);
 
 }  // namespace muster::cuda

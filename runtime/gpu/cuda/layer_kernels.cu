@@ -1,4 +1,4 @@
-// Kernels of layers: cross-entropy, layer norm with its residual, rectifier and dropout.
+// Kernels of layers: cross-entropy, layer norm with its residual, biases and dropout.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <initializer_list>
@@ -88,38 +88,41 @@ __global__ void __launch_bounds__(team_size)
               });
 }
 
-/// 32 columns a block, a warp for each of several rows.
-template <class T>
+/// Columns of 32 accesses a block, a warp for each of several rows.
+template <class T, int lanes>
 __global__ void __launch_bounds__(team_size)
-    rectified_backward_kernel(const __grid_constant__ RectifiedBackwardJob job) {
-  __shared__ float all[warps][WarpTeam::width];
-  const unsigned lane = threadIdx.x % WarpTeam::width;
+    bias_backward_kernel(const __grid_constant__ BiasBackwardJob job) {
+  constexpr unsigned width = WarpTeam::width * lanes;
+  __shared__ float all[warps][width];
   const unsigned own_warp = threadIdx.x / WarpTeam::width;
-  const std::uint64_t column = std::uint64_t{blockIdx.x} * WarpTeam::width + lane;
-  if (column < job.width) {
-    all[own_warp][lane] = bodies::rectified_backward<T>(
-        job, column, job.rows * blockIdx.y / job.parts + own_warp, warps,
-        job.rows * (blockIdx.y + 1) / job.parts);
+  const unsigned own = threadIdx.x % WarpTeam::width * lanes;
+  const std::uint64_t first = std::uint64_t{blockIdx.x} * width;
+  float sums[lanes]{};
+  if (first + own < job.width) {
+    bodies::bias_backward<T>(job, first + own, job.rows * blockIdx.y / job.parts + own_warp, warps,
+                             job.rows * (blockIdx.y + 1) / job.parts, sums);
+  }
+  for (int k = 0; k < lanes; ++k) {
+    all[own_warp][own + k] = sums[k];
   }
   __syncthreads();
-  if (own_warp > 0 || column >= job.width) {
-    return;
-  }
-  float sum = 0;
-  for (unsigned warp = 0; warp < warps; ++warp) {
-    sum += all[warp][lane];
-  }
-  if (job.parts == 1) {
-    job.bias_gradient[column] = sum;
-  } else {
-    float* partial = job.partial + std::uint64_t{blockIdx.y} * 2 * job.width;
-    partial[column] = sum;
-    partial[job.width + column] = 0;
+  for (unsigned i = threadIdx.x; i < width && first + i < job.width; i += team_size) {
+    float sum = 0;
+    for (unsigned warp = 0; warp < warps; ++warp) {
+      sum += all[warp][i];
+    }
+    if (job.parts == 1) {
+      job.bias_gradient[first + i] = sum;
+    } else {
+      float* partial = job.partial + std::uint64_t{blockIdx.y} * 2 * job.width;
+      partial[first + i] = sum;
+      partial[job.width + first + i] = 0;
+    }
   }
 }
 
 __global__ void __launch_bounds__(team_size)
-    rectified_bias_kernel(const __grid_constant__ RectifiedBackwardJob job) {
+    bias_sum_kernel(const __grid_constant__ BiasBackwardJob job) {
   sum_columns(job.partial, job.width, job.parts,
               [&](std::uint64_t column, const bodies::ColumnSums& sums) {
                 job.bias_gradient[column] = sums.first;
@@ -214,18 +217,28 @@ void launch(const AddNormBackwardJob& job, cudaStream_t stream) {
   start(norm_weights_sum_kernel, blocks_of(job.width, WarpTeam::width), team_size, stream, job);
 }
 
-void launch(const RectifiedBackwardJob& job, cudaStream_t stream) {
+void launch(const BiasBackwardJob& job, cudaStream_t stream) {
   if (job.width == 0) {
     return;
   }
-  const unsigned columns = blocks_of(job.width, WarpTeam::width);
+  const bool splits = job.kind == BiasBackwardJob::Kind::split;
+  const std::uint64_t together = splits ? job.width / job.gradients.size() : job.width;
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    start(rectified_backward_kernel<T>, dim3(columns, static_cast<unsigned>(job.parts)), team_size,
-          stream, job);
+    constexpr int lanes = bodies::wide_count<T>;
+    const auto& from = job.gradients;
+    const auto with = [&](auto kernel, unsigned columns) {
+      start(kernel, dim3(blocks_of(job.width, columns), static_cast<unsigned>(job.parts)),
+            team_size, stream, job);
+    };
+    if (together % lanes == 0 && all_aligned<T>({from[0], from[1], from[2], job.kept, job.to})) {
+      with(bias_backward_kernel<T, lanes>, WarpTeam::width * lanes);
+    } else {
+      with(bias_backward_kernel<T, 1>, WarpTeam::width);
+    }
   });
   if (job.parts > 1) {
-    start(rectified_bias_kernel, columns, team_size, stream, job);
+    start(bias_sum_kernel, blocks_of(job.width, WarpTeam::width), team_size, stream, job);
   }
 }
 
