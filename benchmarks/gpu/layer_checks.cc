@@ -56,14 +56,17 @@ int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
   Twin<T> y(gpu, rows * width);
   Twin<float> weight(gpu, width);
   Twin<float> bias(gpu, width);
+  Twin<float> x_bias(gpu, width);
   Twin<float> mean(gpu, rows);
   Twin<float> inverse(gpu, rows);
   fill(x, 1);
+  fill(x_bias, 7);
   fill(residual, 2);
   fill(weight, 3);
   fill(bias, 4);
   run_both(gpu, [&](auto place) {
     return AddNormJob{.x = place(x),
+                      .x_bias = place(x_bias),
                       .residual = place(residual),
                       .sum = place(sum),
                       .y = place(y),
@@ -78,7 +81,8 @@ int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
   Twin<T> to(gpu, rows * width);
   Twin<float> of_weight(gpu, width);
   Twin<float> of_bias(gpu, width);
-  Twin<float> partial(gpu, 8 * 2 * width);
+  Twin<float> of_x_bias(gpu, width);
+  Twin<float> partial(gpu, 8 * 3 * width);
   run_both(gpu, [&](auto place) {
     return AddNormBackwardJob{.gradient = place(x),
                               .add = place(residual),
@@ -90,6 +94,7 @@ int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
                               .inverse = place(inverse),
                               .weight_gradient = place(of_weight),
                               .bias_gradient = place(of_bias),
+                              .x_bias_gradient = place(of_x_bias),
                               .partial = place(partial),
                               .parts = 8,
                               .rows = rows,
@@ -98,7 +103,8 @@ int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
   return report("add_norm", distance(y.fetched(), y.host), allowed) +
          report("add_norm gradient", distance(to.fetched(), to.host), allowed) +
          report("add_norm weight", distance(of_weight.fetched(), of_weight.host), 1e-4) +
-         report("add_norm bias", distance(of_bias.fetched(), of_bias.host), 1e-4);
+         report("add_norm bias", distance(of_bias.fetched(), of_bias.host), 1e-4) +
+         report("add_norm input's bias", distance(of_x_bias.fetched(), of_x_bias.host), allowed);
 }
 
 template <class T>
@@ -109,7 +115,7 @@ int check_bias(Gpu& gpu, BiasBackwardJob::Kind kind, DType type, std::uint64_t w
   Twin<T> kept(gpu, rows * width);
   Twin<T> to(gpu, rows * width);
   Twin<float> of_bias(gpu, width);
-  Twin<float> partial(gpu, parts * 2 * width);
+  Twin<float> partial(gpu, parts * width);
   fill(gradient, 1);
   fill(kept, 2, 2);
   const bool splits = kind == BiasBackwardJob::Kind::split;

@@ -103,9 +103,12 @@ void run(const AddNormBackwardJob& job) {
     }
   });
   for (std::uint64_t column = 0; column < job.width; ++column) {
-    const auto sums = bodies::column_slice(job.partial, job.width, job.parts, column, 0, 1);
-    job.weight_gradient[column] = sums.first;
-    job.bias_gradient[column] = sums.second;
+    const auto sums = bodies::column_slice<3>(job.partial, job.width, job.parts, column, 0, 1);
+    job.weight_gradient[column] = sums.of[0];
+    job.bias_gradient[column] = sums.of[1];
+    if (job.x_bias_gradient != nullptr) {
+      job.x_bias_gradient[column] = sums.of[2];
+    }
   }
 }
 
@@ -116,8 +119,8 @@ void run(const ImageNormJob& job) {
       bodies::image_norm_part<T>(team, nullptr, job, part);
     }
     for (std::uint64_t i = 0; i < job.channels; ++i) {
-      const auto sums = bodies::column_slice(job.partial, job.channels, job.parts, i, 0, 1);
-      bodies::image_norm_finish<T>(job, i, sums.first, sums.second);
+      const auto sums = bodies::column_slice<2>(job.partial, job.channels, job.parts, i, 0, 1);
+      bodies::image_norm_finish<T>(job, i, sums.of[0], sums.of[1]);
     }
     for (std::uint64_t part = 0; part < job.parts; ++part) {
       bodies::image_norm_apply<T>(team, job, part);
@@ -132,9 +135,9 @@ void run(const ImageNormBackwardJob& job) {
       bodies::image_norm_backward_part<T>(team, nullptr, job, part);
     }
     for (std::uint64_t i = 0; i < job.channels; ++i) {
-      const auto sums = bodies::column_slice(job.partial, job.channels, job.parts, i, 0, 1);
-      job.bias_gradient[i] = sums.first;
-      job.weight_gradient[i] = sums.second;
+      const auto sums = bodies::column_slice<2>(job.partial, job.channels, job.parts, i, 0, 1);
+      job.bias_gradient[i] = sums.of[0];
+      job.weight_gradient[i] = sums.of[1];
     }
     for (std::uint64_t part = 0; part < job.parts; ++part) {
       bodies::image_norm_backward_apply<T>(team, job, part);

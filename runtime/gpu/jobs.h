@@ -130,7 +130,7 @@ struct BiasBackwardJob {
   void* to = nullptr;
   DType type = DType::float32;
   float* bias_gradient = nullptr;
-  float* partial = nullptr;  ///< parts * 2 * width floats; not used by one part
+  float* partial = nullptr;  ///< parts * width floats; not used by one part
   std::uint64_t parts = 1;
   std::uint64_t rows = 0;
   std::uint64_t width = 0;
@@ -206,9 +206,10 @@ struct CrossEntropyJob {
       nullptr;  ///< one number: the loss's own gradient. Null: no gradient
 };
 
-/// sum = x + residual; y = (sum - mean) * inverse * weight + bias, row by row.
+/// sum = x + x_bias + residual; y = (sum - mean) * inverse * weight + bias, row by row.
 struct AddNormJob {
   const void* x = nullptr;
+  const float* x_bias = nullptr;   ///< null: none; else there is a residual
   const void* residual = nullptr;  ///< null: none, and `sum` is not written
   void* sum = nullptr;
   void* y = nullptr;
@@ -235,8 +236,9 @@ struct AddNormBackwardJob {
   const float* inverse = nullptr;
   float* weight_gradient = nullptr;
   float* bias_gradient = nullptr;
-  float* partial = nullptr;  ///< parts * 2 * width floats
-  std::uint64_t parts = 1;   ///< blocks that the rows are divided among
+  float* x_bias_gradient = nullptr;  ///< null: not asked for; the sums of `to`
+  float* partial = nullptr;          ///< parts * 3 * width floats
+  std::uint64_t parts = 1;           ///< blocks that the rows are divided among
   std::uint64_t rows = 0;
   std::uint64_t width = 0;
 };

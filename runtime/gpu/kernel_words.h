@@ -41,18 +41,21 @@ MUSTER_ANYWHERE void store(T* to, const Group& group) {
   *reinterpret_cast<Group*>(to) = group;
 }
 
-/// Two sums of a column, over every `slices`-th of `parts` rows of 2 * width floats.
+/// Sums of a column, over every `slices`-th of `parts` rows of planes * width floats.
+template <int planes>
 struct ColumnSums {
-  float first = 0;
-  float second = 0;
+  float of[planes]{};  // NOLINT(modernize-avoid-c-arrays)
 };
-MUSTER_ANYWHERE ColumnSums column_slice(const float* partial, std::uint64_t width,
-                                        std::uint64_t parts, std::uint64_t column,
-                                        std::uint64_t slice, std::uint64_t slices) {
-  ColumnSums sums;
+template <int planes>
+MUSTER_ANYWHERE ColumnSums<planes> column_slice(const float* partial, std::uint64_t width,
+                                                std::uint64_t parts, std::uint64_t column,
+                                                std::uint64_t slice, std::uint64_t slices) {
+  ColumnSums<planes> sums;
   for (std::uint64_t part = slice; part < parts; part += slices) {
-    sums.first += partial[part * 2 * width + column];
-    sums.second += partial[(part * 2 + 1) * width + column];
+    for (int plane = 0; plane < planes; ++plane) {
+      sums.of[plane] +=
+          partial[(part * planes + static_cast<std::uint64_t>(plane)) * width + column];
+    }
   }
   return sums;
 }

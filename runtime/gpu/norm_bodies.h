@@ -22,7 +22,8 @@ MUSTER_ANYWHERE void add_norm(const Team& team, const AddNormJob& job, std::uint
   for (std::uint64_t i = team.rank(); i < job.width; i += team.size()) {
     float value = to_float(x[i]);
     if (residual != nullptr) {
-      from_float(value + to_float(residual[i]), kept[i]);
+      const float x_bias = job.x_bias == nullptr ? 0.0F : job.x_bias[i];
+      from_float(value + x_bias + to_float(residual[i]), kept[i]);
       value = to_float(kept[i]);
     }
     sum += value;
@@ -79,18 +80,21 @@ MUSTER_ANYWHERE void norm_weights_part(const Team& team, const AddNormBackwardJo
                                        std::uint64_t part) {
   const std::uint64_t begin = job.rows * part / job.parts;
   const std::uint64_t end = job.rows * (part + 1) / job.parts;
-  float* sums = job.partial + part * 2 * job.width;
+  float* sums = job.partial + part * 3 * job.width;
   for (std::uint64_t i = team.rank(); i < job.width; i += team.size()) {
     float weight = 0;
     float bias = 0;
+    float whole = 0;
     for (std::uint64_t row = begin; row < end; ++row) {
       const float g = to_float(static_cast<const T*>(job.gradient)[row * job.width + i]);
       const float x = to_float(static_cast<const T*>(job.input)[row * job.width + i]);
       weight += g * (x - job.mean[row]) * job.inverse[row];
       bias += g;
+      whole += to_float(static_cast<const T*>(job.to)[row * job.width + i]);
     }
     sums[i] = weight;
     sums[job.width + i] = bias;
+    sums[2 * job.width + i] = whole;
   }
 }
 
@@ -107,12 +111,12 @@ MUSTER_ANYWHERE std::uint64_t held_at(const Team& team, int w) {
   return (static_cast<std::uint64_t>(w) * team.size() + team.rank()) * wide_count<T>;
 }
 
-/// The weights of one wide access of T, which are float32.
+/// The weights of one wide access of T, which are float32; zeros from null.
 template <class T>
 class HeldWeights {
  public:
   MUSTER_ANYWHERE explicit HeldWeights(const float* from) {
-    for (int f = 0; f < fours; ++f) {
+    for (int f = 0; f < fours && from != nullptr; ++f) {
       values_[f] = load<Four<float>>(from + 4 * f);
     }
   }
@@ -120,7 +124,7 @@ class HeldWeights {
 
  private:
   static constexpr int fours = wide_count<T> / 4;
-  Four<float> values_[fours];  // NOLINT(modernize-avoid-c-arrays)
+  Four<float> values_[fours]{};  // NOLINT(modernize-avoid-c-arrays)
 };
 
 /// All of a row's accesses are asked for before the first is used.
@@ -134,7 +138,7 @@ MUSTER_ANYWHERE void hold(const Team& team, const void* from, std::uint64_t firs
   }
 }
 
-/// Reads a row, adds the residual where there is one, and keeps the sum there.
+/// Reads a row, adds its bias and the residual where there is one, and keeps the sum there.
 template <class T, int wides, class Team>
 MUSTER_ANYWHERE void hold_sum(const Team& team, const AddNormJob& job, std::uint64_t first,
                               Wide<T> (&held)[wides]) {
@@ -145,12 +149,15 @@ MUSTER_ANYWHERE void hold_sum(const Team& team, const AddNormJob& job, std::uint
   Wide<T> more[wides]{};
   hold(team, job.residual, first, job.width, more);
   for (int w = 0; w < wides; ++w) {
+    const std::uint64_t i = held_at<T>(team, w);
+    if (i >= job.width) {
+      continue;
+    }
+    const HeldWeights<T> x_bias(job.x_bias == nullptr ? nullptr : job.x_bias + i);
     for (int k = 0; k < wide_count<T>; ++k) {
-      from_float(to_float(held[w].v[k]) + to_float(more[w].v[k]), held[w].v[k]);
+      from_float(to_float(held[w].v[k]) + x_bias.of(k) + to_float(more[w].v[k]), held[w].v[k]);
     }
-    if (held_at<T>(team, w) < job.width) {
-      store(static_cast<T*>(job.sum) + first + held_at<T>(team, w), held[w]);
-    }
+    store(static_cast<T*>(job.sum) + first + i, held[w]);
   }
 }
 
@@ -200,6 +207,7 @@ template <class T, int wides>
 struct HeldSums {
   float weight[wides][wide_count<T>]{};
   float bias[wides][wide_count<T>]{};
+  float whole[wides][wide_count<T>]{};  ///< of what goes on
 };
 
 /// One row of the backward pass, its share of the weights' gradients included.
@@ -247,6 +255,7 @@ MUSTER_ANYWHERE void add_norm_backward_held(const Team& team, const AddNormBackw
       const float unit = (to_float(input[w].v[k]) - mean) * inverse;
       const float own = inverse * (to_float(gradient[w].v[k]) * weight.of(k) - sum - unit * dot);
       from_float(own + to_float(to[w].v[k]), to[w].v[k]);
+      sums.whole[w][k] += to_float(to[w].v[k]);
     }
     store(static_cast<T*>(job.to) + first + i, to[w]);
   }

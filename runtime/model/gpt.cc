@@ -7,6 +7,7 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <fmt/format.h>
 
@@ -53,8 +54,10 @@ class Gpt final : public Network {
     for (int i = 0; i < shape_.blocks; ++i) {
       const std::string name = fmt::format("h.{}", i);
       const auto place = static_cast<std::uint64_t>(2 * i + 1);
-      x = x + dropout(attention(pass, name, norm(name + ".ln_1", x)), dropout_, pass, place);
-      x = x + dropout(feed_forward(pass, name, norm(name + ".ln_2", x)), dropout_, pass, place + 1);
+      const at::Tensor mixed = attention(pass, name, norm(name + ".ln_1", x));
+      x = x + dropout(matrix(name + ".attn.c_proj", mixed), dropout_, pass, place);
+      const at::Tensor inner = feed_in(pass, name, norm(name + ".ln_2", x));
+      x = x + dropout(matrix(name + ".mlp.c_proj", inner), dropout_, pass, place + 1);
     }
     return at::linear(norm("ln_f", x), tensor("wte.weight"));
   }
@@ -62,21 +65,40 @@ class Gpt final : public Network {
  private:
   using Pair = std::pair<at::Tensor, at::Tensor>;  // the residual stream, and its norm
 
+  /// What a layer adds to the stream: its bias, if it is defined, is yet to be added.
+  struct Addition {
+    at::Tensor value;
+    at::Tensor bias;
+  };
+
   static std::string block(int i) { return fmt::format("h.{}", i); }
 
-  Pair add_and_norm(const Pass& pass, const std::string& name, const at::Tensor& x,
+  Pair add_and_norm(const Pass& pass, const std::string& name, const Addition& x,
                     const at::Tensor& residual) const {
-    return gpu_ops::add_norm(*pass.gpu->gpu, x, residual, tensor(name + ".weight"),
+    return gpu_ops::add_norm(*pass.gpu->gpu, x.value, x.bias, residual, tensor(name + ".weight"),
                              tensor(name + ".bias"), 1e-5);
   }
 
+  /// The last layer of half a block. Where nothing stands between, the bias is added with the
+  /// stream, and its gradient summed there.
+  Addition projected(const Pass& pass, const std::string& name, const at::Tensor& x,
+                     std::uint64_t place, bool may_leave_bias) {
+    if (may_leave_bias && (dropout_ == 0 || !pass.training)) {
+      return {at::matmul(x, tensor(name + ".weight")), tensor(name + ".bias")};
+    }
+    return {dropout(matrix(name, x), dropout_, pass, place), {}};
+  }
+
   /// From the norm of a block's input to what its last layer adds.
-  Pair half_blocks(const Pass& pass, int i, const Pair& in) {
+  std::pair<at::Tensor, Addition> half_blocks(const Pass& pass, int i, const Pair& in,
+                                              bool may_leave_bias) {
     const auto place = static_cast<std::uint64_t>(2 * i + 1);
-    const at::Tensor mixed = dropout(attention(pass, block(i), in.second), dropout_, pass, place);
+    const Addition mixed = projected(pass, block(i) + ".attn.c_proj",
+                                     attention(pass, block(i), in.second), place, true);
     const Pair middle = add_and_norm(pass, block(i) + ".ln_2", mixed, in.first);
     return {middle.first,
-            dropout(feed_forward(pass, block(i), middle.second), dropout_, pass, place + 1)};
+            projected(pass, block(i) + ".mlp.c_proj", feed_in(pass, block(i), middle.second),
+                      place + 1, may_leave_bias)};
   }
 
   /// The residual stream in the pass's lower precision, each addition fused with the norm after it.
@@ -92,9 +114,9 @@ class Gpt final : public Network {
     if (pass.gpu->recomputes) {
       return gpu_ops::logits(recomputed_blocks(x, pass), tensor("wte.weight"));
     }
-    Pair stream = add_and_norm(pass, block(0) + ".ln_1", x, {});
+    Pair stream = add_and_norm(pass, block(0) + ".ln_1", {x, {}}, {});
     for (int i = 0; i < shape_.blocks; ++i) {
-      const Pair out = half_blocks(pass, i, stream);
+      const auto out = half_blocks(pass, i, stream, true);
       const std::string next = i + 1 < shape_.blocks ? block(i + 1) + ".ln_1" : "ln_f";
       stream = add_and_norm(pass, next, out.second, out.first);
     }
@@ -108,12 +130,13 @@ class Gpt final : public Network {
       x = gpu_ops::recomputed(
           [this, i, inner](const at::Tensor& in) {
             const Pass again{.training = true, .gpu = &inner};
-            const Pair out = half_blocks(again, i, add_and_norm(again, block(i) + ".ln_1", in, {}));
-            return out.first + out.second;
+            const Pair start = add_and_norm(again, block(i) + ".ln_1", {in, {}}, {});
+            const auto out = half_blocks(again, i, start, false);
+            return out.first + out.second.value;
           },
           x);
     }
-    return add_and_norm(pass, "ln_f", x, {}).second;
+    return add_and_norm(pass, "ln_f", {x, {}}, {}).second;
   }
 
   void add_norm(const std::string& name) {
@@ -157,6 +180,7 @@ class Gpt final : public Network {
                                : matrix(name, x).split(shape_.width, 2);
   }
 
+  /// The heads' values, side by side.
   at::Tensor attention(const Pass& pass, const std::string& name, const at::Tensor& x) const {
     const std::int64_t batch = x.size(0);
     const std::int64_t positions = x.size(1);
@@ -167,17 +191,14 @@ class Gpt final : public Network {
     };
     const at::Tensor mixed = at::scaled_dot_product_attention(
         by_head(parts[0]), by_head(parts[1]), by_head(parts[2]), std::nullopt, 0.0, true);
-    return matrix(name + ".attn.c_proj",
-                  mixed.transpose(1, 2).reshape({batch, positions, shape_.width}));
+    return mixed.transpose(1, 2).reshape({batch, positions, shape_.width});
   }
 
-  at::Tensor feed_forward(const Pass& pass, const std::string& name, const at::Tensor& x) const {
+  at::Tensor feed_in(const Pass& pass, const std::string& name, const at::Tensor& x) const {
     const std::string in = name + ".mlp.c_fc";
-    return matrix(
-        name + ".mlp.c_proj",
-        pass.gpu != nullptr
-            ? gpu_ops::linear_gelu(*pass.gpu->gpu, x, tensor(in + ".weight"), tensor(in + ".bias"))
-            : at::gelu(matrix(in, x), "tanh"));
+    return pass.gpu != nullptr ? gpu_ops::linear_gelu(*pass.gpu->gpu, x, tensor(in + ".weight"),
+                                                      tensor(in + ".bias"))
+                               : at::gelu(matrix(in, x), "tanh");
   }
 
   GptShape shape_;

@@ -56,7 +56,7 @@ Back back_to_bias(std::int64_t gpu, BiasBackwardJob::Kind kind,
   const Back back{at::empty({rows, width}, gradients[0].options()), at::empty({width}, floats)};
   const std::uint64_t parts = std::clamp<std::uint64_t>(count(rows) / 256, 1, 128);
   const at::Tensor partial =
-      parts == 1 ? at::Tensor() : at::empty({static_cast<std::int64_t>(parts), 2, width}, floats);
+      parts == 1 ? at::Tensor() : at::empty({static_cast<std::int64_t>(parts), width}, floats);
   BiasBackwardJob job{.kind = kind,
                       .kept = kept.defined() ? kept.const_data_ptr() : nullptr,
                       .to = back.product.mutable_data_ptr(),

@@ -45,11 +45,13 @@ std::uint64_t parts_for(std::uint64_t rows) {
 class AddNorm : public torch::autograd::Function<AddNorm> {
  public:
   static variable_list forward(AutogradContext* context, const at::Tensor& x,
+                               const std::optional<at::Tensor>& x_bias,
                                const std::optional<at::Tensor>& residual, const at::Tensor& weight,
                                const at::Tensor& bias, double epsilon, std::int64_t gpu) {
     const at::AutoDispatchBelowADInplaceOrView below;
     const at::Tensor input = x.contiguous();
     const bool adds = residual.has_value();
+    require(adds || !x_bias, "a bias is added where a residual is");
     const at::Tensor other = adds ? residual->to(input.scalar_type()).contiguous() : at::Tensor();
     const at::Tensor sum = adds ? at::empty_like(input) : input;
     const at::Tensor y = at::empty_like(input);
@@ -57,21 +59,24 @@ class AddNorm : public torch::autograd::Function<AddNorm> {
     const std::int64_t rows = width == 0 ? 0 : input.numel() / width;
     const at::Tensor mean = at::empty({rows}, input.options().dtype(at::kFloat));
     const at::Tensor inverse = at::empty_like(mean);
-    reinterpret_cast<Gpu*>(gpu)->run(AddNormJob{.x = input.const_data_ptr(),
-                                                .residual = adds ? other.const_data_ptr() : nullptr,
-                                                .sum = adds ? sum.mutable_data_ptr() : nullptr,
-                                                .y = y.mutable_data_ptr(),
-                                                .type = type_of(input),
-                                                .weight = weight.const_data_ptr<float>(),
-                                                .bias = bias.const_data_ptr<float>(),
-                                                .mean = mean.mutable_data_ptr<float>(),
-                                                .inverse = inverse.mutable_data_ptr<float>(),
-                                                .rows = count(rows),
-                                                .width = count(width),
-                                                .epsilon = static_cast<float>(epsilon)});
+    reinterpret_cast<Gpu*>(gpu)->run(
+        AddNormJob{.x = input.const_data_ptr(),
+                   .x_bias = x_bias ? x_bias->const_data_ptr<float>() : nullptr,
+                   .residual = adds ? other.const_data_ptr() : nullptr,
+                   .sum = adds ? sum.mutable_data_ptr() : nullptr,
+                   .y = y.mutable_data_ptr(),
+                   .type = type_of(input),
+                   .weight = weight.const_data_ptr<float>(),
+                   .bias = bias.const_data_ptr<float>(),
+                   .mean = mean.mutable_data_ptr<float>(),
+                   .inverse = inverse.mutable_data_ptr<float>(),
+                   .rows = count(rows),
+                   .width = count(width),
+                   .epsilon = static_cast<float>(epsilon)});
     context->save_for_backward({sum, weight, mean, inverse});
     context->saved_data["gpu"] = gpu;
     context->saved_data["adds"] = adds;
+    context->saved_data["has_bias"] = x_bias.has_value();
     return adds ? variable_list{sum, y} : variable_list{y};
   }
 
@@ -90,26 +95,30 @@ class AddNorm : public torch::autograd::Function<AddNorm> {
     const at::Tensor to = at::empty_like(input);
     const at::Tensor weight_gradient = at::empty_like(saved[1]);
     const at::Tensor bias_gradient = at::empty_like(saved[1]);
+    const at::Tensor of_x_bias =
+        context->saved_data["has_bias"].toBool() ? at::empty_like(saved[1]) : at::Tensor();
     const std::uint64_t parts = parts_for(rows);
     const at::Tensor partial =
-        at::empty({static_cast<std::int64_t>(parts), 2, width}, saved[1].options());
+        at::empty({static_cast<std::int64_t>(parts), 3, width}, saved[1].options());
     reinterpret_cast<Gpu*>(context->saved_data["gpu"].toInt())
-        ->run(AddNormBackwardJob{.gradient = gradient.const_data_ptr(),
-                                 .add = add.defined() ? add.const_data_ptr() : nullptr,
-                                 .input = input.const_data_ptr(),
-                                 .to = to.mutable_data_ptr(),
-                                 .type = type_of(input),
-                                 .weight = saved[1].const_data_ptr<float>(),
-                                 .mean = saved[2].const_data_ptr<float>(),
-                                 .inverse = saved[3].const_data_ptr<float>(),
-                                 .weight_gradient = weight_gradient.mutable_data_ptr<float>(),
-                                 .bias_gradient = bias_gradient.mutable_data_ptr<float>(),
-                                 .partial = partial.mutable_data_ptr<float>(),
-                                 .parts = parts,
-                                 .rows = rows,
-                                 .width = count(width)});
-    return {to,          adds ? to : at::Tensor(), weight_gradient, bias_gradient, at::Tensor(),
-            at::Tensor()};
+        ->run(AddNormBackwardJob{
+            .gradient = gradient.const_data_ptr(),
+            .add = add.defined() ? add.const_data_ptr() : nullptr,
+            .input = input.const_data_ptr(),
+            .to = to.mutable_data_ptr(),
+            .type = type_of(input),
+            .weight = saved[1].const_data_ptr<float>(),
+            .mean = saved[2].const_data_ptr<float>(),
+            .inverse = saved[3].const_data_ptr<float>(),
+            .weight_gradient = weight_gradient.mutable_data_ptr<float>(),
+            .bias_gradient = bias_gradient.mutable_data_ptr<float>(),
+            .x_bias_gradient = of_x_bias.defined() ? of_x_bias.mutable_data_ptr<float>() : nullptr,
+            .partial = partial.mutable_data_ptr<float>(),
+            .parts = parts,
+            .rows = rows,
+            .width = count(width)});
+    return {to,           of_x_bias,   adds ? to : at::Tensor(), weight_gradient, bias_gradient,
+            at::Tensor(), at::Tensor()};
   }
 };
 
@@ -192,11 +201,14 @@ class Recomputed : public torch::autograd::Function<Recomputed> {
 
 }  // namespace
 
-std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x,
+std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x, const at::Tensor& x_bias,
                                            const at::Tensor& residual, const at::Tensor& weight,
                                            const at::Tensor& bias, double epsilon) {
-  auto both = AddNorm::apply(x, residual.defined() ? std::optional(residual) : std::nullopt, weight,
-                             bias, epsilon, reinterpret_cast<std::int64_t>(&gpu));
+  const auto if_any = [](const at::Tensor& tensor) {
+    return tensor.defined() ? std::optional(tensor) : std::nullopt;
+  };
+  auto both = AddNorm::apply(x, if_any(x_bias), if_any(residual), weight, bias, epsilon,
+                             reinterpret_cast<std::int64_t>(&gpu));
   return residual.defined() ? std::pair(both[0], both[1]) : std::pair(x, both[0]);
 }
 

@@ -27,8 +27,9 @@ struct GpuPass {
 
 namespace gpu_ops {
 
-/// {x + residual, layer norm of that}; an undefined residual is none. Weight and bias are float32.
-std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x,
+/// {x + x_bias + residual, layer norm of that}; an undefined bias or residual is none, and a bias
+/// has a residual. Weight and biases are float32.
+std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x, const at::Tensor& x_bias,
                                            const at::Tensor& residual, const at::Tensor& weight,
                                            const at::Tensor& bias, double epsilon);
 /// max(0, x weight' + bias) in the pass's precision, for rows of inputs: the rectifier is part of

@@ -329,7 +329,8 @@ TEST(AddNormKernel, GivesTorchsValuesAndGradients) {
     const at::Tensor r = adds ? leaf(at::randn({5, 7, 48})) : at::Tensor();
     const at::Tensor w = leaf(at::randn({48}));
     const at::Tensor b = leaf(at::randn({48}));
-    const auto [sum, y] = gpu_ops::add_norm(*gpu, x, r, w, b, 1e-5);
+    const at::Tensor x_bias = adds ? leaf(at::randn({48})) : at::Tensor();
+    const auto [sum, y] = gpu_ops::add_norm(*gpu, x, x_bias, r, w, b, 1e-5);
     const at::Tensor a1 = at::randn({5, 7, 48});
     const at::Tensor a2 = at::randn({5, 7, 48});
     (sum * a1 + y * a2).sum().backward();
@@ -338,7 +339,8 @@ TEST(AddNormKernel, GivesTorchsValuesAndGradients) {
     const at::Tensor r2 = adds ? exact(r) : at::Tensor();
     const at::Tensor w2 = exact(w);
     const at::Tensor b2 = exact(b);
-    const at::Tensor sum2 = adds ? x2 + r2 : x2 * 1;
+    const at::Tensor x_bias2 = adds ? exact(x_bias) : at::Tensor();
+    const at::Tensor sum2 = adds ? x2 + x_bias2 + r2 : x2 * 1;
     const at::Tensor y2 = at::layer_norm(sum2, {48}, w2, b2, 1e-5);
     (sum2 * a1 + y2 * a2).sum().backward();
     EXPECT_LT(largest(y.to(at::kDouble) - y2), 1e-5);
@@ -346,6 +348,7 @@ TEST(AddNormKernel, GivesTorchsValuesAndGradients) {
     EXPECT_LT(largest(w.grad() - w2.grad()), 2e-5);
     EXPECT_LT(largest(b.grad() - b2.grad()), 2e-5);
     EXPECT_TRUE(!adds || largest(r.grad() - r2.grad()) < 2e-5);
+    EXPECT_TRUE(!adds || largest(x_bias.grad() - x_bias2.grad()) < 1e-4);
   }
 }
 

@@ -102,9 +102,12 @@ struct Norm {
         inverse(rows),
         of_weight(width),
         of_bias(width),
-        partial(3 * 2 * width) {}
+        x_bias(numbers<float>(width, 5)),
+        of_x_bias(width),
+        partial(3 * 3 * width) {}
   AddNormJob forward(DType type) {
     return {.x = x.data(),
+            .x_bias = x_bias.data(),
             .residual = residual.data(),
             .sum = sum.data(),
             .y = y.data(),
@@ -127,6 +130,7 @@ struct Norm {
             .inverse = inverse.data(),
             .weight_gradient = of_weight.data(),
             .bias_gradient = of_bias.data(),
+            .x_bias_gradient = of_x_bias.data(),
             .partial = partial.data(),
             .parts = 3,
             .rows = rows,
@@ -135,7 +139,7 @@ struct Norm {
   std::size_t rows;
   std::size_t width;
   std::vector<T> x, residual, sum, y, to;
-  std::vector<float> weight, bias, mean, inverse, of_weight, of_bias, partial;
+  std::vector<float> weight, bias, mean, inverse, of_weight, of_bias, x_bias, of_x_bias, partial;
 };
 
 /// What the GPU does with rows that a warp can hold: `members` threads, `wides` accesses each.
@@ -161,6 +165,7 @@ void expect_held_equals_plain(DType type, std::size_t members, std::size_t width
         if (column < width) {
           held.of_weight[column] = sums[team.rank()].weight[w][k];
           held.of_bias[column] = sums[team.rank()].bias[w][k];
+          held.of_x_bias[column] = sums[team.rank()].whole[w][k];
         }
       }
     }
@@ -170,6 +175,7 @@ void expect_held_equals_plain(DType type, std::size_t members, std::size_t width
   EXPECT_LE(furthest(held.to, plain.to), allowed);
   EXPECT_LE(furthest(held.of_weight, plain.of_weight), 1e-4);
   EXPECT_LE(furthest(held.of_bias, plain.of_bias), 1e-5);
+  EXPECT_LE(furthest(held.of_x_bias, plain.of_x_bias), 10 * allowed);
 }
 
 TEST(AddNormBody, HeldInRegistersEqualsThePlainOne) {
@@ -319,14 +325,14 @@ void run_images(const ThreadTeam& team, std::vector<float>& shared, const Images
     }
   };
   const auto sums = [&](std::uint64_t channel) {
-    return bodies::column_slice(images.forward.partial, images.forward.channels,
-                                images.forward.parts, channel, 0, 1);
+    return bodies::column_slice<2>(images.forward.partial, images.forward.channels,
+                                   images.forward.parts, channel, 0, 1);
   };
   each([&](std::uint64_t part) {
     bodies::image_norm_part<T>(team, shared.data(), images.forward, part);
   });
   for (std::uint64_t i = team.rank(); i < images.forward.channels; i += team.size()) {
-    bodies::image_norm_finish<T>(images.forward, i, sums(i).first, sums(i).second);
+    bodies::image_norm_finish<T>(images.forward, i, sums(i).of[0], sums(i).of[1]);
   }
   team.barrier();
   each([&](std::uint64_t part) { bodies::image_norm_apply<T>(team, images.forward, part); });
@@ -334,8 +340,8 @@ void run_images(const ThreadTeam& team, std::vector<float>& shared, const Images
     bodies::image_norm_backward_part<T>(team, shared.data(), images.backward, part);
   });
   for (std::uint64_t i = team.rank(); i < images.forward.channels; i += team.size()) {
-    images.backward.bias_gradient[i] = sums(i).first;
-    images.backward.weight_gradient[i] = sums(i).second;
+    images.backward.bias_gradient[i] = sums(i).of[0];
+    images.backward.weight_gradient[i] = sums(i).of[1];
   }
   team.barrier();
   each([&](std::uint64_t part) {

@@ -19,9 +19,9 @@ __global__ void __launch_bounds__(team_size)
 template <class T>
 __global__ void __launch_bounds__(team_size)
     image_norm_finish_kernel(const __grid_constant__ ImageNormJob job) {
-  sum_columns(job.partial, job.channels, job.parts,
-              [&](std::uint64_t column, const bodies::ColumnSums& sums) {
-                bodies::image_norm_finish<T>(job, column, sums.first, sums.second);
+  sum_columns<2>(job.partial, job.channels, job.parts,
+              [&](std::uint64_t column, const bodies::ColumnSums<2>& sums) {
+                bodies::image_norm_finish<T>(job, column, sums.of[0], sums.of[1]);
               });
 }
 
@@ -40,10 +40,10 @@ __global__ void __launch_bounds__(team_size)
 
 __global__ void __launch_bounds__(team_size)
     image_norm_weights_kernel(const __grid_constant__ ImageNormBackwardJob job) {
-  sum_columns(job.partial, job.channels, job.parts,
-              [&](std::uint64_t column, const bodies::ColumnSums& sums) {
-                job.bias_gradient[column] = sums.first;
-                job.weight_gradient[column] = sums.second;
+  sum_columns<2>(job.partial, job.channels, job.parts,
+              [&](std::uint64_t column, const bodies::ColumnSums<2>& sums) {
+                job.bias_gradient[column] = sums.of[0];
+                job.weight_gradient[column] = sums.of[1];
               });
 }
 

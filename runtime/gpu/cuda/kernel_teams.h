@@ -66,22 +66,24 @@ inline constexpr unsigned warps = team_size / WarpTeam::width;
 
 /// A column of partial sums, 32 a block; each warp has a share of the parts. Calls use(column,
 /// sums) in the first warp.
-template <class Use>
+template <int planes, class Use>
 __device__ void sum_columns(const float* partial, std::uint64_t width, std::uint64_t parts,
                             Use use) {
-  __shared__ bodies::ColumnSums all[warps][WarpTeam::width];
+  __shared__ bodies::ColumnSums<planes> all[warps][WarpTeam::width];
   const unsigned lane = threadIdx.x % WarpTeam::width;
   const unsigned own_warp = threadIdx.x / WarpTeam::width;
   const std::uint64_t column = std::uint64_t{blockIdx.x} * WarpTeam::width + lane;
   if (column < width) {
-    all[own_warp][lane] = bodies::column_slice(partial, width, parts, column, own_warp, warps);
+    all[own_warp][lane] =
+        bodies::column_slice<planes>(partial, width, parts, column, own_warp, warps);
   }
   __syncthreads();
   if (own_warp == 0 && column < width) {
-    bodies::ColumnSums sums;
+    bodies::ColumnSums<planes> sums;
     for (unsigned warp = 0; warp < warps; ++warp) {
-      sums.first += all[warp][lane].first;
-      sums.second += all[warp][lane].second;
+      for (int plane = 0; plane < planes; ++plane) {
+        sums.of[plane] += all[warp][lane].of[plane];
+      }
     }
     use(column, sums);
   }

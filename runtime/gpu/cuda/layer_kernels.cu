@@ -47,13 +47,18 @@ __global__ void __launch_bounds__(team_size)
   bodies::norm_weights_part<T>(BlockTeam(), job, blockIdx.x);
 }
 
+/// Blocks a multiprocessor has room for: of the sums of 1,024 columns fewer.
+constexpr int sums_blocks(int floats) {
+  return floats > 24 ? 2 : 3;
+}
+
 /// A warp a row, over the rows of the block's part; then the warps add up, one after the other,
 /// what they have for the weights.
 template <class T, int wides>
-__global__ void __launch_bounds__(sums_team, 3)
+__global__ void __launch_bounds__(sums_team, sums_blocks(wides* bodies::wide_count<T>))
     add_norm_backward_held_kernel(const __grid_constant__ AddNormBackwardJob job) {
   constexpr int lanes = bodies::wide_count<T>;
-  __shared__ float all[2][wides * lanes * WarpTeam::width];
+  __shared__ float all[3][wides * lanes * WarpTeam::width];
   const WarpTeam team;
   const unsigned own_warp = threadIdx.x / WarpTeam::width;
   bodies::HeldSums<T, wides> sums;
@@ -68,24 +73,29 @@ __global__ void __launch_bounds__(sums_team, 3)
         const unsigned at = bodies::held_at<T>(team, w) + k;
         all[0][at] = (warp == 0 ? 0 : all[0][at]) + sums.weight[w][k];
         all[1][at] = (warp == 0 ? 0 : all[1][at]) + sums.bias[w][k];
+        all[2][at] = (warp == 0 ? 0 : all[2][at]) + sums.whole[w][k];
       }
     }
     __syncthreads();
   }
-  float* partial = job.partial + std::uint64_t{blockIdx.x} * 2 * job.width;
+  float* partial = job.partial + std::uint64_t{blockIdx.x} * 3 * job.width;
   for (unsigned i = threadIdx.x; i < job.width; i += sums_team) {
-    partial[i] = all[0][i];
-    partial[job.width + i] = all[1][i];
+    for (unsigned plane = 0; plane < 3; ++plane) {
+      partial[plane * job.width + i] = all[plane][i];
+    }
   }
 }
 
 __global__ void __launch_bounds__(team_size)
     norm_weights_sum_kernel(const __grid_constant__ AddNormBackwardJob job) {
-  sum_columns(job.partial, job.width, job.parts,
-              [&](std::uint64_t column, const bodies::ColumnSums& sums) {
-                job.weight_gradient[column] = sums.first;
-                job.bias_gradient[column] = sums.second;
-              });
+  sum_columns<3>(job.partial, job.width, job.parts,
+                 [&](std::uint64_t column, const bodies::ColumnSums<3>& sums) {
+                   job.weight_gradient[column] = sums.of[0];
+                   job.bias_gradient[column] = sums.of[1];
+                   if (job.x_bias_gradient != nullptr) {
+                     job.x_bias_gradient[column] = sums.of[2];
+                   }
+                 });
 }
 
 /// Columns of 32 accesses a block, a warp for each of several rows.
@@ -114,19 +124,17 @@ __global__ void __launch_bounds__(team_size)
     if (job.parts == 1) {
       job.bias_gradient[first + i] = sum;
     } else {
-      float* partial = job.partial + std::uint64_t{blockIdx.y} * 2 * job.width;
-      partial[first + i] = sum;
-      partial[job.width + first + i] = 0;
+      job.partial[blockIdx.y * job.width + first + i] = sum;
     }
   }
 }
 
 __global__ void __launch_bounds__(team_size)
     bias_sum_kernel(const __grid_constant__ BiasBackwardJob job) {
-  sum_columns(job.partial, job.width, job.parts,
-              [&](std::uint64_t column, const bodies::ColumnSums& sums) {
-                job.bias_gradient[column] = sums.first;
-              });
+  sum_columns<1>(job.partial, job.width, job.parts,
+                 [&](std::uint64_t column, const bodies::ColumnSums<1>& sums) {
+                   job.bias_gradient[column] = sums.of[0];
+                 });
 }
 
 template <class T>
@@ -185,7 +193,7 @@ void launch(const AddNormJob& job, cudaStream_t stream) {
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     const bool is_whole =
-        all_aligned<T>({job.x, job.residual, job.sum, job.y, job.weight, job.bias});
+        all_aligned<T>({job.x, job.x_bias, job.residual, job.sum, job.y, job.weight, job.bias});
     by_wides<T>(job.width, is_whole, [&](auto wides) {
       if constexpr (wides() > 0) {
         start(add_norm_held_kernel<T, wides()>, blocks_of(job.rows, warps), team_size, stream, job);
