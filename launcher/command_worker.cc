@@ -6,6 +6,7 @@
 #include "launcher/sweep/spool_service.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
+#include "runtime/base/file_system.h"
 #include "runtime/base/stop_signals.h"
 #include "runtime/config/load.h"
 
@@ -13,10 +14,11 @@ namespace muster {
 namespace {
 
 const CommandHelp help{
-    .usage = "muster worker sweeps/NAME [--slots N]",
+    .usage = "muster worker SWEEP [--slots N]",
     .about =
         "Joins a running sweep whose trials are programs, from anywhere that sees its directory, "
-        "and leaves when it is over; TERM has what runs saved first. 'muster submit SWEEP.ini "
+        "and leaves when it is over; TERM has what runs saved first. SWEEP is its directory, or "
+        "the name of one in sweeps. 'muster submit SWEEP.ini "
         "--workers 0-63' starts many. Workers for Muster jobs are 'muster-rank --worker --spool "
         "sweeps/NAME'.",
     .examples = {{"muster worker sweeps/tune_bert --slots 2", "two trials at once, here"}}};
@@ -40,7 +42,11 @@ int command_worker(const Arguments& arguments) {
   if (line->words.size() != 1) {
     throw Error(Fault::bad_input, "it takes the directory of one sweep: " + help.usage);
   }
-  service.sweep = std::filesystem::absolute(line->words.front());
+  const Path named = line->words.front();
+  const Path by_name = "sweeps" / named;
+  FileSystem& files = posix_file_system();
+  service.sweep =
+      std::filesystem::absolute(!files.exists(named) && files.exists(by_name) ? by_name : named);
   service.wants_out = [] { return wants_out.load(); };
   const auto muster = std::filesystem::read_symlink("/proc/self/exe").string();
   service.crew = [&](const SpoolSession& session) {

@@ -235,13 +235,13 @@ RunPlan plan_program(const ProgramSettings& program) {
   return plan;
 }
 
-/// Refuses to continue a run that got anywhere with other settings; writes config.ini. A code where
-/// nothing is left to do.
+/// Refuses to continue a run with other settings, unless it came to nothing; writes config.ini. A
+/// code where nothing is left to do.
 std::optional<int> settle_configuration(const Keys& keys, const RunPlan& plan,
                                         const std::string& resolved) {
   const auto& files = plan.files;
   const auto before = read_file_if_there(files.config());
-  if (before && files.hold_results()) {
+  if (before && !files.came_to_nothing()) {
     require_same_settings(keys, resolved, *before, plan.name, files.root.string());
     const auto status = read_file_if_there(files.status());
     const bool finished =

@@ -34,7 +34,7 @@ void RankFiles::settle(const Keys& keys, const Resolved& resolved) const {
   files.make_directory(root_);
   const RunFiles run{root_};
   const auto before = read_file_if_there(run.config());
-  if (before && run.hold_results()) {
+  if (before && !run.came_to_nothing()) {
     require_same_settings(keys, resolved.file_text, *before, name_, root_.string());
   }
   write_file_durably(run.config(), resolved.file_text);

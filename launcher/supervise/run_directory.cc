@@ -10,10 +10,10 @@
 
 namespace muster {
 
-bool RunFiles::hold_results() const {
+bool RunFiles::came_to_nothing() const {
   FileSystem& files = posix_file_system();
-  return !read_file_if_there(metrics()).value_or("").empty() ||
-         !files.list(checkpoints()).empty() || !files.list(model()).empty();
+  return files.exists(failure()) && read_file_if_there(metrics()).value_or("").empty() &&
+         files.list(checkpoints()).empty() && files.list(model()).empty();
 }
 
 void check_run_name(std::string_view name) {

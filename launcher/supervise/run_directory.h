@@ -23,8 +23,8 @@ struct RunFiles {
   Path failure() const { return root / "failure"; }
   Path control() const { return root / "control"; }
 
-  /// Whether what was started here got as far as a checkpoint, a metric or a model.
-  bool hold_results() const;
+  /// Whether what was started here failed before it left a checkpoint, a metric or a model.
+  bool came_to_nothing() const;
 };
 
 /// A name is a directory's name: letters, digits, '-', '_', '.', not beginning with '.'. Throws

@@ -303,6 +303,10 @@ TEST(RunCommand, EndsTheOthersWhenOneFails) {
   EXPECT_EQ(missing.wait(), 64);
   EXPECT_THAT(missing.output(),
               HasSubstr("rank 0 could not start no-such-program: No such file or directory"));
+  EXPECT_EQ(shop.start({"run", "--name", "none", "--", "true"}).wait(), 0) << "it is mended";
+  auto other = shop.start({"run", "--name", "none", "--", "echo", "other"});
+  EXPECT_EQ(other.wait(), 64) << "it has finished";
+  EXPECT_THAT(other.output(), HasSubstr("they differ in command."));
 }
 
 TEST(RunCommand, TheLastTwentyLinesOfTheGuiltyRankCloseTheOutput) {
