@@ -7,11 +7,13 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
 #include <csignal>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "launcher/engine/beats.h"
@@ -224,11 +226,22 @@ class Attendant {
     }
     const std::vector<bool> alive(static_cast<std::size_t>(page_->slots()), true);
     const auto hang = hangs_->tick(*page_, alive, now);
-    if (hang && page_->slot(hang->local_rank).global_rank ==
-                    context_.rank) {  // each attendant acts on its own rank only
+    if (!hang || page_->slot(hang->local_rank).global_rank !=
+                     context_.rank) {  // each attendant acts on its own rank only
+      hangs_since_.reset();
+      return;
+    }
+    hangs_since_ = hangs_since_.value_or(now);
+    if (!hang->waits || now - *hangs_since_ >= precedence()) {
       hang_ = hang->text;
       end_hanging(hang->waits, pids_of_page());
     }
+  }
+
+  /// What a rank that waits for others leaves to their attendants: who ends first ends all, and it
+  /// is to be the one that holds the others up.
+  std::chrono::milliseconds precedence() const {
+    return std::max<std::chrono::milliseconds>(std::chrono::seconds(2), options_.hang_after / 4);
   }
 
   std::vector<pid_t> pids_of_page() {
@@ -293,6 +306,7 @@ class Attendant {
   std::unique_ptr<HangWatch> hangs_;
   std::chrono::steady_clock::time_point started_{};
   std::chrono::steady_clock::time_point next_look_{};
+  std::optional<std::chrono::steady_clock::time_point> hangs_since_;
   std::string hang_;
   bool hang_waits_ = false;
   std::uint64_t held_ = 0;  ///< signals for the rank, a bit each

@@ -239,7 +239,9 @@ void launch(const BiasBackwardJob& job, cudaStream_t stream) {
       start(kernel, dim3(blocks_of(job.width, columns), static_cast<unsigned>(job.parts)),
             team_size, stream, job);
     };
-    if (together % lanes == 0 && all_aligned<T>({from[0], from[1], from[2], job.kept, job.to})) {
+    const bool is_whole =
+        together % lanes == 0 && all_aligned<T>({from[0], from[1], from[2], job.kept, job.to});
+    if (is_whole && job.parts > 1) {  // few rows are better spread over more blocks
       with(bias_backward_kernel<T, lanes>, WarpTeam::width * lanes);
     } else {
       with(bias_backward_kernel<T, 1>, WarpTeam::width);
