@@ -20,7 +20,8 @@
 namespace muster {
 namespace {
 
-/// A file that libhdf5 can open by name, gone with this object. Sparse, so the payload that nobody
+/// A file that libhdf5 can open by name (it takes no /proc/self/fd), and that has none as soon as
+/// it is open: a rank that is killed leaves nothing behind. Sparse, so the payload that nobody
 /// writes costs nothing; in memory where there is a place for that.
 class ScratchFile {
  public:
@@ -40,8 +41,16 @@ class ScratchFile {
   }
   ScratchFile(const ScratchFile&) = delete;
   ScratchFile& operator=(const ScratchFile&) = delete;
-  ~ScratchFile() { ::unlink(name_.c_str()); }
-  Path path() const { return name_; }
+  ~ScratchFile() { hide(); }
+  Path path() const {
+    return name_.empty() ? fmt::format("/proc/self/fd/{}", descriptor_.get()) : name_;
+  }
+  void hide() {
+    if (!name_.empty()) {
+      ::unlink(name_.c_str());
+      name_.clear();
+    }
+  }
 
  private:
   std::string name_;
@@ -178,10 +187,11 @@ std::string_view name_of(RecordPlace::Kind kind) {
 }
 
 Layout make_layout(const StateTree& tree) {
-  const ScratchFile scratch;
+  ScratchFile scratch;
   Layout layout;
   {
     h5::File file = h5::File::create(scratch.path());
+    scratch.hide();
     file.set_text("/", "format", "Muster checkpoint");
     file.set_int("/", "version", 1);
     file.set_text("/", "about",

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -104,6 +105,7 @@ int be_killed(int ranks_per_machine, int victim) {
 }
 
 int run(std::string_view what, int ranks_per_machine, int victim) {
+  std::signal(SIGTERM, SIG_IGN);  // mpirun 5 ends all when the first has ended: each says its words
   if (what == "flat") {
     conform_flat();
   } else if (what == "auto") {
