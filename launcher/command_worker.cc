@@ -40,7 +40,7 @@ int command_worker(const Arguments& arguments) {
   }
   load(keys, {{}, {}, line->options});
   if (line->words.size() != 1) {
-    throw Error(Fault::bad_input, "it takes the directory of one sweep: " + help.usage);
+    throw Error(Fault::bad_input, "it takes one sweep, its directory or its name: " + help.usage);
   }
   const Path named = line->words.front();
   const Path by_name = "sweeps" / named;

@@ -221,25 +221,22 @@ class Attendant {
     }
     next_look_ = now + std::chrono::milliseconds(250);
     if (!hangs_) {
-      hangs_ = page_ ? std::make_unique<HangWatch>(page_->slots(), options_.hang_after) : nullptr;
+      hangs_ = page_
+                   ? std::make_unique<HangWatch>(page_->slots(), options_.hang_after, precedence())
+                   : nullptr;
       return;
     }
     const std::vector<bool> alive(static_cast<std::size_t>(page_->slots()), true);
     const auto hang = hangs_->tick(*page_, alive, now);
-    if (!hang || page_->slot(hang->local_rank).global_rank !=
-                     context_.rank) {  // each attendant acts on its own rank only
-      hangs_since_.reset();
-      return;
-    }
-    hangs_since_ = hangs_since_.value_or(now);
-    if (!hang->waits || now - *hangs_since_ >= precedence()) {
+    if (hang && page_->slot(hang->local_rank).global_rank ==
+                    context_.rank) {  // each attendant acts on its own rank only
       hang_ = hang->text;
       end_hanging(hang->waits, pids_of_page());
     }
   }
 
-  /// What a rank that waits for others leaves to their attendants: who ends first ends all, and it
-  /// is to be the one that holds the others up.
+  /// Attendants of other hosts have it over one whose rank waits: who ends first ends all, and it
+  /// is to be the rank that holds the others up.
   std::chrono::milliseconds precedence() const {
     return std::max<std::chrono::milliseconds>(std::chrono::seconds(2), options_.hang_after / 4);
   }
@@ -306,7 +303,6 @@ class Attendant {
   std::unique_ptr<HangWatch> hangs_;
   std::chrono::steady_clock::time_point started_{};
   std::chrono::steady_clock::time_point next_look_{};
-  std::optional<std::chrono::steady_clock::time_point> hangs_since_;
   std::string hang_;
   bool hang_waits_ = false;
   std::uint64_t held_ = 0;  ///< signals for the rank, a bit each

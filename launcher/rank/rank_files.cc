@@ -37,6 +37,7 @@ void RankFiles::settle(const Keys& keys, const Resolved& resolved) const {
   if (before && !run.came_to_nothing()) {
     require_same_settings(keys, resolved.file_text, *before, name_, root_.string());
   }
+  files.remove(run.failure());  // of the start before
   write_file_durably(run.config(), resolved.file_text);
 }
 

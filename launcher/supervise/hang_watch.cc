@@ -89,8 +89,9 @@ std::optional<std::string> last_operation(const RankSlot& slot) {
   return fmt::format("{} ({})", describe(*entry), entry->end_ns.load() == 0 ? "not left" : "left");
 }
 
-HangWatch::HangWatch(int ranks, std::chrono::milliseconds least)
-    : least_(least), ranks_(static_cast<std::size_t>(ranks)) {}
+HangWatch::HangWatch(int ranks, std::chrono::milliseconds least,
+                     std::chrono::milliseconds precedence)
+    : least_(least), precedence_(precedence), ranks_(static_cast<std::size_t>(ranks)) {}
 
 std::chrono::nanoseconds HangWatch::limit_of(Phase phase) const {
   auto times = history_[static_cast<std::size_t>(phase) % phases];
@@ -194,6 +195,9 @@ std::optional<Hang> HangWatch::tick(ControlPage& page, const std::vector<bool>& 
   hang.waits =
       process_state(slot.pid) != 'T' && (seen.phase == Phase::exchange || open_operation(slot));
   hang.text += state_remark(slot.pid);
+  if (hang.waits && seen.still <= limit_of(seen.phase) + precedence_) {
+    return std::nullopt;
+  }
   return hang;
 }
 

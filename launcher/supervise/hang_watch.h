@@ -27,8 +27,9 @@ struct Hang {
 class HangWatch {
  public:
   /// `least`: no phase is called a hang sooner; a phase also gets 20 medians of how long it took
-  /// before.
-  explicit HangWatch(int ranks, std::chrono::milliseconds least = std::chrono::seconds(30));
+  /// before. `precedence`: one that waits is named so much later, for who sees other hosts' ranks.
+  explicit HangWatch(int ranks, std::chrono::milliseconds least = std::chrono::seconds(30),
+                     std::chrono::milliseconds precedence = {});
   /// Looks once. `alive[k]` false: rank k has ended and is not watched.
   std::optional<Hang> tick(ControlPage& page, const std::vector<bool>& alive, Monotonic now);
   std::chrono::nanoseconds limit_of(Phase phase) const;
@@ -47,6 +48,7 @@ class HangWatch {
   void remember(Phase phase, std::chrono::nanoseconds took);
 
   std::chrono::nanoseconds least_;
+  std::chrono::nanoseconds precedence_;
   std::optional<Monotonic> last_;
   std::vector<Seen> ranks_;
   std::array<std::vector<std::chrono::nanoseconds>, phases> history_;

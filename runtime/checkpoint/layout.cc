@@ -21,8 +21,8 @@ namespace muster {
 namespace {
 
 /// A file that libhdf5 can open by name (it takes no /proc/self/fd), and that has none as soon as
-/// it is open: a rank that is killed leaves nothing behind. Sparse, so the payload that nobody
-/// writes costs nothing; in memory where there is a place for that.
+/// it is open: only a rank that is killed before leaves it behind. Sparse, so the payload that
+/// nobody writes costs nothing; in memory where there is a place for that.
 class ScratchFile {
  public:
   ScratchFile() {

@@ -43,8 +43,8 @@ at::Tensor linear_gelu(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
                        const at::Tensor& bias);
 std::vector<at::Tensor> linear_split(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
                                      const at::Tensor& bias);
-/// x weight' of the last dimension. Products whose rows do not begin on 16 bytes are several times
-/// slower, so these lie in wider rows where that is so: a view, in whose rows cross_entropy()
+/// x weight' of the last dimension. Products cannot load 16 bytes at a time where rows do not begin
+/// on them, so these lie in wider rows where that is so: a view, in whose rows cross_entropy()
 /// leaves its gradient.
 at::Tensor logits(const at::Tensor& x, const at::Tensor& weight);
 /// Drops with probability `share`; mask of place `place`, made again for backward.

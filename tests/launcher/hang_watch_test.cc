@@ -17,9 +17,10 @@ using testing::HasSubstr;
 
 /// A job of `ranks` ranks, whose time passes when told.
 struct Job {
-  explicit Job(int ranks, std::chrono::milliseconds least = 30s)
+  explicit Job(int ranks, std::chrono::milliseconds least = 30s,
+               std::chrono::milliseconds precedence = {})
       : page(ControlPage::create(ranks)),
-        watch(ranks, least),
+        watch(ranks, least, precedence),
         alive(static_cast<std::size_t>(ranks), true) {
     for (int rank = 0; rank < ranks; ++rank) {
       page.slot(rank).pid = ::getpid();
@@ -53,6 +54,15 @@ TEST(HangWatch, IsSilentWhileAnybodyMoves) {
     ++job.page.slot(1).step;
     EXPECT_FALSE(job.pass(1s).has_value());
   }
+}
+
+TEST(HangWatch, WhoWaitsIsNamedLaterWhereOtherHostsHaveTheFirstWord) {
+  Job job(1, 3s, 2s);
+  job.page.slot(0).phase = Phase::exchange;
+  EXPECT_FALSE(job.pass(5s).has_value());
+  EXPECT_TRUE(job.pass(1s).has_value());
+  Job holds_up(1, 3s, 2s);
+  EXPECT_TRUE(holds_up.pass(4s).has_value());
 }
 
 TEST(HangWatch, WhoComputesHoldsUpThoseWhoExchange) {

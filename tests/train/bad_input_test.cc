@@ -62,6 +62,7 @@ TEST_F(BadInput, AMistakeIsMendedUnderTheSameName) {
   EXPECT_NE(alone("one", "--model.kind mpl").code, 0);
   const Ending one = alone("one", mended);
   EXPECT_EQ(one.code, 0) << one.output;
+  EXPECT_FALSE(posix_file_system().exists(directory("one") / "failure")) << "it is overcome";
 }
 
 TEST_F(BadInput, TheWrongType) {
