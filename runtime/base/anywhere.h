@@ -14,10 +14,14 @@
 
 namespace muster {
 
-/// e^x; on a GPU by its special function unit (2 units in the last place more).
+/// e^x; on a GPU by its special function unit (2 units in the last place more, and 0 where x <
+/// -87): what __expf does besides for the smallest results is a third of cross-entropy's
+/// instructions.
 MUSTER_ANYWHERE float quick_exp(float x) {
 #ifdef __CUDA_ARCH__
-  return __expf(x);
+  float y = 0;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.4426950408889634F));
+  return y;
 #else
   return std::exp(x);
 #endif
@@ -26,7 +30,9 @@ MUSTER_ANYWHERE float quick_exp(float x) {
 /// tanh(x); on a GPU by quick_exp (some 2e-7 off).
 MUSTER_ANYWHERE float quick_tanh(float x) {
 #ifdef __CUDA_ARCH__
-  return 1 - __fdividef(2, __expf(2 * x) + 1);
+  float y = 0;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(quick_exp(2 * x) + 1));
+  return 1 - 2 * y;
 #else
   return std::tanh(x);
 #endif

@@ -38,21 +38,32 @@ struct PairSums {
   float b[wide_count<T>]{};  // NOLINT(modernize-avoid-c-arrays)
 };
 
-/// Sums over rows [begin, end), into partial[0, 2 * channels). prepare(column) gives what
-/// look(prepared, row, column, sums) needs of a column again and again. `shared`: two floats a
-/// channel of a wide access and member.
-template <class T, class Team, class Prepare, class Look>
+/// Sums over rows [begin, end), into partial[0, 2 * channels). prepare(column) gives what is needed
+/// of a column again and again; get(row, column) is asked for several rows before the first of them
+/// is given to add(prepared, got, row, column, sums). `shared`: two floats a channel of a wide
+/// access and member.
+template <class T, int at_once, class Team, class Prepare, class Get, class Add>
 MUSTER_ANYWHERE void column_sums(const Team& team, float* shared, std::uint64_t channels,
                                  std::uint64_t begin, std::uint64_t end, float* partial,
-                                 Prepare prepare, Look look) {
+                                 Prepare prepare, Get get, Add add) {
   constexpr int lanes = wide_count<T>;
   const std::uint64_t wides = channels / lanes;
   const Columns own = columns_of(team, wides);
   for (std::uint64_t c = own.first; c < wides; c += own.step) {
     PairSums<T> sums;
     const auto prepared = prepare(c * lanes);
-    for (std::uint64_t row = begin + own.row; row < end; row += own.rows) {
-      look(prepared, row, c * lanes, sums);
+    std::uint64_t row = begin + own.row;
+    for (; row + (at_once - 1) * own.rows < end; row += at_once * own.rows) {
+      decltype(get(row, c)) got[at_once];  // NOLINT(modernize-avoid-c-arrays)
+      for (int r = 0; r < at_once; ++r) {
+        got[r] = get(row + static_cast<std::uint64_t>(r) * own.rows, c * lanes);
+      }
+      for (int r = 0; r < at_once; ++r) {
+        add(prepared, got[r], row + static_cast<std::uint64_t>(r) * own.rows, c * lanes, sums);
+      }
+    }
+    for (; row < end; row += own.rows) {
+      add(prepared, get(row, c * lanes), row, c * lanes, sums);
     }
     float* a = own.rows == 1 ? partial + c * lanes : shared + team.rank() * 2 * lanes;
     float* b = own.rows == 1 ? partial + channels + c * lanes : a + lanes;
@@ -84,12 +95,15 @@ template <class T, class Team>
 MUSTER_ANYWHERE void image_norm_part(const Team& team, float* shared, const ImageNormJob& job,
                                      std::uint64_t part) {
   const auto* x = static_cast<const T*>(job.x);
-  column_sums<T>(
+  column_sums<T, 4>(
       team, shared, job.channels, job.rows * part / job.parts, job.rows * (part + 1) / job.parts,
       job.partial + part * 2 * job.channels,
       [&](std::uint64_t column) { return load<Wide<T>>(x + column); },
-      [&](const Wide<T>& pivot, std::uint64_t row, std::uint64_t column, PairSums<T>& sums) {
-        const auto values = load<Wide<T>>(x + row * job.channels + column);
+      [&](std::uint64_t row, std::uint64_t column) {
+        return load<Wide<T>>(x + row * job.channels + column);
+      },
+      [](const Wide<T>& pivot, const Wide<T>& values, std::uint64_t /*row*/,
+         std::uint64_t /*column*/, PairSums<T>& sums) {
         for (int k = 0; k < wide_count<T>; ++k) {
           const float apart = to_float(values.v[k]) - to_float(pivot.v[k]);
           sums.a[k] += apart;
@@ -179,33 +193,45 @@ MUSTER_ANYWHERE float before(const ImageNormBackwardJob& job, float gradient, co
   return job.rectifies && (job.y != nullptr ? y : on(out, x)) <= 0 ? 0.0F : gradient;
 }
 
+/// What the sums of the backward pass read of a row.
+template <class T>
+struct BackwardReads {
+  Wide<T> gradient;
+  Wide<T> other;
+  Wide<T> x;
+  Wide<T> y;
+};
+
 /// Where something was added, its gradient is that before the rectifier: written here, once, and
 /// read by the next pass in place of all that it comes from.
 template <class T, class Team>
 MUSTER_ANYWHERE void image_norm_backward_part(const Team& team, float* shared,
                                               const ImageNormBackwardJob& job, std::uint64_t part) {
-  column_sums<T>(
+  column_sums<T, 1>(
       team, shared, job.channels, job.rows * part / job.parts, job.rows * (part + 1) / job.parts,
       job.partial + part * 2 * job.channels,
       [&](std::uint64_t column) { return BackwardLines<T>(job, column); },
-      [&](const BackwardLines<T>& lines, std::uint64_t row, std::uint64_t column,
-          PairSums<T>& sums) {
+      [&](std::uint64_t row, std::uint64_t column) {
         const std::uint64_t at = row * job.channels + column;
-        auto gradient = load<Wide<T>>(static_cast<const T*>(job.gradient) + at);
-        const auto other =
-            job.other == nullptr ? Wide<T>{} : load<Wide<T>>(static_cast<const T*>(job.other) + at);
-        const auto x = load<Wide<T>>(static_cast<const T*>(job.x) + at);
-        const auto y = job.y == nullptr ? x : load<Wide<T>>(static_cast<const T*>(job.y) + at);
+        const auto of = [&](const void* rows) {
+          return rows == nullptr ? Wide<T>{} : load<Wide<T>>(static_cast<const T*>(rows) + at);
+        };
+        return BackwardReads<T>{of(job.gradient), of(job.other), of(job.x), of(job.y)};
+      },
+      [&](const BackwardLines<T>& lines, const BackwardReads<T>& read, std::uint64_t row,
+          std::uint64_t column, PairSums<T>& sums) {
+        Wide<T> gradient{};
         for (int k = 0; k < wide_count<T>; ++k) {
-          from_float(before(job, to_float(gradient.v[k]) + to_float(other.v[k]), lines.out[k],
-                            to_float(x.v[k]), to_float(y.v[k])),
+          const float x = to_float(read.x.v[k]);
+          from_float(before(job, to_float(read.gradient.v[k]) + to_float(read.other.v[k]),
+                            lines.out[k], x, to_float(read.y.v[k])),
                      gradient.v[k]);
           const float own = to_float(gradient.v[k]);  // as the next pass reads it
           sums.a[k] += own;
-          sums.b[k] += own * on(lines.unit[k], to_float(x.v[k]));
+          sums.b[k] += own * on(lines.unit[k], x);
         }
         if (job.residual_to != nullptr) {
-          store(static_cast<T*>(job.residual_to) + at, gradient);
+          store(static_cast<T*>(job.residual_to) + row * job.channels + column, gradient);
         }
       });
 }

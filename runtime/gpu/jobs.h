@@ -75,6 +75,7 @@ struct DecideJob {
   const float* rates = nullptr;  ///< of every step of the run, on the GPU
   std::uint64_t rate_count = 1;
   double clip_norm = 0;  ///< 0: none
+  bool corrects = true;  ///< by Adam's powers of the betas, which one thread takes a while for
   double beta1 = 0.9;
   double beta2 = 0.999;
   double ema = 0;
@@ -105,7 +106,7 @@ struct NormJob {
 /// kernels. `pack` writes all that `norm` reads; partial has room for 2 * blocks() numbers.
 struct PackNormJob {
   static constexpr std::size_t most_pieces = 64;
-  static constexpr std::uint64_t piece_part = 8192;  ///< of a block
+  static constexpr std::uint64_t piece_part = 2048;  ///< of a block: little ones keep a card busy
   PackJob pack;
   NormJob norm;
   constexpr std::uint64_t blocks() const {

@@ -64,7 +64,7 @@ MUSTER_ANYWHERE RowSums row_sums(const Team& team, const CrossEntropyJob& job, c
   const auto look = [&](std::uint64_t /*i*/, const auto& group) {
     float top = largest;
     for (const auto& each : group.v) {
-      top = to_float(each) > top ? to_float(each) : top;
+      top = fmaxf(to_float(each), top);
     }
     if (top > largest) {
       sum *= quick_exp(largest - top);
@@ -103,10 +103,11 @@ MUSTER_ANYWHERE void cross_entropy(const Team& team, const CrossEntropyJob& job,
   team.barrier();  // the label's logit is read before it is overwritten
   const float scale = counts ? *job.gradient_scale * job.scale : 0.0F;
   const float spread = job.smoothing / classes;
+  const float target = spread + (1 - job.smoothing);
+  const std::uint32_t own = counts ? static_cast<std::uint32_t>(label) : ~0U;
   change_row(team, logits, job.classes, rows_are_whole<T>(job), [&](std::uint64_t i, float value) {
-    const bool is_label = static_cast<std::int64_t>(i) == label;
-    const float target = spread + (is_label ? 1 - job.smoothing : 0.0F);
-    return scale * (quick_exp(value - sums.log_sum) - target);
+    const float wanted = static_cast<std::uint32_t>(i) == own ? target : spread;
+    return scale * (quick_exp(value - sums.log_sum) - wanted);
   });
   for (std::uint64_t i = team.rank(); i < job.padding; i += team.size()) {
     from_float(0, logits[job.classes + i]);

@@ -11,10 +11,11 @@
 
 namespace muster::bodies {
 
-/// Four elements a round are asked for before the first is used.
-template <class From, class To, class Team>
+/// to[i] = from[i] + add[i], which is handed to use() as `to` holds it. Four elements a round are
+/// asked for before the first is written.
+template <class From, class To, class Team, class Use>
 MUSTER_ANYWHERE void pack(const Team& team, const From* from, To* to, const float* add,
-                          std::uint64_t count) {
+                          std::uint64_t count, Use use) {
   constexpr std::uint64_t at_once = 4;
   for (std::uint64_t first = team.rank(); first < count; first += at_once * team.size()) {
     float sum[at_once]{};  // NOLINT(modernize-avoid-c-arrays)
@@ -27,10 +28,18 @@ MUSTER_ANYWHERE void pack(const Team& team, const From* from, To* to, const floa
     for (std::uint64_t k = 0; k < at_once; ++k) {
       const std::uint64_t i = first + k * team.size();
       if (i < count) {
-        from_float(sum[k], to[i]);
+        To packed;
+        from_float(sum[k], packed);
+        to[i] = packed;
+        use(to_float(packed));
       }
     }
   }
+}
+template <class From, class To, class Team>
+MUSTER_ANYWHERE void pack(const Team& team, const From* from, To* to, const float* add,
+                          std::uint64_t count) {
+  pack(team, from, to, add, count, [](float /*packed*/) {});
 }
 
 /// pack(), with the squares of what this member wrote.
@@ -38,12 +47,10 @@ template <class From, class To, class Team>
 MUSTER_ANYWHERE double pack_squares(const Team& team, const From* from, To* to, const float* add,
                                     std::uint64_t count) {
   double sum = 0;
-  for (std::uint64_t i = team.rank(); i < count; i += team.size()) {
-    from_float((from == nullptr ? 0.0F : to_float(from[i])) + (add == nullptr ? 0.0F : add[i]),
-               to[i]);
-    const double value = to_float(to[i]);
+  pack(team, from, to, add, count, [&](float packed) {
+    const double value = packed;
     sum += value * value;
-  }
+  });
   return sum;
 }
 
@@ -145,8 +152,10 @@ MUSTER_ANYWHERE void decide(const DecideJob& job) {
   s.rate = rate_of(job, s.step);
   if (!skips) {
     const auto t = static_cast<double>(++s.updates);
-    s.first_correction = static_cast<float>(1.0 / (1.0 - pow(job.beta1, t)));
-    s.second_correction = static_cast<float>(1.0 / sqrt(1.0 - pow(job.beta2, t)));
+    if (job.corrects) {
+      s.first_correction = static_cast<float>(1.0 / (1.0 - pow(job.beta1, t)));
+      s.second_correction = static_cast<float>(1.0 / sqrt(1.0 - pow(job.beta2, t)));
+    }
     const double early = (1.0 + t) / (10.0 + t);
     s.ema_keep = static_cast<float>(early < job.ema ? early : job.ema);
   }
@@ -162,6 +171,7 @@ struct Rates {
   float rate = 0;   ///< Adam: over the first correction
   float decay = 0;  ///< added to the gradient
   float keep = 1;   ///< AdamW: multiplies the parameter first
+  float second_correction = 1;
 };
 
 MUSTER_ANYWHERE Rates rates_of(const UpdateJob& job, const Chunk& chunk) {
@@ -172,6 +182,7 @@ MUSTER_ANYWHERE Rates rates_of(const UpdateJob& job, const Chunk& chunk) {
   rates.rate = adam ? rate * job.state->first_correction : rate;
   rates.keep = job.kind == UpdateJob::Kind::adamw ? 1.0F - rate * decay : 1.0F;
   rates.decay = job.kind == UpdateJob::Kind::adamw ? 0.0F : decay;
+  rates.second_correction = job.state->second_correction;
   return rates;
 }
 
@@ -184,7 +195,7 @@ MUSTER_ANYWHERE float updated(const UpdateJob& job, const Rates& r, float p, flo
   if (job.kind == Kind::adam || job.kind == Kind::adamw) {
     first = job.beta1 * first + (1.0F - job.beta1) * g;
     second = job.beta2 * second + (1.0F - job.beta2) * g * g;
-    return p - r.rate * first / (sqrtf(second) * job.state->second_correction + job.epsilon);
+    return p - r.rate * first / (sqrtf(second) * r.second_correction + job.epsilon);
   }
   if (job.kind == Kind::sgd) {
     return p - r.rate * g;

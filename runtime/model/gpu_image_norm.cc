@@ -65,9 +65,11 @@ class ImageNorm : public torch::autograd::Function<ImageNorm> {
                      .parts = parts,
                      .rows = rows,
                      .channels = channels,
-                     .epsilon = static_cast<float>(batch_norm_epsilon)});
+                     .epsilon = static_cast<float>(batch_norm_epsilon),
+                     .rectifies = options.rectifies});
     context->save_for_backward({x, residual ? y : at::Tensor(), weight, bias, mean, inverse});
     context->saved_data["gpu"] = reinterpret_cast<std::int64_t>(options.gpu);
+    context->saved_data["rectifies"] = options.rectifies;
     return residual ? variable_list{y, y.alias()} : variable_list{y};
   }
 
@@ -108,7 +110,8 @@ class ImageNorm : public torch::autograd::Function<ImageNorm> {
                                    .partial = partial.mutable_data_ptr<float>(),
                                    .parts = parts,
                                    .rows = rows,
-                                   .channels = channels});
+                                   .channels = channels,
+                                   .rectifies = context->saved_data["rectifies"].toBool()});
     return {to, residual_to, of_weight, of_bias, at::Tensor()};
   }
 };

@@ -61,13 +61,14 @@ struct ImageNormOptions {
   at::Tensor running_mean;
   at::Tensor running_variance;
   double momentum = 0.1;
+  bool rectifies = true;
 };
 /// Images whose channels lie last, in whole 16-byte accesses, of more than one value a channel.
 bool can_norm_images(const at::Tensor& x);
-/// max(0, batch norm of x + residual) of a training pass; an undefined residual is none. x, that
-/// can be normed so, and float32 weights. The second is the first again: who uses the values twice
-/// takes both, and the two gradients are added on the way back instead of before it. Undefined
-/// without a residual.
+/// max(0, batch norm of x + residual) of a training pass, without the max where it does not
+/// rectify; an undefined residual is none. x, that can be normed so, and float32 weights. The
+/// second is the first again: who uses the values twice takes both, and the two gradients are added
+/// on the way back instead of before it. Undefined without a residual.
 std::pair<at::Tensor, at::Tensor> image_norm(const at::Tensor& x, const at::Tensor& residual,
                                              const at::Tensor& weight, const at::Tensor& bias,
                                              const ImageNormOptions& options);

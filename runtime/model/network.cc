@@ -108,8 +108,27 @@ at::Tensor Network::convolution(const std::string& name, const at::Tensor& input
                     {padding, padding});
 }
 
+bool Network::norms_in_one(const at::Tensor& images, const Pass& pass) {
+  return pass.gpu != nullptr && pass.training && gpu_ops::can_norm_images(images);
+}
+
+std::pair<at::Tensor, at::Tensor> Network::image_norm(const std::string& name,
+                                                      const at::Tensor& images,
+                                                      const at::Tensor& residual, bool rectifies,
+                                                      const Pass& pass) const {
+  return gpu_ops::image_norm(images, residual, tensor(name + ".weight"), tensor(name + ".bias"),
+                             {.gpu = pass.gpu->gpu,
+                              .running_mean = tensor(name + ".running_mean"),
+                              .running_variance = tensor(name + ".running_var"),
+                              .momentum = options_.norm_momentum,
+                              .rectifies = rectifies});
+}
+
 at::Tensor Network::batch_norm(const std::string& name, const at::Tensor& input,
                                const Pass& pass) const {
+  if (norms_in_one(input, pass)) {
+    return image_norm(name, input, at::Tensor(), false, pass).first;
+  }
   const BatchNormTensors tensors{.weight = tensor(name + ".weight"),
                                  .bias = tensor(name + ".bias"),
                                  .running_mean = tensor(name + ".running_mean"),
@@ -180,13 +199,9 @@ at::Tensor Network::norm_relu(const std::string& norm, const std::string& layer,
 Network::Fork Network::norm_add_relu(const std::string& norm, const std::string& layer,
                                      const at::Tensor& x, const Pass& pass,
                                      const std::function<at::Tensor()>& residual) {
-  if (pass.gpu != nullptr && pass.training && !watches_activity_ && gpu_ops::can_norm_images(x)) {
-    const auto [first, second] = gpu_ops::image_norm(
-        x, residual ? residual() : at::Tensor(), tensor(norm + ".weight"), tensor(norm + ".bias"),
-        {.gpu = pass.gpu->gpu,
-         .running_mean = tensor(norm + ".running_mean"),
-         .running_variance = tensor(norm + ".running_var"),
-         .momentum = options_.norm_momentum});
+  if (!watches_activity_ && norms_in_one(x, pass)) {
+    const auto [first, second] =
+        image_norm(norm, x, residual ? residual() : at::Tensor(), true, pass);
     return {first, second};
   }
   const at::Tensor normed = batch_norm(norm, x, pass);  // statistics lie in the order of layers

@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "runtime/model/builder.h"
@@ -87,6 +88,11 @@ class Network : public Model, public Builder {
 
  private:
   void watch(const std::string& layer, const at::Tensor& output);
+  /// Whether a GPU trains, and can norm such images in one operation.
+  static bool norms_in_one(const at::Tensor& images, const Pass& pass);
+  std::pair<at::Tensor, at::Tensor> image_norm(const std::string& name, const at::Tensor& images,
+                                               const at::Tensor& residual, bool rectifies,
+                                               const Pass& pass) const;
   NetworkOptions options_;
   std::vector<NamedTensor> parameters_;
   std::vector<NamedTensor> buffers_;

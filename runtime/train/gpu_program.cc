@@ -192,6 +192,7 @@ void GpuProgram::update(std::uint64_t own, std::uint64_t whole) {
                          .rates = reinterpret_cast<const float*>(rates_.get()),
                          .rate_count = std::clamp<std::uint64_t>(options_.steps, 1, most_rates),
                          .clip_norm = rule.clip_norm,
+                         .corrects = rule.kind != OptimizerRule::Kind::sgd,
                          .beta1 = rule.beta1,
                          .beta2 = rule.beta2,
                          .ema = rule.ema,

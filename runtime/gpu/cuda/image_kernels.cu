@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(team_size)
 }
 
 template <class T>
-__global__ void __launch_bounds__(team_size)
+__global__ void __launch_bounds__(most_adders)
     image_norm_finish_kernel(const __grid_constant__ ImageNormJob job) {
   sum_columns<2>(job.partial, job.channels, job.parts,
               [&](std::uint64_t column, const bodies::ColumnSums<2>& sums) {
@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(team_size)
   bodies::image_norm_backward_part<T>(BlockTeam(), shared, job, blockIdx.x);
 }
 
-__global__ void __launch_bounds__(team_size)
+__global__ void __launch_bounds__(most_adders)
     image_norm_weights_kernel(const __grid_constant__ ImageNormBackwardJob job) {
   sum_columns<2>(job.partial, job.channels, job.parts,
               [&](std::uint64_t column, const bodies::ColumnSums<2>& sums) {
@@ -63,7 +63,7 @@ void launch(const ImageNormJob& job, cudaStream_t stream) {
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     start(image_norm_sums_kernel<T>, parts, team_size, stream, job);
-    start(image_norm_finish_kernel<T>, columns, team_size, stream, job);
+    start(image_norm_finish_kernel<T>, columns, adders_of(job.parts), stream, job);
     start(image_norm_apply_kernel<T>, static_cast<unsigned>(wide.parts), team_size, stream, wide);
   });
 }
@@ -76,7 +76,7 @@ void launch(const ImageNormBackwardJob& job, cudaStream_t stream) {
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     start(image_norm_backward_sums_kernel<T>, parts, team_size, stream, job);
-    start(image_norm_weights_kernel, columns, team_size, stream, job);
+    start(image_norm_weights_kernel, columns, adders_of(job.parts), stream, job);
     start(image_norm_backward_apply_kernel<T>, static_cast<unsigned>(wide.parts), team_size, stream,
           wide);
   });

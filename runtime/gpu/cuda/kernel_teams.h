@@ -64,23 +64,31 @@ struct WarpTeam {
 };
 inline constexpr unsigned warps = team_size / WarpTeam::width;
 
+/// Threads that add up so many parts: every round of reading waits for memory, and a thread has
+/// few.
+inline constexpr unsigned most_adders = 1024;
+inline unsigned adders_of(std::uint64_t parts) {
+  return parts < 128 ? team_size : most_adders;
+}
+
 /// A column of partial sums, 32 a block; each warp has a share of the parts. Calls use(column,
 /// sums) in the first warp.
 template <int planes, class Use>
 __device__ void sum_columns(const float* partial, std::uint64_t width, std::uint64_t parts,
                             Use use) {
-  __shared__ bodies::ColumnSums<planes> all[warps][WarpTeam::width];
+  __shared__ bodies::ColumnSums<planes> all[most_adders / WarpTeam::width][WarpTeam::width];
+  const unsigned adders = blockDim.x / WarpTeam::width;
   const unsigned lane = threadIdx.x % WarpTeam::width;
   const unsigned own_warp = threadIdx.x / WarpTeam::width;
   const std::uint64_t column = std::uint64_t{blockIdx.x} * WarpTeam::width + lane;
   if (column < width) {
     all[own_warp][lane] =
-        bodies::column_slice<planes>(partial, width, parts, column, own_warp, warps);
+        bodies::column_slice<planes>(partial, width, parts, column, own_warp, adders);
   }
   __syncthreads();
   if (own_warp == 0 && column < width) {
     bodies::ColumnSums<planes> sums;
-    for (unsigned warp = 0; warp < warps; ++warp) {
+    for (unsigned warp = 0; warp < adders; ++warp) {
       for (int plane = 0; plane < planes; ++plane) {
         sums.of[plane] += all[warp][lane].of[plane];
       }

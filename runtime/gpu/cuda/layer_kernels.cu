@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(sums_team, sums_blocks(wides* bodies::wide_cou
   }
 }
 
-__global__ void __launch_bounds__(team_size)
+__global__ void __launch_bounds__(most_adders)
     norm_weights_sum_kernel(const __grid_constant__ AddNormBackwardJob job) {
   sum_columns<3>(job.partial, job.width, job.parts,
                  [&](std::uint64_t column, const bodies::ColumnSums<3>& sums) {
@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(team_size)
   }
 }
 
-__global__ void __launch_bounds__(team_size)
+__global__ void __launch_bounds__(most_adders)
     bias_sum_kernel(const __grid_constant__ BiasBackwardJob job) {
   sum_columns<1>(job.partial, job.width, job.parts,
                  [&](std::uint64_t column, const bodies::ColumnSums<1>& sums) {
@@ -222,7 +222,8 @@ void launch(const AddNormBackwardJob& job, cudaStream_t stream) {
       start(norm_weights_kernel<T>, parts, team_size, stream, job);
     });
   });
-  start(norm_weights_sum_kernel, blocks_of(job.width, WarpTeam::width), team_size, stream, job);
+  start(norm_weights_sum_kernel, blocks_of(job.width, WarpTeam::width), adders_of(job.parts), stream,
+        job);
 }
 
 void launch(const BiasBackwardJob& job, cudaStream_t stream) {
@@ -248,7 +249,7 @@ void launch(const BiasBackwardJob& job, cudaStream_t stream) {
     }
   });
   if (job.parts > 1) {
-    start(bias_sum_kernel, blocks_of(job.width, WarpTeam::width), team_size, stream, job);
+    start(bias_sum_kernel, blocks_of(job.width, WarpTeam::width), adders_of(job.parts), stream, job);
   }
 }
 

@@ -12,11 +12,12 @@ namespace {
 
 // Pieces travel as arguments of the launch: nothing to copy, and a graph keeps them.
 constexpr unsigned most_pieces = PackNormJob::most_pieces;
-constexpr std::uint64_t piece_part = PackNormJob::piece_part;
+constexpr std::uint64_t long_part = 8192;
 struct PieceTable {
   PackPiece pieces[most_pieces];
   unsigned first_block[most_pieces];
   unsigned count;
+  std::uint64_t part;  ///< of a piece that a block works on
 };
 
 /// Calls use(from, to, add, count) for the block's part of a piece.
@@ -27,8 +28,8 @@ __device__ void with_piece(const PieceTable& table, To* to, const float* add, Us
     --p;
   }
   const PackPiece& piece = table.pieces[p];
-  const std::uint64_t begin = (blockIdx.x - table.first_block[p]) * piece_part;
-  const std::uint64_t count = min(piece_part, piece.count - begin);
+  const std::uint64_t begin = (blockIdx.x - table.first_block[p]) * table.part;
+  const std::uint64_t count = min(table.part, piece.count - begin);
   To* into = to + piece.offset + begin;
   const float* more = add == nullptr ? nullptr : add + piece.offset + begin;
   if (piece.from == nullptr) {
@@ -111,14 +112,15 @@ __global__ void __launch_bounds__(team_size) gather_kernel(const __grid_constant
 }
 
 /// At most 64 pieces, as a table; the number of blocks for them.
-unsigned fill(PieceTable& table, std::span<const PackPiece> pieces) {
+unsigned fill(PieceTable& table, std::span<const PackPiece> pieces, std::uint64_t part) {
   table.count = 0;
+  table.part = part;
   unsigned blocks = 0;
   for (const PackPiece& piece : pieces) {
     if (piece.count > 0) {
       table.pieces[table.count] = piece;
       table.first_block[table.count++] = blocks;
-      blocks += blocks_of(piece.count, piece_part);
+      blocks += blocks_of(piece.count, part);
     }
   }
   return blocks;
@@ -130,7 +132,7 @@ void launch(const PackJob& job, cudaStream_t stream) {
   for (std::size_t first = 0; first < job.pieces.size(); first += most_pieces) {
     const std::size_t count = std::min<std::size_t>(most_pieces, job.pieces.size() - first);
     PieceTable table;
-    const unsigned blocks = fill(table, job.pieces.subspan(first, count));
+    const unsigned blocks = fill(table, job.pieces.subspan(first, count), long_part);
     if (blocks > 0) {
       by_type(job.to_type, [&](auto* to) {
         using To = std::remove_pointer_t<decltype(to)>;
@@ -142,7 +144,7 @@ void launch(const PackJob& job, cudaStream_t stream) {
 
 void launch(const PackNormJob& job, cudaStream_t stream) {
   PieceTable table;
-  const unsigned blocks = fill(table, job.pack.pieces);
+  const unsigned blocks = fill(table, job.pack.pieces, PackNormJob::piece_part);
   by_type(job.pack.to_type, [&](auto* to) {
     using To = std::remove_pointer_t<decltype(to)>;
     start(pack_norm_kernel<To>, blocks, team_size, stream, table, static_cast<To*>(job.pack.to),
