@@ -119,11 +119,14 @@ Work NcclCommunicator::issue(std::string_view name, const Buffer& buffer, Call&&
   auto* ready = new_event();
   check_cuda(cuda_.event_record(ready, options_.compute), "cudaEventRecord");
   check_cuda(cuda_.stream_wait_event(stream_, ready, 0), "cudaStreamWaitEvent");
-  const auto result = call();
-  if (result == nccl::in_progress) {
-    settle(comm_, what);
-  } else {
-    check(result, what);
+  {
+    const std::lock_guard one(calls_);
+    const auto result = call();
+    if (result == nccl::in_progress) {
+      settle(comm_, what);
+    } else {
+      check(result, what);
+    }
   }
   auto* done = new_event();
   check_cuda(cuda_.event_record(done, stream_), "cudaEventRecord");
@@ -204,12 +207,14 @@ std::unique_ptr<Communicator> NcclCommunicator::split(int colour, int key) {
   nccl::Config config;
   config.blocking = 0;
   nccl::Comm comm = nullptr;
+  std::unique_lock one(calls_);
   const auto result = table_.split(comm_, colour < 0 ? -1 : colour, key, &comm, &config);
   if (result == nccl::in_progress) {
     settle(comm_, "ncclCommSplit");
   } else {
     check(result, "ncclCommSplit");
   }
+  one.unlock();
   if (!part) {
     return nullptr;
   }

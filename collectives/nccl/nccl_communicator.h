@@ -95,6 +95,7 @@ class NcclCommunicator final : public Communicator {
   std::string trouble();
   void retire();
   void fail(const std::string& sentence) noexcept;
+  void abort_nccl() noexcept;
   bool drain(std::chrono::milliseconds at_most);
   void close() noexcept;
 
@@ -107,6 +108,8 @@ class NcclCommunicator final : public Communicator {
   nccl::Comm comm_ = nullptr;
   nccl::Stream stream_ = nullptr;
   std::uint64_t operations_ = 0;
+  std::mutex
+      calls_;  // NCCL's answer to a call under way is one thread's to ask for: it ends the call
   std::mutex mutex_;  // pending_, made_, free_, failure_; never held while NCCL is called
   std::condition_variable_any changed_;
   std::deque<Pending> pending_;

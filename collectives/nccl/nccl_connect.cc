@@ -83,12 +83,10 @@ void NcclCommunicator::settle(nccl::Comm comm, std::string_view what) {
     }
     const auto now = std::chrono::steady_clock::now();
     if (now > give_up) {
-      table_.abort(comm);
-      is_aborted_ = true;
       const auto sentence =
           fmt::format("NCCL: {} took longer than {} s on rank {}", what,
                       std::chrono::duration<double>(options_.start_deadline).count(), rank());
-      host_.abort(sentence);
+      fail(sentence);
       throw Error(Fault::communication, sentence);
     }
     if (now - start < soon) {

@@ -21,6 +21,7 @@ void NcclCommunicator::check(nccl::Result result, std::string_view what) {
 
 void NcclCommunicator::check_cuda(int error, std::string_view what) {
   if (error != 0) [[unlikely]] {
+    cuda_.last_error();  // else the next kernel that torch launches is blamed
     throw Error(Fault::communication,
                 fmt::format("{} on rank {}: {}", what, rank(), cuda_.error_string(error)));
   }
@@ -41,8 +42,10 @@ void NcclCommunicator::abort(std::string_view why) noexcept {
   }
 }
 
-/// The first sentence wins. Everybody's NCCL must be aborted, ours here and theirs by their own
-/// watchdogs, which the host group tells.
+/// The first sentence wins. Everybody's NCCL must be aborted, ours by our watchdog and theirs by
+/// their own, which the host group tells. NCCL's abort returns when no captured graph of its
+/// operations is left: so others hear first, and the thread that has the graphs is not the one that
+/// waits.
 void NcclCommunicator::fail(const std::string& sentence) noexcept {
   {
     const std::lock_guard lock(mutex_);
@@ -52,10 +55,17 @@ void NcclCommunicator::fail(const std::string& sentence) noexcept {
     failure_ = sentence;
   }
   log::error(sentence);
+  host_.abort(sentence);
+  changed_.notify_all();
+  if (!watchdog_.joinable()) {
+    abort_nccl();
+  }
+}
+
+void NcclCommunicator::abort_nccl() noexcept {
   if (comm_ != nullptr && !is_aborted_.exchange(true)) {
     table_.abort(comm_);
   }
-  host_.abort(sentence);
 }
 
 void NcclCommunicator::watch(const std::stop_token& stop) {
@@ -63,16 +73,19 @@ void NcclCommunicator::watch(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     {
       std::unique_lock lock(mutex_);
-      changed_.wait_for(lock, stop, options_.look_every, [] { return false; });
+      changed_.wait_for(lock, stop, options_.look_every, [this] { return !failure_.empty(); });
       if (!failure_.empty()) {
-        return;
+        break;
       }
     }
     retire();
     if (const auto sentence = trouble(); !sentence.empty()) {
       fail(sentence);
-      return;
+      break;
     }
+  }
+  if (!stop.stop_requested()) {
+    abort_nccl();
   }
 }
 
@@ -94,7 +107,9 @@ std::string NcclCommunicator::trouble() {
     }
   }
   auto state = nccl::success;
-  table_.get_async_error(comm_, &state);
+  if (const std::unique_lock unused(calls_, std::try_to_lock); unused) {
+    table_.get_async_error(comm_, &state);
+  }
   const std::lock_guard lock(mutex_);
   const auto what = pending_.empty() ? "no operation under way" : pending_.front().what;
   if (state != nccl::success && state != nccl::in_progress) {
@@ -135,8 +150,8 @@ void NcclCommunicator::close() noexcept {
       }
       settle(comm_, "closing");
       table_.destroy(comm_);
-    } else if (!is_aborted_.exchange(true)) {
-      table_.abort(comm_);
+    } else {
+      abort_nccl();
     }
   } catch (const std::exception& error) {
     log::warning(fmt::format("closing NCCL: {}", report(error)));

@@ -98,6 +98,7 @@ void conform(int ranks, const FakeFaults& faults, const nccl::NcclTable& table) 
     });
     EXPECT_THAT(endings, Each(IsEmpty())) << body.name;
     EXPECT_EQ(fake.aborts(), 0) << body.name;
+    EXPECT_EQ(fake.intrusions(), 0) << body.name;
     EXPECT_GE(fake.finalises(), ranks) << body.name;
   }
 }
@@ -247,6 +248,22 @@ TEST(NcclCommunicator, AbortsWhenAnotherRankHasFailed) {
   told.trouble_elsewhere = [] { return std::string("rank 7 died"); };
   EXPECT_THAT(run(2, reduce_three_times, told), Each(HasSubstr("rank 7 died")));
   EXPECT_EQ(fake.aborts(), 2);
+}
+
+TEST(NcclCommunicator, TellsOthersBeforeItsAbortWaitsForGraphs) {
+  const FakeNccl fake({.graphs_hold_operations = true});
+  const auto endings = run(2, [](NcclCommunicator& comm) {
+    if (comm.rank() == 0) {
+      comm.abort("a kernel failed");  // by the thread that has the graphs
+    }
+    try {
+      comm.barrier();
+    } catch (const Error&) {
+      FakeNccl::drop_graphs();
+      throw;
+    }
+  });
+  EXPECT_THAT(endings, Each(HasSubstr("rank 0 aborted: a kernel failed")));
 }
 
 TEST(NcclCommunicator, GivesUpConnectingAtTheDeadline) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -60,6 +61,9 @@ struct State {
   std::vector<std::shared_ptr<nccl::OpaqueComm>> comms;
   std::atomic<int> aborts{0};
   std::atomic<int> finalises{0};
+  std::atomic<int> intrusions{0};
+  std::condition_variable graphs_gone;
+  bool has_graphs = false;
 };
 std::unique_ptr<State> state;
 thread_local FakeTrace* trace = nullptr;
@@ -77,6 +81,7 @@ struct OpaqueComm {
   int splits = 0;
   std::atomic<int> polls_in_progress{1};  // connecting takes a poll
   std::atomic<bool> is_finalising{false};
+  std::atomic<std::thread::id> caller{};  // of the call that is in progress
 };
 
 }  // namespace muster::nccl
@@ -139,6 +144,8 @@ Result init_rank_config(Comm* comm, int ranks, nccl::UniqueId id, int rank, nccl
 
 Result get_async_error(Comm comm, Result* error) {
   const auto& faults = state->faults;
+  const std::thread::id caller = comm->caller;
+  state->intrusions += caller != std::thread::id{} && caller != std::this_thread::get_id() ? 1 : 0;
   const bool stuck = faults.never_connects || (comm->is_finalising && faults.never_finalises);
   if (stuck || comm->polls_in_progress.fetch_sub(1) > 0) {
     *error = nccl::in_progress;
@@ -147,6 +154,7 @@ Result get_async_error(Comm comm, Result* error) {
     *error = nccl::remote_error;
   } else {
     *error = nccl::success;
+    comm->caller = std::thread::id{};
   }
   return nccl::success;
 }
@@ -160,9 +168,10 @@ Result destroy(Comm /*comm*/) {
   return nccl::success;
 }
 Result abort_comm(Comm comm) {
-  const std::lock_guard lock(state->mutex);
+  std::unique_lock lock(state->mutex);
   comm->group->is_aborted = true;
   ++state->aborts;
+  state->graphs_gone.wait(lock, [] { return !state->has_graphs; });
   return nccl::success;
 }
 const char* error_string(Result result) {
@@ -199,6 +208,7 @@ Result enqueue(Comm comm, Stream stream, std::string text, const void* in, void*
   }
   if (state->faults.calls_stay_in_progress) {
     comm->polls_in_progress = 2;
+    comm->caller = std::this_thread::get_id();
     return nccl::in_progress;
   }
   return nccl::success;
@@ -451,6 +461,7 @@ const char* cuda_error_string(int /*error*/) {
 FakeNccl::FakeNccl(FakeFaults faults) {
   state = std::make_unique<State>();
   state->faults = faults;
+  state->has_graphs = faults.graphs_hold_operations;
 }
 FakeNccl::~FakeNccl() {
   state.reset();
@@ -503,6 +514,16 @@ void FakeNccl::trace_into(FakeTrace* into) {
 
 void FakeNccl::synchronise() {
   stream_synchronize(nullptr);
+}
+
+int FakeNccl::intrusions() const {
+  return state->intrusions;
+}
+
+void FakeNccl::drop_graphs() {
+  const std::lock_guard lock(state->mutex);
+  state->has_graphs = false;
+  state->graphs_gone.notify_all();
 }
 
 int FakeNccl::aborts() const {

@@ -31,6 +31,7 @@ struct FakeFaults {
   bool one_gpu_for_all = false;
   bool calls_stay_in_progress =
       false;  ///< operations return "in progress" first, as non-blocking communicators may
+  bool graphs_hold_operations = false;  ///< until drop_graphs()
 };
 
 class FakeNccl {
@@ -46,7 +47,10 @@ class FakeNccl {
   static void trace_into(FakeTrace* trace);
   /// Blocks until what the compute stream of this thread waits for is over.
   static void synchronise();
+  /// Of operations that graphs hold: an abort returns when they are gone.
+  static void drop_graphs();
   int aborts() const;
+  int intrusions() const;  ///< of a thread that asked after another one's call in progress
   int finalises() const;
 };
 

@@ -240,6 +240,17 @@ bool Card::may_be_unsafe(const char* call) {
   return true;
 }
 
+bool Card::may_wait_for_all(const char* call) {
+  const std::lock_guard lock(mutex);
+  for (const auto& [thread, capture] : capturing) {
+    capture->is_broken = true;
+  }
+  if (!capturing.empty()) {
+    fault(cudaErrorStreamCaptureUnsupported, std::string(call) + " during a capture");
+  }
+  return capturing.empty();
+}
+
 bool Card::may_wait(Queue* queue, const char* call) {
   if (queue != nullptr && queue->capture) {
     queue->capture->is_broken = true;

@@ -107,6 +107,8 @@ class Card {
 
   /// Whether the calling thread may make a call that a capture forbids, as its mode says.
   bool may_be_unsafe(const char* call);
+  /// A call that all captures of the card break on, whatever their mode.
+  bool may_wait_for_all(const char* call);
   /// As after a fault of a kernel: nothing is done any more and everything is refused. In the
   /// process that finds and takes away the file that PRETEND_CARD_BREAKS names when its queues have
   /// done 500 pieces of work.

@@ -155,7 +155,7 @@ cudaError_t cudaDeviceCanAccessPeer(int* can, int /*device*/, int /*peer*/) {
 }
 
 cudaError_t cudaDeviceSynchronize() {
-  if (!card().may_be_unsafe("cudaDeviceSynchronize")) {
+  if (!card().may_wait_for_all("cudaDeviceSynchronize")) {
     return cudaErrorStreamCaptureUnsupported;
   }
   for (const auto& place : card().ends()) {
