@@ -83,6 +83,9 @@ int run(const std::vector<std::string>& arguments) {
   bench.small = bench.small || bench.stand_in;
   StandIn stand_in;
   std::string why;
+  if (line->words[0] == "packed" || line->words[0] == "memory") {
+    ask_for_queues();
+  }
   Gpus* gpus = bench.stand_in ? &stand_in : open_gpus("cuda", why);
   if (gpus == nullptr) {
     throw Error(Fault::io, "no GPU: " + why);

@@ -9,7 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <string_view>
 
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
@@ -24,11 +24,13 @@ Path logs_in(const Path& folder) {
   return folder / "log";
 }
 
-/// The environment of this process with the daemon's two folders.
+/// The environment of this process with the daemon's two folders. It serves all cards: it would
+/// number those that are named anew, and its clients name them as they are.
 std::vector<std::string> daemon_environment(const Path& folder) {
   std::vector<std::string> list;
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    if (std::strncmp(*entry, "CUDA_MPS_", 9) != 0) {
+    const std::string_view setting = *entry;
+    if (!setting.starts_with("CUDA_MPS_") && !setting.starts_with("CUDA_VISIBLE_DEVICES=")) {
       list.emplace_back(*entry);
     }
   }

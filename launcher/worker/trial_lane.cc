@@ -289,11 +289,12 @@ GpuParts TrialLane::gpu_parts() {
   return {.gpu = gpu_.get(), .residents = &host_.gpus->sets};
 }
 
-/// The first steps are the dry run of a kind that was never seen.
+/// The first steps are the dry run of a kind that was never seen. On a GPU a checkpoint takes as
+/// much again as the state, later.
 void TrialLane::note_memory(std::uint64_t step) {
   if (lease_ && !is_measured_ && step >= dry_run_steps) {
     is_measured_ = true;
-    lease_->measured(trainer_->memory_bytes());
+    lease_->measured(trainer_->memory_bytes() + (gpu_ ? trainer_->state().local_bytes() : 0));
   }
 }
 

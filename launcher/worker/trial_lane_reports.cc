@@ -86,6 +86,9 @@ void TrialLane::tell(const TrainReport& report) {
   WorkerEvent said = event(WorkerEvent::Kind::report);
   said.resource = std::round(report.epoch);
   said.memory = trainer_->memory_bytes();
+  if (lease_ && is_measured_) {
+    lease_->measured(said.memory);
+  }
   std::optional<double> value;
   std::vector<std::string> names;
   for (const auto& [name, number] : report.values) {

@@ -83,6 +83,7 @@ TrialWorker::TrialWorker(TrialWorkerPlan plan, Say say)
 void TrialWorker::Impl::open_memory(const std::string& device) {
   constexpr double doubt = 8;
   std::string why;
+  ask_for_queues();
   if (Gpus* gpus = open_gpus(device, why)) {
     gpu.reset(new LaneGpus{.gpus = gpus, .sets = {}});
     host.gpus = gpu.get();

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <mutex>
 
 #include "runtime/base/error.h"
@@ -89,6 +90,10 @@ Gpus* open_gpu_module(const fs::path& file, std::string& why) {
     return nullptr;
   }
   return open(gpu_interface_version, &why);
+}
+
+void ask_for_queues() {
+  ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
 }
 
 Gpus* open_gpus(const std::string& wanted, std::string& why) {

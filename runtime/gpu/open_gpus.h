@@ -20,6 +20,11 @@ std::vector<std::filesystem::path> gpu_module_places();
 /// Opens that file, driver or not. Null with the reason in `why`.
 Gpus* open_gpu_module(const std::filesystem::path& file, std::string& why);
 
+/// Before open_gpus() in a process of several lanes: each needs queues of its own in hardware, of
+/// which there are 8 unless asked for. Not in others: clients of an MPS server share some 120, and
+/// who finds none left gets no card.
+void ask_for_queues();
+
 /// Null where train.device leaves it out: "cpu", or "auto" without driver, module or card; then
 /// `why` says which. "cuda" throws Error(bad_input) with that sentence and the remedy instead.
 Gpus* open_gpus(const std::string& wanted, std::string& why);

@@ -20,7 +20,8 @@ using testing::Pair;
 /// A control program that writes down what it was told.
 Path fake_control(const Path& folder, int code) {
   const Path program = folder / "control";
-  std::ofstream(program) << "#!/bin/sh\necho \"$* pipe=$CUDA_MPS_PIPE_DIRECTORY\" >> "
+  std::ofstream(program) << "#!/bin/sh\necho \"$* pipe=$CUDA_MPS_PIPE_DIRECTORY "
+                            "cards=$CUDA_VISIBLE_DEVICES\" >> "
                          << (folder / "calls").string() << "\n[ \"$1\" = -d ] || cat >> "
                          << (folder / "calls").string() << "\nexit " << code << "\n";
   ::chmod(program.c_str(), 0755);
@@ -36,6 +37,7 @@ Path fresh_folder(const std::string& name) {
 
 TEST(MpsServer, RunsADaemonInFoldersOfItsOwnAndTellsItToQuit) {
   const Path folder = fresh_folder("mps");
+  ::setenv("CUDA_VISIBLE_DEVICES", "2,3", 1);
   {
     const MpsServer server({.folder = folder / "own", .program = fake_control(folder, 0)});
     EXPECT_TRUE(server.is_running());
@@ -45,7 +47,9 @@ TEST(MpsServer, RunsADaemonInFoldersOfItsOwnAndTellsItToQuit) {
     EXPECT_THAT(settings, Contains(Pair("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "0=3072M")));
   }
   const std::string calls = read_file(folder / "calls");
-  EXPECT_THAT(calls, HasSubstr("-d pipe=" + (folder / "own/pipe").string()));
+  EXPECT_THAT(calls, HasSubstr("-d pipe=" + (folder / "own/pipe").string() + " cards=\n"))
+      << "trials name the cards of the machine";
+  ::unsetenv("CUDA_VISIBLE_DEVICES");
   EXPECT_THAT(calls, HasSubstr("quit"));
 }
 

@@ -76,6 +76,7 @@ CudaGpu::~CudaGpu() {
     static_cast<void>(graph_pool_.release());
     return;
   }
+  give_up_workspaces(raw(Queue::compute));
   const std::lock_guard closed(pool_gate());
   host_pool_.reset();
   pool_.reset();

@@ -2,10 +2,13 @@
 #include "runtime/gpu/cuda/lane_memory.h"
 
 #include <ATen/core/CachingHostAllocator.h>
+#include <ATen/cuda/CUDAContextLight.h>
 #include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <c10/cuda/CUDAGuard.h>
 
 #include <map>
+#include <mutex>
+#include <tuple>
 #include <vector>
 
 #include "runtime/gpu/cuda/check.h"
@@ -49,6 +52,15 @@ OwnQueue::~OwnQueue() {
 
 c10::cuda::CUDAStream OwnQueue::get() const {
   return c10::cuda::getStreamFromExternal(stream_, device_);
+}
+
+void give_up_workspaces(cudaStream_t queue) {
+  for (auto* workspaces : {&at::cuda::cublas_handle_stream_to_workspace(),
+                           &at::cuda::cublaslt_handle_stream_to_workspace()}) {
+    const std::unique_lock lock(workspaces->mutex);
+    std::erase_if(workspaces->map,
+                  [queue](const auto& each) { return std::get<1>(each.first) == queue; });
+  }
 }
 
 PoolGate& pool_gate() {

@@ -14,7 +14,7 @@ namespace muster::cuda {
 
 /// A queue that no other lane of the process has. Torch's own pool hands its 32 out in turns, so
 /// that a lane made later would share, and capture, the queue of one that is still at work. Queues
-/// are kept and used again: torch keeps a workspace of cuBLAS for each that it has seen.
+/// are kept and used again.
 class OwnQueue {
  public:
   explicit OwnQueue(c10::DeviceIndex device);
@@ -88,6 +88,11 @@ class GeneratorScope {
   at::Generator default_;
   at::Generator before_;
 };
+
+/// Torch keeps a workspace of cuBLAS (32 MiB) for every thread and queue it has seen, for ever, in
+/// the pool of the lane that came first: there it would hold a segment of a pool that is gone, and
+/// the next lane of the queue would seem to need that much less.
+void give_up_workspaces(cudaStream_t queue);
 
 /// Takes out of the allocators what a capture that could not be ended has left there: they would go
 /// on asking a graph that is gone.

@@ -28,8 +28,7 @@ class CudaGpus final : public Gpus {
 }  // namespace
 }  // namespace muster::cuda
 
-/// The module's one function. Read before the context is made: lanes need queues of their own in
-/// hardware, of which there are 8 unless asked for.
+/// The module's one function.
 extern "C" __attribute__((visibility("default"))) muster::Gpus* muster_gpus(int version,
                                                                             std::string* why) {
   if (version != muster::gpu_interface_version) {
@@ -37,7 +36,6 @@ extern "C" __attribute__((visibility("default"))) muster::Gpus* muster_gpus(int 
                        muster::gpu_interface_version, version);
     return nullptr;
   }
-  ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0) {
