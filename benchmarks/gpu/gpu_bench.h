@@ -40,8 +40,8 @@ class Session {
   Model& model();
   Gpu& gpu();
   const DataSets& data() const;
-  /// Seconds that `steps` steps take, queue to end.
-  double time_steps(std::uint64_t steps);
+  /// Seconds that `steps` steps take, queue to end; their losses.
+  double time_steps(std::uint64_t steps, std::vector<double>* losses = nullptr);
   std::vector<float> parameters();
 
  private:

@@ -52,7 +52,9 @@ int check_update(Gpu& gpu, DType type, UpdateJob::Kind kind, const char* name) {
   job.slots = {first.host.data(), second.host.data()};
   host_kernels::run(job);
   return report(name, distance(on_gpu, p.host), 1e-6) +
-         report(name, distance(second.fetched(), second.host), 1e-6);
+         report(fmt::format("{}, first slot", name), distance(first.fetched(), first.host), 1e-6) +
+         report(fmt::format("{}, second slot", name), distance(second.fetched(), second.host),
+                1e-6);
 }
 
 /// Squares, losses and what the step makes of them, twice: the count of blocks starts anew.
@@ -107,12 +109,15 @@ int check_step_end(Gpu& gpu) {
   const StepState own = state.fetched()[0];
   const StepState& exact = state.host[0];
   const auto& last = reinterpret_cast<const StepResult*>(results.get())[1];
-  const std::vector<float> found{own.factor, own.rate, static_cast<float>(last.loss),
-                                 static_cast<float>(last.norm), static_cast<float>(last.step)};
-  const std::vector<float> wanted{exact.factor, exact.rate,
-                                  static_cast<float>(twin_results[1].loss),
-                                  static_cast<float>(twin_results[1].norm), 2};
-  return report("norm and decide", distance(found, wanted), 1e-6);
+  const StepResult& wanted = twin_results[1];
+  const auto apart = [](const char* what, double found, double exactly) {
+    return report(what, std::abs(found - exactly) / std::abs(exactly), 1e-6);
+  };
+  return apart("norm", last.norm, wanted.norm) + apart("loss", last.loss, wanted.loss) +
+         apart("step", static_cast<double>(last.step), 2) +
+         apart("clip", own.factor, exact.factor) + apart("rate", own.rate, exact.rate) +
+         apart("first correction", own.first_correction, exact.first_correction) +
+         apart("second correction", own.second_correction, exact.second_correction);
 }
 
 /// Packing and the norm in one, beside the twin's two.
@@ -122,7 +127,7 @@ int check_pack_norm(Gpu& gpu, DType type, const char* what) {
   Twin<float> from(gpu, count);
   Twin<float> add(gpu, count);
   Twin<T> to(gpu, count);
-  Twin<double> partial(gpu, 16);
+  Twin<double> partial(gpu, 2 * (count / PackNormJob::piece_part + 2));
   Twin<Chunk> chunks(gpu, 1);
   Twin<std::uint32_t> arrived(gpu, 1);
   Twin<float> losses(gpu, 77);

@@ -49,6 +49,7 @@ int check_cross_entropy(Gpu& gpu, DType type, std::uint64_t classes, double allo
 
 template <class T>
 int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
+  constexpr std::uint64_t parts = 200;
   constexpr std::uint64_t rows = 257;
   Twin<T> x(gpu, rows * width);
   Twin<T> residual(gpu, rows * width);
@@ -82,7 +83,7 @@ int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
   Twin<float> of_weight(gpu, width);
   Twin<float> of_bias(gpu, width);
   Twin<float> of_x_bias(gpu, width);
-  Twin<float> partial(gpu, 8 * 3 * width);
+  Twin<float> partial(gpu, parts * 3 * width);
   run_both(gpu, [&](auto place) {
     return AddNormBackwardJob{.gradient = place(x),
                               .add = place(residual),
@@ -96,7 +97,7 @@ int check_norm(Gpu& gpu, DType type, std::uint64_t width, double allowed) {
                               .bias_gradient = place(of_bias),
                               .x_bias_gradient = place(of_x_bias),
                               .partial = place(partial),
-                              .parts = 8,
+                              .parts = parts,
                               .rows = rows,
                               .width = width};
   });
@@ -137,10 +138,14 @@ int check_bias(Gpu& gpu, BiasBackwardJob::Kind kind, DType type, std::uint64_t w
          report("bias gradient", distance(of_bias.fetched(), of_bias.host), 1e-5 + allowed);
 }
 
+/// Batch norm with something added and the rectifier, with the rectifier alone, and alone.
+enum class Around { all, rectifier, nothing };
+
 template <class T>
-int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
+int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed, Around around) {
   constexpr std::uint64_t rows = 1111;
-  constexpr std::uint64_t parts = 17;
+  constexpr std::uint64_t parts = 264;
+  const bool adds = around == Around::all;
   Twin<T> x(gpu, rows * channels);
   Twin<T> residual(gpu, rows * channels);
   Twin<T> gradient(gpu, rows * channels);
@@ -167,7 +172,7 @@ int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
   fill(running_variance, 7);
   run_both(gpu, [&](auto place) {
     return ImageNormJob{.x = place(x),
-                        .residual = place(residual),
+                        .residual = adds ? place(residual) : nullptr,
                         .y = place(y),
                         .type = type,
                         .weight = place(weight),
@@ -179,15 +184,16 @@ int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
                         .partial = place(partial),
                         .parts = parts,
                         .rows = rows,
-                        .channels = channels};
+                        .channels = channels,
+                        .rectifies = around != Around::nothing};
   });
   run_both(gpu, [&](auto place) {
     return ImageNormBackwardJob{.gradient = place(gradient),
-                                .other = place(other),
+                                .other = adds ? place(other) : nullptr,
                                 .x = place(x),
-                                .y = place(y),
+                                .y = adds ? place(y) : nullptr,
                                 .to = place(to),
-                                .residual_to = place(residual_to),
+                                .residual_to = adds ? place(residual_to) : nullptr,
                                 .type = type,
                                 .weight = place(weight),
                                 .bias = place(bias),
@@ -198,7 +204,8 @@ int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed) {
                                 .partial = place(partial),
                                 .parts = parts,
                                 .rows = rows,
-                                .channels = channels};
+                                .channels = channels,
+                                .rectifies = around != Around::nothing};
   });
   return report("image_norm", distance(y.fetched(), y.host), allowed) +
          report("image_norm gradient", distance(to.fetched(), to.host), 4 * allowed) +
@@ -291,13 +298,15 @@ int check_layers(Gpu& gpu) {
   wrong += check_bias<float>(gpu, Kind::rectified, DType::float32, 77, 1, 0);
   wrong += check_bias<Bf16>(gpu, Kind::rectified, DType::bfloat16, 128, 7, 0);
   wrong += check_bias<float>(gpu, Kind::gelu, DType::float32, 256, 3, 1e-5);
-  wrong += check_bias<Bf16>(gpu, Kind::gelu, DType::bfloat16, 3072, 64, 5e-3);
+  wrong += check_bias<Bf16>(gpu, Kind::gelu, DType::bfloat16, 3072, 128, 5e-3);
   wrong += check_bias<F16>(gpu, Kind::gelu, DType::float16, 77, 1, 5e-3);
-  wrong += check_bias<Bf16>(gpu, Kind::split, DType::bfloat16, 2304, 64, 0);
+  wrong += check_bias<Bf16>(gpu, Kind::split, DType::bfloat16, 2304, 128, 0);
   wrong += check_bias<float>(gpu, Kind::split, DType::float32, 102, 2, 0);  // thirds of 34
-  wrong += check_images<Bf16>(gpu, DType::bfloat16, 64, 5e-3);
-  wrong += check_images<Bf16>(gpu, DType::bfloat16, 2048, 5e-3);
-  wrong += check_images<float>(gpu, DType::float32, 40, 1e-5);
+  for (const Around around : {Around::all, Around::rectifier, Around::nothing}) {
+    wrong += check_images<Bf16>(gpu, DType::bfloat16, 64, 5e-3, around);
+    wrong += check_images<float>(gpu, DType::float32, 40, 1e-5, around);
+  }
+  wrong += check_images<Bf16>(gpu, DType::bfloat16, 2048, 5e-3, Around::all);
   return wrong + check_draws(gpu);
 }
 

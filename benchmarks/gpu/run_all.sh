@@ -3,6 +3,8 @@
 # same card, in under nine minutes: correctness first, then every row of the table. Runs from a build (build/release) or from the
 # folder that pack.sh gathers. Writes results.jsonl and results.json, prints the table, whatever fails or hangs on the way: a part has
 # a time of its own, and what the budget no longer reaches is named. --stand-in tries the script itself on a CPU and measures nothing.
+# In two calls on one machine, the second need not wait for PyTorch's compilers: the first with --part kernels --part training
+# --part ranks --part compile, the second with the other parts.
 # SPDX-License-Identifier: Apache-2.0
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,10 +15,10 @@ while [ $# -gt 0 ]; do
     --budget) budget=${2:?--budget SECONDS}; shift 2 ;;
     --part) parts+=("${2:?--part NAME}"); shift 2 ;;
     --stand-in) stand_in=1; shift ;;
-    *) sed -n '2,6s/^# //p' "$0"; exit 64 ;;
+    *) sed -n '2,7s/^# //p' "$0"; exit 64 ;;
   esac
 done
-all=(kernels training ranks adamw mlp gpt packed resnet50 checkpoint processes packed_cnn memory)
+all=(kernels training ranks compile adamw mlp gpt packed resnet50 checkpoint memory packed_cnn processes)
 [ ${#parts[@]} -gt 0 ] || parts=("${all[@]}")
 for part in "${parts[@]}"; do
   [[ " ${all[*]} " == *" $part "* ]] || { echo "'$part' is no part; there are ${all[*]}" >&2; exit 64; }
@@ -28,7 +30,7 @@ for place in "${MUSTER_BENCH_GPU:-}" "$here/bin/muster-bench-gpu" "$here/../../b
 done
 [ -n "$bench" ] || { echo "muster-bench-gpu is not here: cmake --build --preset release --target muster-bench-gpu muster_cuda"; exit 64; }
 python=${PYTHON:-python3}
-if ! torch=$("$python" -c 'import torch, os; print(os.path.dirname(torch.__file__))' 2>/dev/null); then
+if ! torch=$(timeout 120 "$python" -c 'import torch, os; print(os.path.dirname(torch.__file__))' 2>/dev/null); then
   echo "no PyTorch: set PYTHON to a Python that has torch 2.11 with CUDA"; exit 64
 fi
 # libtorch's own folder, and those of what it needs (the nvidia wheels lie beside it), before anything that was built in.
@@ -48,6 +50,7 @@ finish() {
   local code=$?
   trap - EXIT
   for pid in $(jobs -p); do kill "$pid" 2>/dev/null; done
+  rm -rf "$out/checkpoints"
   [ -z "$stand_in" ] || echo "On the stand-in: this tries the script, and no figure below is a measurement."
   "$python" "$here/table.py" "$lines" --seconds $((SECONDS - begun)) --json "$out/results.json" ${stand_in:+--stand-in} || code=1
   exit "$code"
@@ -57,7 +60,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 # note KIND WHAT WHY [CODE]: a line that says what is not there, and why.
-note() { "$python" "$here/table.py" --note "$@" >>"$lines"; }
+note() { "$python" "$here/table.py" --note "$1" "$2" " $3" "${@:4}" >>"$lines"; }
 
 # keep WHAT SECONDS COMMAND..: its JSON lines, cut after so many seconds or at the end of the budget.
 keep() {
@@ -77,6 +80,17 @@ keep() {
 muster() { local most=$1; shift; keep "muster $*" "$most" env LD_LIBRARY_PATH="$libraries" "$bench" "$@" "${bench_arguments[@]}"; }
 peer() { local most=$1; shift; keep "torch $*" "$most" "$python" "$here/peers.py" "$@"; }
 
+# end_after SECONDS PID..: kills them then, unless called off. It holds nobody's output open.
+watch=
+end_after() {
+  local seconds=$1; shift
+  [ $# -eq 0 ] || { ( sleep "$seconds"; kill -9 "$@" ) >/dev/null 2>&1 </dev/null & watch=$!; }
+}
+call_off() {
+  [ -n "$watch" ] || return 0
+  kill "$watch" 2>/dev/null; wait "$watch" 2>/dev/null; watch=
+}
+
 # several_ranks N: N processes on one card, each with an NCCL_HOSTID of its own, so that NCCL takes them for machines that talk by
 # sockets. They find each other as torchrun's children do, by their parent, so they are started by this shell itself.
 several_ranks() {
@@ -91,12 +105,19 @@ several_ranks() {
       NCCL_SOCKET_IFNAME=lo NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_MNNVL_ENABLE=0 NCCL_NVLS_ENABLE=0 NCCL_CUMEM_HOST_ENABLE=0 \
       NCCL_MAX_NCHANNELS=2 "$bench" ranks "${bench_arguments[@]}" >"$file" 2>>"$errors" </dev/null & pids+=($!)
   done
-  ( sleep "$most"; kill -9 "${pids[@]}" 2>/dev/null ) & local watch=$!
-  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || bad=$?; done
-  kill "$watch" 2>/dev/null; wait "$watch" 2>/dev/null
+  end_after "$most" "${pids[@]}"
+  local ended rc
+  while [ ${#pids[@]} -gt 0 ]; do
+    wait -n -p ended "${pids[@]}" 2>/dev/null; rc=$?
+    for i in "${!pids[@]}"; do [ "${pids[i]}" != "$ended" ] || unset "pids[i]"; done
+    if [ "$rc" -ne 0 ] && [ "$bad" -eq 0 ]; then  # the others notice, or wait for it in vain
+      bad=$rc; call_off; end_after 20 "${pids[@]}"
+    fi
+  done
+  call_off
   cat "${files[@]}" | grep '^{' >>"$lines"
   echo "== $n ranks on one card" >>"$log"; cat "$errors" >>"$log"
-  if [ "$bad" -eq 137 ]; then note failed "$n ranks on one card" "not over after $most s; $(tail -n 2 "$errors")" "$bad"
+  if [ "$bad" -eq 137 ]; then note failed "$n ranks on one card" "killed, after $most s at the latest; $(tail -n 2 "$errors")" "$bad"
   elif [ "$bad" -ne 0 ]; then note failed "$n ranks on one card" "$(tail -n 3 "$errors")" "$bad"; fi
   rm -f "${files[@]}" "$errors"
 }
@@ -109,7 +130,7 @@ several_processes() {
   at=$(($(date +%s) + wait_for)); most=$(left); [ "$most" -gt 60 ] && most=60
   for ((i = 0; i < n; ++i)); do
     local file; file=$(mktemp); files+=("$file")
-    ( timeout -k 5 "$most" env LD_LIBRARY_PATH="$libraries" "$bench" step --model=mlp --steps=2000 --start_at="$at" \
+    ( timeout -k 5 "$most" env LD_LIBRARY_PATH="$libraries" "$bench" step --model=mlp --steps=5000 --start_at="$at" \
         "${bench_arguments[@]}" >"$file" 2>>"$log" </dev/null ) & pids+=($!)
   done
   for pid in "${pids[@]}"; do wait "$pid"; done
@@ -122,9 +143,10 @@ with_mps() {
   local folder; folder=$(mktemp -d)
   export CUDA_MPS_PIPE_DIRECTORY=$folder/pipe CUDA_MPS_LOG_DIRECTORY=$folder/log
   mkdir -p "$CUDA_MPS_PIPE_DIRECTORY" "$CUDA_MPS_LOG_DIRECTORY"
-  if command -v nvidia-cuda-mps-control >/dev/null && timeout 20 nvidia-cuda-mps-control -d 2>>"$log" </dev/null; then
+  local PATH=$PATH:/usr/local/nvidia/bin
+  if command -v nvidia-cuda-mps-control >/dev/null && timeout 20 nvidia-cuda-mps-control -d >>"$log" 2>&1 </dev/null; then
     several_processes mps 16
-    echo quit | timeout 20 nvidia-cuda-mps-control 2>>"$log" >/dev/null
+    echo "quit -t 5" | timeout 20 nvidia-cuda-mps-control >>"$log" 2>&1
   else
     note skipped "16 processes (mps)" "nvidia-cuda-mps-control does not start here"
   fi
@@ -142,11 +164,10 @@ disk_rate() {  # beside the checkpoints: what the disk alone takes, past the cac
   echo "{\"part\": \"disk\", \"how\": \"$how\", \"gb_s\": $("$python" -c "print(round(${1:-128} * 8 * 1048576 / ($end - $start), 3))")}" >>"$lines"
 }
 
-# PyTorch compiles while correctness is checked, where nothing is timed; the timed runs find it in the cache.
+# PyTorch compiles while correctness is checked, where nothing is timed; the timed runs find it in the cache, those of a later call too.
 compile_ahead() {
-  [ -n "$stand_in" ] && return
+  [ -z "$stand_in" ] && [[ " ${parts[*]} " == *" compile "* ]] || return
   for pair in "gpt compile" "resnet50 compile" "mlp reduce-overhead"; do
-    [[ " ${parts[*]} " == *" ${pair% *} "* ]] || continue
     timeout -k 5 150 "$python" "$here/peers.py" ${pair% *} --how ${pair#* } --prepare --batch $([ ${pair% *} = gpt ] && echo $gpt_batch || echo 0) >/dev/null 2>>"$log" </dev/null &
     ahead+=($!)
   done
@@ -155,7 +176,7 @@ ahead=()
 await_ahead() { for pid in "${ahead[@]}"; do wait "$pid"; done; ahead=(); }
 
 # GPT's batch is 64 where the card has room for PyTorch's copies of the logits, else 32, for both.
-card=$("$python" "$here/table.py" --card 2>>"$log"); [ -n "$card" ] && echo "$card" >>"$lines"
+card=$(timeout 120 "$python" "$here/table.py" --card 2>>"$log"); [ -n "$card" ] && echo "$card" >>"$lines"
 gpt_batch=64; [[ "$card" =~ \"gib\":\ ([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -lt 100 ] && gpt_batch=32
 [ -n "$stand_in" ] && gpt_batch=0
 
@@ -168,14 +189,14 @@ for part in "${parts[@]}"; do
     training) muster 90 training ;;
     ranks) several_ranks 2; several_ranks 4 ;;
     gpt) muster 60 step --model=gpt --batch=$gpt_batch
-      for how in eager compile ddp; do peer 75 gpt --how $how --batch $gpt_batch; done ;;
-    mlp) muster 40 step --model=mlp; peer 40 mlp --how eager; peer 60 mlp --how reduce-overhead ;;
-    resnet50) muster 60 step --model=resnet50; peer 60 resnet50 --how eager; peer 75 resnet50 --how compile ;;
+      for how in eager compile ddp; do peer 120 gpt --how $how --batch $gpt_batch; done ;;
+    mlp) muster 40 step --model=mlp; peer 40 mlp --how eager; peer 90 mlp --how reduce-overhead ;;
+    resnet50) muster 100 step --model=resnet50; peer 100 resnet50 --how eager; peer 120 resnet50 --how compile ;;
     adamw) muster 40 adamw ;;
     packed) muster 60 packed --model=mlp ;;
     packed_cnn) muster 60 packed --model=cnn ;;
     processes) if [ -n "$stand_in" ]; then several_processes slices 2 3; else several_processes slices 16; with_mps; fi ;;
     checkpoint) disk_rate "${stand_in:+4}"; muster 90 checkpoint --batch=$gpt_batch --directory="$out"; rm -rf "$out/checkpoints" ;;
-    memory) muster 130 memory --seconds=$(($(left) < 110 ? $(left) - 10 : 100)) ;;
+    memory) muster 130 memory --seconds=$(($(left) < 190 ? $(left) - 90 : 100)) ;;
   esac
 done

@@ -120,10 +120,14 @@ const DataSets& Session::data() const {
   return impl_->data;
 }
 
-double Session::time_steps(std::uint64_t steps) {
+double Session::time_steps(std::uint64_t steps, std::vector<double>* losses) {
   const auto start = std::chrono::steady_clock::now();
-  impl_->trainer.run_steps(steps);
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::vector<double> all = impl_->trainer.run_steps(steps);
+  const auto end = std::chrono::steady_clock::now();
+  if (losses != nullptr) {
+    *losses = std::move(all);
+  }
+  return std::chrono::duration<double>(end - start).count();
 }
 
 std::vector<float> Session::parameters() {

@@ -45,9 +45,10 @@ def read_lines(path):
 
 
 def processes(how, count, files):
-    steps = [result["step_us"] for file in files for result in read_lines(file) if result.get("step_us")]
-    return {"part": "processes", "how": how, "processes": int(count), "ended_well": len(steps),
-            "steps_per_second": round(sum(1e6 / us for us in steps), 1)}
+    ended = [result for file in files for result in read_lines(file) if result.get("step_us")]
+    return {"part": "processes", "how": how, "processes": int(count), "ended_well": len(ended),
+            "late_s": max((result["late_s"] for result in ended), default=0),
+            "steps_per_second": round(sum(1e6 / result["step_us"] for result in ended), 1)}
 
 
 def card():
@@ -116,6 +117,8 @@ def step_row(results, model, peer, bar, unit):
     own = find(results, part="step", who="muster", model=model)
     other = find(results, part="step", who="torch " + peer, model=model)
     name = f"{model}: against torch {peer}"
+    if own and not own["ok"]:
+        return (name, f"losses from {own['first_loss']} to {own['last_loss']}", f">= {bar}x", "WRONG")
     if not own or not other:
         return (name, "not measured", f">= {bar}x", "-")
     ratio = other["step_us"] / own["step_us"]
@@ -140,7 +143,10 @@ def processes_row(results, how):
         return (name, "not measured", "> 1x", "-")
     rate = packed["trials"] * packed["steps"] / packed["packed_s"]
     ratio = rate / found["steps_per_second"]
-    return (name, f"{ratio:.2f}x ({found['ended_well']} ended well)", "> 1x", verdict(ratio > 1))
+    # Those that failed, or came late, left the card to the others.
+    together = found["ended_well"] == found["processes"] and found["late_s"] <= 1
+    return (name, f"{ratio:.2f}x ({found['ended_well']} ended well, {found['late_s']:.1f} s late)", "> 1x",
+            verdict(ratio > 1) if together else "-")
 
 
 def adamw_row(results):
@@ -158,8 +164,8 @@ def checkpoint_row(results):
     if not kept:
         return ("checkpoint every 10 steps (GPT-2)", "not measured", "< 3 %", "-")
     return ("checkpoint every 10 steps (GPT-2)",
-            f"{kept['cost']:.2%}, {kept['saved']} saved, disk alone {disk['gb_s'] if disk else '?'} GB/s", "< 3 %",
-            verdict(kept["cost"] < 0.03))
+            f"{kept['cost']:.2%}, {kept['saved']} of {kept['due']} saved, disk alone {disk['gb_s'] if disk else '?'} GB/s",
+            "< 3 %", verdict(kept["cost"] < 0.03) if kept["saved"] == kept["due"] else "partly")
 
 
 def memory_row(results):

@@ -7,10 +7,15 @@
 #include <algorithm>
 #include <barrier>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <latch>
 #include <thread>
 
 #include "benchmarks/gpu/gpu_bench.h"
+#include "benchmarks/gpu/twin.h"
+#include "runtime/base/error.h"
 #include "runtime/checkpoint/checkpoint_engine.h"
 #include "runtime/train/gpu_arena.h"
 
@@ -38,9 +43,16 @@ std::uint64_t steps_of(const GpuBench& bench) {
   return bench.model == "gpt" ? 10 : bench.model == "resnet50" ? 15 : 4000;
 }
 
-/// Enough for graphs, for torch's choices of algorithm, and for the pace to be known.
-void warm_up(Session& session, const GpuBench& bench) {
-  session.trainer().run_steps(bench.small ? 4 : bench.model == "mlp" ? 400 : 12);
+/// Enough for graphs, for torch's choices of algorithm, and for the pace to be known. In the thread
+/// that is timed: torch's choices are its own.
+std::vector<double> warm_up(Session& session, const GpuBench& bench) {
+  const bool is_quick = bench.model == "mlp" || bench.model == "cnn";
+  return session.trainer().run_steps(bench.small ? 4 : is_quick ? 400 : 12);
+}
+
+/// Steps that are skipped, since a loss is no number, would be quick.
+bool all_finite(const std::vector<double>& losses) {
+  return std::ranges::all_of(losses, [](double loss) { return std::isfinite(loss); });
 }
 
 std::uint64_t units_a_sample(const GpuBench& bench, const JobSettings& job) {
@@ -55,11 +67,16 @@ class Saving final : public StateKeeper {
         engine_({.directory = Path(directory) / "checkpoints", .interval = {}, .keep = 1}, *alone_,
                 posix_file_system(), clock_) {}
   void attach(Trainer& trainer) {
+    if (trainer_ != nullptr) {
+      return;
+    }
     trainer_ = &trainer;
     engine_.set_mover(trainer.mover());
     engine_.prepare(trainer.state());
   }
-  bool due(std::uint64_t step) override { return trainer_ != nullptr && step % every_ == 0; }
+  bool due(std::uint64_t step) override {
+    return trainer_ != nullptr && !rests && step % every_ == 0;
+  }
   void save(const StateTree& tree, std::uint64_t /*step*/, std::optional<double> score) override {
     auto info = trainer_->checkpoint_info();
     info.score = score;
@@ -67,6 +84,7 @@ class Saving final : public StateKeeper {
   }
   void wait() { engine_.wait(); }
   std::uint64_t saved = 0;
+  bool rests = false;
 
  private:
   std::uint64_t every_;
@@ -82,25 +100,32 @@ int time_step(Gpus& gpus, const GpuBench& bench) {
   at::globalContext().setBenchmarkCuDNN(true);  // as a rank does
   const JobSettings job = job_of(bench);
   Session session(job, gpus.lane(0));
-  warm_up(session, bench);
+  std::vector<double> losses = warm_up(session, bench);
+  const double first = losses.at(0);
+  bool learns = all_finite(losses);
   std::this_thread::sleep_until(  // several processes begin together
       std::chrono::system_clock::time_point(std::chrono::seconds(bench.start_at)));
+  const std::chrono::duration<double> late =
+      std::chrono::system_clock::now().time_since_epoch() - std::chrono::seconds(bench.start_at);
   const std::uint64_t steps = steps_of(bench);
   std::vector<double> times;
   for (int block = 0; block < 5; ++block) {
-    times.push_back(session.time_steps(steps) / static_cast<double>(steps));
+    times.push_back(session.time_steps(steps, &losses) / static_cast<double>(steps));
+    learns = learns && all_finite(losses);
   }
   const double step = median(times);
   const auto samples = static_cast<double>(job.train.batch_size);
   fmt::print(
       "{{\"part\": \"step\", \"who\": \"muster\", \"model\": \"{}\", \"batch\": {}, "
       "\"step_us\": {:.2f}, \"fastest_us\": {:.2f}, \"slowest_us\": {:.2f}, "
-      "\"per_second\": {:.1f}, \"mode\": \"{}\", \"memory\": {}, \"card\": \"{}\"}}\n",
+      "\"per_second\": {:.1f}, \"first_loss\": {}, \"last_loss\": {}, \"ok\": {}, "
+      "\"late_s\": {:.3f}, \"mode\": \"{}\", \"memory\": {}, \"card\": \"{}\"}}\n",
       bench.model, job.train.batch_size, step * 1e6, *std::ranges::min_element(times) * 1e6,
       *std::ranges::max_element(times) * 1e6,
-      samples * static_cast<double>(units_a_sample(bench, job)) / step,
+      samples * static_cast<double>(units_a_sample(bench, job)) / step, number(first),
+      number(losses.back()), learns, bench.start_at > 0 ? late.count() : 0,
       session.trainer().gpu_mode(), session.trainer().memory_bytes(), session.gpu().name());
-  return 0;
+  return learns ? 0 : 1;
 }
 
 /// The update alone, against a copy inside the GPU counted in bytes read and written.
@@ -167,7 +192,7 @@ int time_packed(Gpus& gpus, const GpuBench& bench) {
   const std::uint64_t steps = bench.steps > 0        ? bench.steps
                               : bench.small          ? 8
                               : bench.model == "mlp" ? 8000
-                                                     : 400;
+                                                     : 2000;
   ResidentSets sets;
   const auto make = [&](int trial) {
     JobSettings own = job;
@@ -177,21 +202,27 @@ int time_packed(Gpus& gpus, const GpuBench& bench) {
   };
   std::vector<std::unique_ptr<Session>> trials;
   double serial = 0;
-  for (int i = 0; i < bench.trials; ++i) {
-    trials.push_back(make(i));
-    warm_up(*trials.back(), bench);
-    if (i == 0) {  // while it is the process's only lane, as a trial after the other would be
-      serial = trials[0]->time_steps(steps) * bench.trials;
-    }
-  }
   std::barrier together(bench.trials + 1);
   std::vector<std::thread> threads;
-  for (auto& trial : trials) {
-    threads.emplace_back([&together, &trial, steps] {
-      together.arrive_and_wait();
-      trial->trainer().run_steps(steps);
-      together.arrive_and_wait();
+  for (int i = 0; i < bench.trials; ++i) {
+    trials.push_back(make(i));
+    std::latch is_warm(1);
+    threads.emplace_back([&, i, own = trials.back().get()] {
+      try {
+        warm_up(*own, bench);
+        if (i == 0) {  // while it is the process's only lane, as a trial after the other would be
+          serial = own->time_steps(steps) * bench.trials;
+        }
+        is_warm.count_down();
+        together.arrive_and_wait();
+        own->trainer().run_steps(steps);
+        together.arrive_and_wait();
+      } catch (const std::exception& error) {  // the others wait for this one
+        std::fprintf(stderr, "%s\n", muster::report(error).c_str());
+        std::_Exit(exit_code_of(error));
+      }
     });
+    is_warm.wait();
   }
   together.arrive_and_wait();
   const auto start = Clock::now();
@@ -202,13 +233,14 @@ int time_packed(Gpus& gpus, const GpuBench& bench) {
   }
   fmt::print(
       "{{\"part\": \"packed\", \"model\": \"{}\", \"trials\": {}, \"steps\": {}, "
-      "\"serial_s\": {:.4f}, \"packed_s\": {:.4f}, \"gain\": {:.3f}, \"mode\": \"{}\"}}\n",
+      "\"serial_s\": {:.4f}, \"packed_s\": {:.4f}, \"gain\": {:.3f}, \"mode\": \"{}\", "
+      "\"last_mode\": \"{}\"}}\n",
       bench.model, bench.trials, steps, serial, packed, serial / packed,
-      trials[0]->trainer().gpu_mode());
+      trials.front()->trainer().gpu_mode(), trials.back()->trainer().gpu_mode());
   return 0;
 }
 
-/// Alternating blocks with a checkpoint every 10 steps and without any.
+/// Blocks with a checkpoint every 10 steps and without any, in turns.
 int time_checkpoints(Gpus& gpus, const GpuBench& bench) {
   GpuBench gpt = bench;
   gpt.model = "gpt";
@@ -218,20 +250,20 @@ int time_checkpoints(Gpus& gpus, const GpuBench& bench) {
   warm_up(session, gpt);
   const std::uint64_t steps = bench.small ? 20 : 30;
   std::vector<double> plain;
-  for (int i = 0; i < 3; ++i) {
-    plain.push_back(session.time_steps(steps));
-  }
-  saving.attach(session.trainer());
   std::vector<double> kept;
   for (int i = 0; i < 3; ++i) {
+    saving.rests = true;
+    plain.push_back(session.time_steps(steps));
+    saving.rests = false;
+    saving.attach(session.trainer());
     kept.push_back(session.time_steps(steps));
+    saving.wait();
   }
-  saving.wait();
   const double share = median(kept) / median(plain) - 1;
   fmt::print(
       "{{\"part\": \"checkpoint\", \"every\": 10, \"steps\": {}, \"plain_s\": {:.4f}, "
-      "\"with_s\": {:.4f}, \"cost\": {:.4f}, \"saved\": {}, \"bytes\": {}}}\n",
-      steps, median(plain), median(kept), share, saving.saved,
+      "\"with_s\": {:.4f}, \"cost\": {:.4f}, \"saved\": {}, \"due\": {}, \"bytes\": {}}}\n",
+      steps, median(plain), median(kept), share, saving.saved, 3 * steps / 10,
       session.trainer().state().local_bytes());
   return 0;
 }

@@ -69,7 +69,7 @@ inline std::string number(double value) {
   return std::isfinite(value) ? fmt::format("{:.3g}", value) : "null";
 }
 
-inline int report(const char* what, double distance, double allowed) {
+inline int report(const std::string& what, double distance, double allowed) {
   const bool ok = distance <= allowed;  // false for NaN
   fmt::print(
       "{{\"part\": \"kernels\", \"what\": \"{}\", \"distance\": {}, \"allowed\": {:g}, "
