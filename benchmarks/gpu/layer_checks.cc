@@ -217,6 +217,43 @@ int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed, A
                 1e-4);
 }
 
+template <class T>
+int check_pool(Gpu& gpu, DType type, std::uint32_t height, std::uint32_t channels, double allowed) {
+  const PoolShape shape{.images = 3, .height = height, .width = 37, .channels = channels};
+  const std::uint64_t before = shape.images * shape.height * shape.width * channels;
+  const std::uint64_t after = shape.images * shape.rows_out() * shape.columns_out() * channels;
+  Twin<T> x(gpu, before);
+  Twin<T> y(gpu, after);
+  Twin<std::uint8_t> chosen(gpu, after);
+  Twin<T> to(gpu, before);
+  fill(x, 1);
+  run_both(gpu, [&](auto place) {
+    return PoolJob{
+        .shape = shape, .x = place(x), .y = place(y), .chosen = place(chosen), .type = type};
+  });
+  run_both(gpu, [&](auto place) {
+    return PoolBackwardJob{.shape = shape,
+                           .gradient = place(y),
+                           .chosen = place(chosen),
+                           .to = place(to),
+                           .type = type};
+  });
+  return report("max_pool", distance(y.fetched(), y.host), 0) +
+         report("max_pool chosen", chosen.fetched() == chosen.host ? 0 : 1, 0) +
+         report("max_pool gradient", distance(to.fetched(), to.host), allowed);
+}
+
+template <class T>
+int check_gelu(Gpu& gpu, DType type, std::uint64_t count, double allowed) {
+  Twin<T> x(gpu, count);
+  Twin<T> to(gpu, count);
+  fill(x, 1, 3);
+  run_both(gpu, [&](auto place) {
+    return GeluJob{.x = place(x), .to = place(to), .type = type, .count = count};
+  });
+  return report("gelu", distance(to.fetched(), to.host), allowed);
+}
+
 int check_dropout(Gpu& gpu, Twin<StepState>& state) {
   constexpr std::uint64_t count = 100001;
   Twin<float> x(gpu, count);
@@ -307,6 +344,10 @@ int check_layers(Gpu& gpu) {
     wrong += check_images<float>(gpu, DType::float32, 40, 1e-5, around);
   }
   wrong += check_images<Bf16>(gpu, DType::bfloat16, 2048, 5e-3, Around::all);
+  wrong += check_pool<Bf16>(gpu, DType::bfloat16, 112, 64, 1e-3);
+  wrong += check_pool<float>(gpu, DType::float32, 1, 8, 1e-6);
+  wrong += check_gelu<Bf16>(gpu, DType::bfloat16, 80000, 5e-3);
+  wrong += check_gelu<float>(gpu, DType::float32, 1003, 1e-5);
   return wrong + check_draws(gpu);
 }
 

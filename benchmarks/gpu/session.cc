@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include <chrono>
 
 #include "benchmarks/gpu/gpu_bench.h"
@@ -34,9 +36,10 @@ void make_gpt(JobSettings& job, bool small) {
 
 void make_images(JobSettings& job, bool small, bool deep) {
   job.model.kind = deep ? "resnet50" : "cnn";
-  const int side = deep ? 224 : 32;
-  job.data.shape =
-      "3 " + std::to_string(small ? 32 : side) + " " + std::to_string(small ? 32 : side);
+  const int large = deep ? 224 : 32;
+  const int side = small && deep ? 72 : large;  // still with max-pooling
+  job.data.shape = fmt::format("3 {} {}", side, side);
+  job.model.width = small && deep ? 16 : job.model.width;
   job.data.classes = deep ? 1000 : 10;
   job.data.rows = small ? 16 : deep ? 512 : 8192;
   job.train.batch_size = small ? 8 : deep ? 256 : 128;

@@ -47,9 +47,15 @@ int compare(const std::string& what, Session& a, Session& b, std::uint64_t steps
   return ok ? 0 : 1;
 }
 
-/// Graph and eager are the same kernels; those of cuDNN may add in any order. cuDNN multiplies
-/// float32 in TF32 unless told otherwise.
-Allowed of_graph(const std::string& model) {
+/// Graph and eager are the same kernels; those of cuDNN may add in any order, which norms of few
+/// values enlarge from step to step. cuDNN multiplies float32 in TF32 unless told otherwise.
+Allowed of_graph(const std::string& model, const std::string& amp) {
+  if (model == "resnet50") {
+    return amp == "none" ? Allowed{1e-2} : Allowed{0.1};
+  }
+  if (amp != "none") {
+    return Allowed{0.02};
+  }
   return model == "cnn" ? Allowed{1e-3} : model == "gpt" ? Allowed{1e-5} : Allowed{1e-6, 1e-6};
 }
 
@@ -68,14 +74,17 @@ int check_model(Gpus& gpus, const GpuBench& bench, const std::string& name) {
     Session eager(job, gpus.lane(0));
     Session graph(graphed, gpus.lane(0));
     const bool plays_many = name == "mlp";  // after 64 steps, within an epoch of 10
-    wrong += compare(fmt::format("{} {}: graph against eager", name, amp), eager, graph,
-                     plays_many ? 120 : 24, amp == "none" ? of_graph(name) : Allowed{0.02},
-                     plays_many ? "graph of 8 steps" : "graph");
+    const std::uint64_t steps = plays_many ? 120 : name == "resnet50" ? 6 : 24;
+    wrong += compare(fmt::format("{} {}: graph against eager", name, amp), eager, graph, steps,
+                     of_graph(name, amp), plays_many ? "graph of 8 steps" : "graph");
   }
   job.train.amp = "none";
   job.train.graph = "off";
   Session card(job, gpus.lane(0));
   Session twin(job, host_gpu());
+  if (name == "resnet50") {  // one rounding of a weight moves the second step's loss by 1 %
+    return wrong + compare(name + ": GPU against CPU", card, twin, 1, Allowed{0.05});
+  }
   return wrong + compare(name + ": GPU against CPU", card, twin, 8,
                          name == "cnn" ? Allowed{1e-2} : Allowed{1e-4});
 }
@@ -200,7 +209,7 @@ int check_together(Gpus* gpus, const GpuBench& bench, Communicator& world) {
 
 int check_training(Gpus& gpus, const GpuBench& bench) {
   int wrong = 0;
-  for (const std::string name : {"mlp", "gpt", "cnn"}) {
+  for (const std::string name : {"mlp", "gpt", "cnn", "resnet50"}) {
     wrong += check_model(gpus, bench, name);
   }
   return wrong;

@@ -86,6 +86,9 @@ class Gpu {
   virtual void run(const DropoutJob& job) = 0;
   virtual void run(const PackNormJob& job) = 0;
   virtual void run(const BiasBackwardJob& job) = 0;
+  virtual void run(const PoolJob& job) = 0;
+  virtual void run(const PoolBackwardJob& job) = 0;
+  virtual void run(const GeluJob& job) = 0;
 
   /// Where the random numbers begin that torch's own operations of warm() and of the next graph
   /// draw; outside captures.

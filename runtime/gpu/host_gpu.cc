@@ -108,6 +108,18 @@ std::string numbers_of(const PackNormJob& job) {
 std::string numbers_of(const BiasBackwardJob& job) {
   return fmt::format("{} {} {}", static_cast<int>(job.kind), job.rows, job.width);
 }
+std::string numbers_of(const PoolShape& shape) {
+  return fmt::format("{} {} {} {}", shape.images, shape.height, shape.width, shape.channels);
+}
+std::string numbers_of(const PoolJob& job) {
+  return numbers_of(job.shape);
+}
+std::string numbers_of(const PoolBackwardJob& job) {
+  return numbers_of(job.shape);
+}
+std::string numbers_of(const GeluJob& job) {
+  return std::to_string(job.count);
+}
 std::string numbers_of(const DropoutJob& job) {
   return fmt::format("{} {} {} {}", job.count, job.share, job.part, job.place);
 }
@@ -214,6 +226,9 @@ class HostGpu final : public Gpu {
   void run(const ImageNormBackwardJob& job) override { queue("image_norm_backward", job); }
   void run(const PackNormJob& job) override { queue("pack_norm", job); }
   void run(const BiasBackwardJob& job) override { queue("bias_backward", job); }
+  void run(const PoolJob& job) override { queue("pool", job); }
+  void run(const PoolBackwardJob& job) override { queue("pool_backward", job); }
+  void run(const GeluJob& job) override { queue("gelu", job); }
   void run(const DropoutJob& job) override { queue("dropout", job); }
 
   void seed(std::uint64_t /*key*/) override { note("seed"); }  // torch is not known here

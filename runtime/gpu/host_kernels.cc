@@ -6,6 +6,7 @@
 #include "runtime/gpu/input_bodies.h"
 #include "runtime/gpu/layer_bodies.h"
 #include "runtime/gpu/norm_bodies.h"
+#include "runtime/gpu/pool_bodies.h"
 #include "runtime/gpu/update_bodies.h"
 
 namespace muster::host_kernels {
@@ -157,6 +158,30 @@ void run(const BiasBackwardJob& job) {
       float sum[1]{};  // NOLINT(modernize-avoid-c-arrays)
       bodies::bias_backward<T, 1>(job, column, 0, 1, job.rows, sum);
       job.bias_gradient[column] = sum[0];
+    }
+  });
+}
+
+void run(const PoolJob& job) {
+  by_type(job.type, [&](auto* type) {
+    for (std::uint64_t row = 0; row < job.shape.images * job.shape.rows_out(); ++row) {
+      bodies::pool_row<std::remove_pointer_t<decltype(type)>>(team, job, row);
+    }
+  });
+}
+
+void run(const PoolBackwardJob& job) {
+  by_type(job.type, [&](auto* type) {
+    for (std::uint64_t row = 0; row < job.shape.images * job.shape.height; ++row) {
+      bodies::pool_backward_row<std::remove_pointer_t<decltype(type)>>(team, job, row);
+    }
+  });
+}
+
+void run(const GeluJob& job) {
+  by_type(job.type, [&](auto* type) {
+    for (std::uint64_t i = 0; i < job.count; ++i) {
+      bodies::gelu<std::remove_pointer_t<decltype(type)>, 1>(job, i);
     }
   });
 }

@@ -20,5 +20,8 @@ void run(const ImageNormBackwardJob& job);
 void run(const DropoutJob& job);
 void run(const PackNormJob& job);
 void run(const BiasBackwardJob& job);
+void run(const PoolJob& job);
+void run(const PoolBackwardJob& job);
+void run(const GeluJob& job);
 
 }  // namespace muster::host_kernels

@@ -289,6 +289,39 @@ struct ImageNormBackwardJob {
   bool rectifies = true;
 };
 
+/// Max-pooling of images whose channels lie last, in windows of 3 by 3 with a step of 2 and a
+/// margin of 1.
+struct PoolShape {
+  std::uint64_t images = 0;
+  std::uint32_t height = 1;
+  std::uint32_t width = 1;
+  std::uint32_t channels = 0;  ///< whole 16-byte accesses
+  constexpr std::uint32_t rows_out() const { return (height - 1) / 2 + 1; }
+  constexpr std::uint32_t columns_out() const { return (width - 1) / 2 + 1; }
+};
+struct PoolJob {
+  PoolShape shape;
+  const void* x = nullptr;
+  void* y = nullptr;
+  std::uint8_t* chosen = nullptr;  ///< of each output, where in its window it came from
+  DType type = DType::float32;
+};
+struct PoolBackwardJob {
+  PoolShape shape;
+  const void* gradient = nullptr;
+  const std::uint8_t* chosen = nullptr;
+  void* to = nullptr;
+  DType type = DType::float32;
+};
+
+/// to = gelu(x), by its tanh form.
+struct GeluJob {
+  const void* x = nullptr;
+  void* to = nullptr;
+  DType type = DType::float32;
+  std::uint64_t count = 0;
+};
+
 /// to = x * mask, the mask of runtime/model/random_fill.h for key mix(mix(mix(seed, step), lane,
 /// part), place), with the step on the GPU. Its own backward.
 struct DropoutJob {

@@ -30,7 +30,7 @@ void ask_for_queues();
 Gpus* open_gpus(const std::string& wanted, std::string& why);
 
 /// What the module's one function returns: extern "C" muster_gpus(version).
-inline constexpr int gpu_interface_version = 4;
+inline constexpr int gpu_interface_version = 5;
 using OpenGpus = Gpus* (*)(int version, std::string* why);
 
 }  // namespace muster

@@ -10,22 +10,13 @@
 #include "runtime/base/error.h"
 #include "runtime/model/batch_norm.h"
 #include "runtime/model/gpu_ops.h"
+#include "runtime/model/gpu_shapes.h"
 
 namespace muster::gpu_ops {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-bool lies_whole(const at::Tensor& tensor, std::int64_t lanes) {
-  return tensor.dim() == 4 && tensor.size(1) % lanes == 0 &&
-         tensor.is_contiguous(at::MemoryFormat::ChannelsLast) &&
-         reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()) % 16 == 0;
-}
-
-at::Tensor with_channels_last(const at::Tensor& tensor, at::ScalarType type) {
-  return tensor.to(type).contiguous(at::MemoryFormat::ChannelsLast);
-}
 
 /// Blocks that add up rows: two for each multiprocessor of a large card, and not fewer than 64 rows
 /// each.
@@ -119,9 +110,8 @@ class ImageNorm : public torch::autograd::Function<ImageNorm> {
 }  // namespace
 
 bool can_norm_images(const at::Tensor& x) {
-  const auto lanes = static_cast<std::int64_t>(16 / x.element_size());
   const std::int64_t rows = x.dim() == 4 ? x.numel() / std::max<std::int64_t>(1, x.size(1)) : 0;
-  return rows > 1 && lies_whole(x, lanes);
+  return rows > 1 && lies_whole(x);
 }
 
 std::pair<at::Tensor, at::Tensor> image_norm(const at::Tensor& x, const at::Tensor& residual,

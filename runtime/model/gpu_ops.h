@@ -73,6 +73,11 @@ std::pair<at::Tensor, at::Tensor> image_norm(const at::Tensor& x, const at::Tens
                                              const at::Tensor& weight, const at::Tensor& bias,
                                              const ImageNormOptions& options);
 
+/// Images whose channels lie last, in whole 16-byte accesses.
+bool can_pool(const at::Tensor& x);
+/// Max-pooling in windows of 3 by 3 with a step of 2 and a margin of 1, of images that can be.
+at::Tensor max_pool(Gpu& gpu, const at::Tensor& x);
+
 /// Losses of rows, and their gradient in place of the logits where `gradient_scale` (a float on the
 /// GPU) is given. `logits` is [rows, classes]; what lies between rows is theirs, and has no
 /// gradient.

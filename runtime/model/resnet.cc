@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "runtime/model/built_in.h"
+#include "runtime/model/gpu_ops.h"
 #include "runtime/model/images.h"
 
 namespace muster {
@@ -50,7 +51,9 @@ class ResNet final : public Network {
     x = convolution("conv1", x, has_small_stem_ ? 1 : 2, has_small_stem_ ? 1 : 3);
     x = norm_relu("bn1", "relu", x, pass);
     if (!has_small_stem_) {
-      x = at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
+      x = pass.gpu != nullptr && pass.training && gpu_ops::can_pool(x)
+              ? gpu_ops::max_pool(*pass.gpu->gpu, x)
+              : at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
     }
     Fork forked{x, x};
     for (const ResidualBlock& block : blocks_) {

@@ -9,6 +9,7 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/max_pool2d.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/randint.h>
@@ -254,6 +255,42 @@ TEST(ImageNormKernel, GivesTorchsValuesGradientsAndStatistics) {
   EXPECT_FALSE(gpu_ops::can_norm_images(at::randn({2, 8, 4, 4}))) << "channels lie first";
   EXPECT_FALSE(gpu_ops::can_norm_images(images({2, 6, 4, 4}))) << "half an access";
   EXPECT_FALSE(gpu_ops::can_norm_images(images({1, 8, 1, 1}))) << "one value has no variance";
+}
+
+TEST(PoolKernel, GivesTorchsValuesAndGradients) {
+  const auto gpu = host_gpu();
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    for (const std::int64_t side : {1, 2, 7, 8}) {
+      const at::Tensor x = leaf(images({3, 16, side, 5}).to(type));
+      const at::Tensor x2 = leaf(x);
+      ASSERT_TRUE(gpu_ops::can_pool(x));
+      const at::Tensor y = gpu_ops::max_pool(*gpu, x);
+      const at::Tensor y2 = at::max_pool2d(x2, {3, 3}, {2, 2}, {1, 1});
+      EXPECT_TRUE(y.equal(y2)) << side;
+      EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
+      const at::Tensor a = images(y.sizes()).to(type);
+      (y * a).sum().backward();
+      (y2 * a).sum().backward();
+      EXPECT_LT(largest(x.grad() - x2.grad()), type == at::kFloat ? 1e-5 : 0.13) << side;
+    }
+  }
+  EXPECT_FALSE(gpu_ops::can_pool(at::randn({2, 8, 4, 4}))) << "channels lie first";
+  EXPECT_FALSE(gpu_ops::can_pool(images({2, 6, 4, 4}))) << "half an access";
+}
+
+TEST(PoolKernel, TakesTheFirstOfEqualValuesAndLosesNoNan) {
+  const auto gpu = host_gpu();
+  at::Tensor flat = at::zeros({1, 4, 4, 4}).contiguous(at::MemoryFormat::ChannelsLast);
+  flat.select(1, 1).fill_(-INFINITY);
+  flat.select(1, 2).select(1, 1).select(1, 1).fill_(NAN);
+  const at::Tensor x = leaf(flat);
+  const at::Tensor x2 = leaf(flat);
+  const at::Tensor y = gpu_ops::max_pool(*gpu, x);
+  const at::Tensor y2 = at::max_pool2d(x2, {3, 3}, {2, 2}, {1, 1});
+  EXPECT_TRUE(y.isnan().equal(y2.isnan()));
+  y.sum().backward();
+  y2.sum().backward();
+  EXPECT_TRUE(x.grad().equal(x2.grad()));
 }
 
 TEST(DropoutKernel, DrawsTheMaskThatTheCpuDraws) {

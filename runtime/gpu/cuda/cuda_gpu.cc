@@ -228,6 +228,15 @@ void CudaGpu::run(const PackNormJob& job) {
 void CudaGpu::run(const BiasBackwardJob& job) {
   queue("the bias's gradient", job);
 }
+void CudaGpu::run(const PoolJob& job) {
+  queue("the max-pool kernel", job);
+}
+void CudaGpu::run(const PoolBackwardJob& job) {
+  queue("the max-pool gradient", job);
+}
+void CudaGpu::run(const GeluJob& job) {
+  queue("the GELU kernel", job);
+}
 void CudaGpu::run(const DropoutJob& job) {
   queue("the dropout kernel", job);
 }

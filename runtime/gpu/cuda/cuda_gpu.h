@@ -50,6 +50,9 @@ class CudaGpu final : public Gpu {
   void run(const ImageNormBackwardJob& job) override;
   void run(const PackNormJob& job) override;
   void run(const BiasBackwardJob& job) override;
+  void run(const PoolJob& job) override;
+  void run(const PoolBackwardJob& job) override;
+  void run(const GeluJob& job) override;
   void run(const DropoutJob& job) override;
   void seed(std::uint64_t key) override {
     key_ = key;

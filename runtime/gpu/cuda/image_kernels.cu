@@ -1,10 +1,11 @@
-// Kernels of batch norm for images.
+// Kernels of batch norm and max-pooling for images.
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <type_traits>
 
 #include "runtime/gpu/cuda/kernel_teams.h"
 #include "runtime/gpu/image_norm_bodies.h"
+#include "runtime/gpu/pool_bodies.h"
 
 namespace muster::cuda {
 namespace {
@@ -53,6 +54,17 @@ __global__ void __launch_bounds__(team_size)
   bodies::image_norm_backward_apply<T>(BlockTeam(), job, blockIdx.x);
 }
 
+template <class T>
+__global__ void __launch_bounds__(team_size) pool_kernel(const __grid_constant__ PoolJob job) {
+  bodies::pool_row<T>(BlockTeam(), job, blockIdx.x);
+}
+
+template <class T>
+__global__ void __launch_bounds__(team_size)
+    pool_backward_kernel(const __grid_constant__ PoolBackwardJob job) {
+  bodies::pool_backward_row<T>(BlockTeam(), job, blockIdx.x);
+}
+
 }  // namespace
 
 void launch(const ImageNormJob& job, cudaStream_t stream) {
@@ -79,6 +91,29 @@ void launch(const ImageNormBackwardJob& job, cudaStream_t stream) {
     start(image_norm_weights_kernel, columns, adders_of(job.parts), stream, job);
     start(image_norm_backward_apply_kernel<T>, static_cast<unsigned>(wide.parts), team_size, stream,
           wide);
+  });
+}
+
+/// A block for each row of pixels.
+void launch(const PoolJob& job, cudaStream_t stream) {
+  const auto rows = static_cast<unsigned>(job.shape.images * job.shape.rows_out());
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const std::uint64_t accesses = job.shape.columns_out() * job.shape.channels / bodies::wide_count<T>;
+    if (rows > 0 && accesses > 0) {
+      start(pool_kernel<T>, rows, threads_of(accesses, team_size), stream, job);
+    }
+  });
+}
+
+void launch(const PoolBackwardJob& job, cudaStream_t stream) {
+  const auto rows = static_cast<unsigned>(job.shape.images * job.shape.height);
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    const std::uint64_t accesses = job.shape.width * job.shape.channels / bodies::wide_count<T>;
+    if (rows > 0 && accesses > 0) {
+      start(pool_backward_kernel<T>, rows, threads_of(accesses, team_size), stream, job);
+    }
   });
 }
 

@@ -23,5 +23,8 @@ void launch(const ImageNormBackwardJob& job, cudaStream_t stream);
 void launch(const DropoutJob& job, cudaStream_t stream);
 void launch(const PackNormJob& job, cudaStream_t stream);
 void launch(const BiasBackwardJob& job, cudaStream_t stream);
+void launch(const PoolJob& job, cudaStream_t stream);
+void launch(const PoolBackwardJob& job, cudaStream_t stream);
+void launch(const GeluJob& job, cudaStream_t stream);
 
 }  // namespace muster::cuda

@@ -146,6 +146,14 @@ __global__ void __launch_bounds__(team_size)
   }
 }
 
+template <class T, int lanes>
+__global__ void __launch_bounds__(team_size) gelu_kernel(const __grid_constant__ GeluJob job) {
+  const std::uint64_t group = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (group < job.count / lanes) {
+    bodies::gelu<T, lanes>(job, group);
+  }
+}
+
 template <class T>
 bool all_aligned(std::initializer_list<const void*> places) {
   return std::all_of(places.begin(), places.end(),
@@ -260,6 +268,21 @@ void launch(const DropoutJob& job, cudaStream_t stream) {
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     start(dropout_kernel<T>, blocks_of(job.count, 4 * team_size), team_size, stream, job);
+  });
+}
+
+void launch(const GeluJob& job, cudaStream_t stream) {
+  if (job.count == 0) {
+    return;
+  }
+  by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    constexpr int lanes = bodies::wide_count<T>;
+    if (job.count % lanes == 0 && all_aligned<T>({job.x, job.to})) {
+      start(gelu_kernel<T, lanes>, blocks_of(job.count / lanes, team_size), team_size, stream, job);
+    } else {
+      start(gelu_kernel<T, 1>, blocks_of(job.count, team_size), team_size, stream, job);
+    }
   });
 }
 
