@@ -80,17 +80,6 @@ keep() {
 muster() { local most=$1; shift; keep "muster $*" "$most" env LD_LIBRARY_PATH="$libraries" "$bench" "$@" "${bench_arguments[@]}"; }
 peer() { local most=$1; shift; keep "torch $*" "$most" "$python" "$here/peers.py" "$@"; }
 
-# end_after SECONDS PID..: kills them then, unless called off. It holds nobody's output open.
-watch=
-end_after() {
-  local seconds=$1; shift
-  [ $# -eq 0 ] || { ( sleep "$seconds"; kill -9 "$@" ) >/dev/null 2>&1 </dev/null & watch=$!; }
-}
-call_off() {
-  [ -n "$watch" ] || return 0
-  kill "$watch" 2>/dev/null; wait "$watch" 2>/dev/null; watch=
-}
-
 # several_ranks N: N processes on one card, each with an NCCL_HOSTID of its own, so that NCCL takes them for machines that talk by
 # sockets. They find each other as torchrun's children do, by their parent, so they are started by this shell itself.
 several_ranks() {
@@ -105,19 +94,21 @@ several_ranks() {
       NCCL_SOCKET_IFNAME=lo NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_MNNVL_ENABLE=0 NCCL_NVLS_ENABLE=0 NCCL_CUMEM_HOST_ENABLE=0 \
       NCCL_MAX_NCHANNELS=2 "$bench" ranks "${bench_arguments[@]}" >"$file" 2>>"$errors" </dev/null & pids+=($!)
   done
-  end_after "$most" "${pids[@]}"
-  local ended rc
+  local rc end=$((SECONDS + most))
   while [ ${#pids[@]} -gt 0 ]; do
-    wait -n -p ended "${pids[@]}" 2>/dev/null; rc=$?
-    for i in "${!pids[@]}"; do [ "${pids[i]}" != "$ended" ] || unset "pids[i]"; done
-    if [ "$rc" -ne 0 ] && [ "$bad" -eq 0 ]; then  # the others notice, or wait for it in vain
-      bad=$rc; call_off; end_after 20 "${pids[@]}"
-    fi
-  done
-  call_off
+    for i in "${!pids[@]}"; do
+      kill -0 "${pids[i]}" 2>/dev/null && continue
+      wait "${pids[i]}" 2>/dev/null; rc=$?; unset "pids[i]"
+      if [ "$rc" -ne 0 ] && [ "$bad" -eq 0 ]; then  # the others notice soon, or wait for it in vain
+        bad=$rc; [ $((SECONDS + 20)) -ge "$end" ] || end=$((SECONDS + 20))
+      fi
+    done
+    [ "$SECONDS" -lt "$end" ] || { kill -9 "${pids[@]}" 2>/dev/null; end=$((end + 5)); }
+    sleep 0.2
+  done 2>>"$log"  # where bash names what was killed
   cat "${files[@]}" | grep '^{' >>"$lines"
   echo "== $n ranks on one card" >>"$log"; cat "$errors" >>"$log"
-  if [ "$bad" -eq 137 ]; then note failed "$n ranks on one card" "killed, after $most s at the latest; $(tail -n 2 "$errors")" "$bad"
+  if [ "$bad" -eq 137 ]; then note failed "$n ranks on one card" "not over after $most s; $(tail -n 2 "$errors")" "$bad"
   elif [ "$bad" -ne 0 ]; then note failed "$n ranks on one card" "$(tail -n 3 "$errors")" "$bad"; fi
   rm -f "${files[@]}" "$errors"
 }
