@@ -77,9 +77,7 @@ bool is_watched(const LaunchContext& context) {
 int fail(Ranks& ranks, const JobSettings& job, bool is_supervised, const std::exception& error) {
   const std::string text = report(error);
   const Fault fault = fault_of(error);
-  record_failure(ranks.slot(), static_cast<int>(fault), text);
-  ranks.node().abort(text);
-  ranks.world().abort(text);
+  tell_others(ranks, error);
   log::error(text);
   if (fault != Fault::communication) {
     RankFiles(job, ranks.world().rank(), is_supervised).write_failure(text);

@@ -85,6 +85,7 @@ class NcclCommunicator final : public Communicator {
   void refuse_shared_gpus();
   void open_streams();
   void settle(nccl::Comm comm, std::string_view what);
+  nccl::Result ask(nccl::Comm comm, nccl::Result* state);
   template <class Call>
   Work issue(std::string_view name, const Buffer& buffer, Call&& call);
   void check(nccl::Result result, std::string_view what);
@@ -110,7 +111,8 @@ class NcclCommunicator final : public Communicator {
   std::uint64_t operations_ = 0;
   std::mutex
       calls_;  // NCCL's answer to a call under way is one thread's to ask for: it ends the call
-  std::mutex mutex_;  // pending_, made_, free_, failure_; never held while NCCL is called
+  std::mutex asking_;  // a question to NCCL, or that its abort begins: it frees what would be asked
+  std::mutex mutex_;   // pending_, made_, free_, failure_; never held while NCCL is called
   std::condition_variable_any changed_;
   std::deque<Pending> pending_;
   std::vector<nccl::Event> made_;  // all there are: an operation that fails gives none back

@@ -77,7 +77,8 @@ void NcclCommunicator::settle(nccl::Comm comm, std::string_view what) {
   constexpr std::chrono::milliseconds soon{2};
   auto state = nccl::in_progress;
   while (true) {
-    check(table_.get_async_error(comm, &state), "ncclCommGetAsyncError");
+    check_alive();
+    check(ask(comm, &state), "ncclCommGetAsyncError");
     if (state != nccl::in_progress) {
       break;
     }

@@ -63,9 +63,20 @@ void NcclCommunicator::fail(const std::string& sentence) noexcept {
 }
 
 void NcclCommunicator::abort_nccl() noexcept {
-  if (comm_ != nullptr && !is_aborted_.exchange(true)) {
-    table_.abort(comm_);
+  {
+    const std::lock_guard lock(asking_);
+    if (comm_ == nullptr || is_aborted_.exchange(true)) {
+      return;
+    }
   }
+  table_.abort(comm_);
+}
+
+/// NCCL's answer to the call under way: "in progress" for ever where it was aborted.
+nccl::Result NcclCommunicator::ask(nccl::Comm comm, nccl::Result* state) {
+  const std::lock_guard lock(asking_);
+  *state = nccl::in_progress;
+  return is_aborted_ ? nccl::success : table_.get_async_error(comm, state);
 }
 
 void NcclCommunicator::watch(const std::stop_token& stop) {
@@ -108,7 +119,7 @@ std::string NcclCommunicator::trouble() {
   }
   auto state = nccl::success;
   if (const std::unique_lock unused(calls_, std::try_to_lock); unused) {
-    table_.get_async_error(comm_, &state);
+    ask(comm_, &state);
   }
   const std::lock_guard lock(mutex_);
   const auto what = pending_.empty() ? "no operation under way" : pending_.front().what;
@@ -140,10 +151,10 @@ void NcclCommunicator::close() noexcept {
   const bool drained = drain(options_.start_deadline);
   watchdog_ = {};
   try {
-    for (void* handle : registered_) {
-      table_.deregister_buffer(comm_, handle);
-    }
     if (!is_aborted_ && drained) {
+      for (void* handle : registered_) {
+        table_.deregister_buffer(comm_, handle);
+      }
       const auto result = table_.finalize(comm_);
       if (result != nccl::in_progress) {
         check(result, "ncclCommFinalize");
@@ -155,6 +166,7 @@ void NcclCommunicator::close() noexcept {
     }
   } catch (const std::exception& error) {
     log::warning(fmt::format("closing NCCL: {}", report(error)));
+    abort_nccl();
   }
   for (auto* event : made_) {
     cuda_.event_destroy(event);

@@ -101,6 +101,9 @@ class Nvml {
       return std::nullopt;
     }
     DriverFacts result{text.data(), {}};
+    if (const auto cuda = library_.find<int(int*)>("nvmlSystemGetCudaDriverVersion_v2")) {
+      cuda(&result.cuda);
+    }
     if (count(&devices) == 0) {
       for (unsigned index = 0; index < devices; ++index) {
         result.gpus.push_back(device(index));

@@ -17,6 +17,7 @@ struct GpuFacts {
 struct DriverFacts {
   std::string version;
   std::vector<GpuFacts> gpus;
+  int cuda = 0;  ///< the newest CUDA that it speaks, 13000 being 13.0; 0: it does not say
 };
 
 class World {

@@ -16,6 +16,7 @@
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
 #include "runtime/data/dataset.h"
+#include "runtime/gpu/open_gpus.h"
 #include "runtime/model/export.h"
 #include "runtime/model/model.h"
 #include "runtime/train/trainer.h"
@@ -84,6 +85,12 @@ int TrainRank::run(const Keys& keys, const Resolved& resolved) {
                           ranks_.world.size(), ranks_.world.size() == 1 ? "" : "s", threads,
                           threads == 1 ? "" : "s",
                           gpu_.parts().gpu != nullptr ? ", " + gpu_.text() : ""));
+    if (gpu_.parts().gpu == nullptr && job_.train.device == "auto" && has_gpu_driver()) {
+      log::warning(fmt::format(
+          "this machine has an NVIDIA driver, but the run is on CPUs: {} (train.device = cuda "
+          "insists on a GPU, cpu takes none)",
+          gpu_.text().empty() ? "another rank has no GPU" : gpu_.text()));
+    }
   }
   if (had_finished != 0) {
     say_finished();
@@ -267,7 +274,20 @@ int TrainRank::finish() {
 
 int train_rank(const JobSettings& job, const Keys& keys, const Resolved& resolved, Ranks& ranks,
                const RankCores& cores, bool is_supervised) {
-  return TrainRank(job, ranks, cores, is_supervised).run(keys, resolved);
+  TrainRank rank(job, ranks, cores, is_supervised);
+  try {
+    return rank.run(keys, resolved);
+  } catch (const std::exception& error) {
+    tell_others(ranks, error);  // to give back what lies on a GPU that is lost may take long
+    throw;
+  }
+}
+
+void tell_others(Ranks& ranks, const std::exception& error) {
+  const std::string text = report(error);
+  record_failure(ranks.slot(), static_cast<int>(fault_of(error)), text);
+  ranks.node().abort(text);
+  ranks.world().abort(text);
 }
 
 }  // namespace muster

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -12,9 +13,13 @@
 
 namespace muster {
 
-/// `job` as `keys` and `resolved` filled it. Collective. Throws what went wrong; the caller lets
-/// the other ranks know. `is_supervised`: `muster` started this rank and owns the run's directory.
+/// `job` as `keys` and `resolved` filled it. Collective. Throws what went wrong when it
+/// has let the other ranks know. `is_supervised`: `muster` started this rank and owns the run's
+/// directory.
 int train_rank(const JobSettings& job, const Keys& keys, const Resolved& resolved, Ranks& ranks,
                const RankCores& cores, bool is_supervised);
+
+/// That this rank has failed, and why: in its slot and through its groups. Once is enough.
+void tell_others(Ranks& ranks, const std::exception& error);
 
 }  // namespace muster

@@ -138,6 +138,10 @@ std::string remedy_for(const FaultReport& report, const std::string& log_file) {
     return "What to do: free space on that disk; the same command continues from the last "
            "checkpoint.";
   }
+  if (first.text.find("out of memory") != std::string::npos) {
+    return "What to do: a smaller train.batch_size or model, train.amp = bf16, or train.recompute "
+           "(gpt) takes less; if another process has the GPU's memory, nvidia-smi names it.";
+  }
   if (!first.stacks.empty()) {
     return fmt::format(
         "What to do: {} says where every rank was; the same command continues from "

@@ -25,12 +25,15 @@ Path logs_in(const Path& folder) {
 }
 
 /// The environment of this process with the daemon's two folders. It serves all cards: it would
-/// number those that are named anew, and its clients name them as they are.
+/// number those that are named anew, and its clients name them as they are. A slice it must be
+/// given.
 std::vector<std::string> daemon_environment(const Path& folder) {
   std::vector<std::string> list;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view setting = *entry;
-    if (!setting.starts_with("CUDA_MPS_") && !setting.starts_with("CUDA_VISIBLE_DEVICES=")) {
+    const bool names_cards = setting.starts_with("CUDA_VISIBLE_DEVICES=") &&
+                             !setting.starts_with("CUDA_VISIBLE_DEVICES=MIG-");
+    if (!setting.starts_with("CUDA_MPS_") && !names_cards) {
       list.emplace_back(*entry);
     }
   }

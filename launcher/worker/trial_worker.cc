@@ -91,9 +91,15 @@ void TrialWorker::Impl::open_memory(const std::string& device) {
     admission =
         std::make_unique<Admission>(memory, 0, [own = gpu.get()] { return own->sets.bytes(); });
     log::info(fmt::format("trials share a GPU ({})", gpus->lane(0)->name()));
-  } else if (const auto left = memory_left()) {  // of what it is given, libtorch has some by now
-    memory = plan.memory > 0 ? std::min(plan.memory, left->bytes) : left->bytes;
-    admission = std::make_unique<Admission>(memory, doubt);
+  } else {
+    if (device == "auto" && has_gpu_driver()) {
+      log::warning(
+          fmt::format("this machine has an NVIDIA driver, but trials run on CPUs: {}", why));
+    }
+    if (const auto left = memory_left()) {  // of what it is given, libtorch has some by now
+      memory = plan.memory > 0 ? std::min(plan.memory, left->bytes) : left->bytes;
+      admission = std::make_unique<Admission>(memory, doubt);
+    }
   }
   host.admission = admission.get();
 }

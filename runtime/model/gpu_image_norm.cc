@@ -61,6 +61,7 @@ class ImageNorm : public torch::autograd::Function<ImageNorm> {
     context->save_for_backward({x, residual ? y : at::Tensor(), weight, bias, mean, inverse});
     context->saved_data["gpu"] = reinterpret_cast<std::int64_t>(options.gpu);
     context->saved_data["rectifies"] = options.rectifies;
+    context->set_materialize_grads(false);  // of the second output there may be none
     return residual ? variable_list{y, y.alias()} : variable_list{y};
   }
 

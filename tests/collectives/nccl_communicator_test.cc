@@ -210,7 +210,8 @@ TEST(NcclCommunicator, OrdersEachOperationAfterAndBeforeCompute) {
 }
 
 void reduce_three_times(NcclCommunicator& comm) {
-  std::vector<float> values(100, 1);
+  thread_local std::vector<float> values;  // another rank may end an operation until comm is gone
+  values.assign(100, 1);
   for (int i = 0; i < 3; ++i) {
     comm.all_reduce(on_gpu(buffer_of(values.data(), 100)), ReduceOp::sum).wait();
   }
@@ -264,6 +265,19 @@ TEST(NcclCommunicator, TellsOthersBeforeItsAbortWaitsForGraphs) {
     }
   });
   EXPECT_THAT(endings, Each(HasSubstr("rank 0 aborted: a kernel failed")));
+}
+
+TEST(NcclCommunicator, AsksNothingOfNcclThatWasAborted) {
+  const FakeNccl fake({.calls_never_settle = true});
+  auto told = patient;
+  const auto start = std::chrono::steady_clock::now();
+  told.trouble_elsewhere = [start] {
+    return std::chrono::steady_clock::now() - start < milliseconds(200) ? std::string()
+                                                                        : "rank 7 died";
+  };
+  EXPECT_THAT(run(2, reduce_three_times, told), Each(HasSubstr("rank 7 died")));
+  EXPECT_EQ(fake.aborts(), 2);
+  EXPECT_EQ(fake.late_questions(), 0);
 }
 
 TEST(NcclCommunicator, GivesUpConnectingAtTheDeadline) {

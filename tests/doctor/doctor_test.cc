@@ -89,6 +89,17 @@ const Finding& part(const std::vector<Finding>& findings, const std::string& nam
   throw Error(Fault::bug, "no part " + name);
 }
 
+TEST(Doctor, SaysThatADriverIsTooOldForTheGpuHalf) {
+  auto world = whole_machine();
+  world.driver->cuda = 12040;
+  const auto findings = examine(world, ".");
+  const auto& gpus = part(findings, "gpus");
+  EXPECT_EQ(gpus.state, State::poor);
+  EXPECT_THAT(gpus.value, testing::HasSubstr("speaks CUDA 12.4"));
+  world.driver->cuda = 13000;
+  EXPECT_EQ(part(examine(world, "."), "gpus").state, State::good);
+}
+
 TEST(Doctor, FindsNothingWrongWithAWholeMachine) {
   auto world = whole_machine();
   const auto findings = examine(world, ".");

@@ -62,6 +62,7 @@ struct State {
   std::atomic<int> aborts{0};
   std::atomic<int> finalises{0};
   std::atomic<int> intrusions{0};
+  std::atomic<int> late_questions{0};
   std::condition_variable graphs_gone;
   bool has_graphs = false;
 };
@@ -81,6 +82,7 @@ struct OpaqueComm {
   int splits = 0;
   std::atomic<int> polls_in_progress{1};  // connecting takes a poll
   std::atomic<bool> is_finalising{false};
+  std::atomic<bool> is_gone{false};
   std::atomic<std::thread::id> caller{};  // of the call that is in progress
 };
 
@@ -144,6 +146,7 @@ Result init_rank_config(Comm* comm, int ranks, nccl::UniqueId id, int rank, nccl
 
 Result get_async_error(Comm comm, Result* error) {
   const auto& faults = state->faults;
+  state->late_questions += comm->is_gone ? 1 : 0;
   const std::thread::id caller = comm->caller;
   state->intrusions += caller != std::thread::id{} && caller != std::this_thread::get_id() ? 1 : 0;
   const bool stuck = faults.never_connects || (comm->is_finalising && faults.never_finalises);
@@ -170,6 +173,7 @@ Result destroy(Comm /*comm*/) {
 Result abort_comm(Comm comm) {
   std::unique_lock lock(state->mutex);
   comm->group->is_aborted = true;
+  comm->is_gone = true;
   ++state->aborts;
   state->graphs_gone.wait(lock, [] { return !state->has_graphs; });
   return nccl::success;
@@ -206,8 +210,8 @@ Result enqueue(Comm comm, Stream stream, std::string text, const void* in, void*
     }
     group.operations.erase(number);
   }
-  if (state->faults.calls_stay_in_progress) {
-    comm->polls_in_progress = 2;
+  if (state->faults.calls_stay_in_progress || state->faults.calls_never_settle) {
+    comm->polls_in_progress = state->faults.calls_never_settle ? 1 << 30 : 2;
     comm->caller = std::this_thread::get_id();
     return nccl::in_progress;
   }
@@ -524,6 +528,10 @@ void FakeNccl::drop_graphs() {
   const std::lock_guard lock(state->mutex);
   state->has_graphs = false;
   state->graphs_gone.notify_all();
+}
+
+int FakeNccl::late_questions() const {
+  return state->late_questions;
 }
 
 int FakeNccl::aborts() const {

@@ -31,6 +31,7 @@ struct FakeFaults {
   bool one_gpu_for_all = false;
   bool calls_stay_in_progress =
       false;  ///< operations return "in progress" first, as non-blocking communicators may
+  bool calls_never_settle = false;      ///< operations stay "in progress"
   bool graphs_hold_operations = false;  ///< until drop_graphs()
 };
 
@@ -52,6 +53,7 @@ class FakeNccl {
   int aborts() const;
   int intrusions() const;  ///< of a thread that asked after another one's call in progress
   int finalises() const;
+  int late_questions() const;  ///< about a communicator that was aborted, which NCCL has freed
 };
 
 }  // namespace muster::test
