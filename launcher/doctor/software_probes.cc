@@ -99,11 +99,11 @@ Finding gpus(World& world) {
     value += fmt::format("; {} {}", gpu.name, human_bytes(static_cast<double>(gpu.memory)));
   }
   if (constexpr int oldest = 13000; driver->cuda > 0 && driver->cuda < oldest) {
-    return {"gpus", "GPUs", State::poor,
-            fmt::format("{}; speaks CUDA {}.{}", value, driver->cuda / 1000,
-                        driver->cuda % 1000 / 10),
-            "training runs on the CPUs: Muster's GPU half needs a driver that speaks CUDA 13, which "
-            "is 580 or newer"};
+    return {
+        "gpus", "GPUs", State::poor,
+        fmt::format("{}; speaks CUDA {}.{}", value, driver->cuda / 1000, driver->cuda % 1000 / 10),
+        "training runs on the CPUs: Muster's GPU half needs a driver that speaks CUDA 13, which "
+        "is 580 or newer"};
   }
   if (const auto visible = world.variable("CUDA_VISIBLE_DEVICES"); visible && visible->empty()) {
     return {"gpus", "GPUs", State::poor, value,

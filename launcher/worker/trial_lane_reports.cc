@@ -35,6 +35,8 @@ bool is_out_of_memory(const std::exception& error) {
          text.find("out of memory") != std::string::npos ||
          text.find("bad_alloc") != std::string::npos ||
          text.find("ALLOC_FAILED") != std::string::npos ||
+         text.find("NOT_INITIALIZED") != std::string::npos ||           // no room for a handle
+         text.find("unable to find an engine") != std::string::npos ||  // nor for its workspace
          text.find("Cannot allocate memory") != std::string::npos ||
          text.find("can't allocate memory") != std::string::npos ||
          text.find("Resource temporarily unavailable") !=

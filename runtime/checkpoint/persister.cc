@@ -147,7 +147,7 @@ void Persister::work(const std::stop_token& stop) {
 
 /// One job from slot to commit. Whatever goes wrong is told, counted and leaves the older
 /// checkpoints as they were.
-void Persister::settle(const SaveJob& job, const std::stop_token& stop) {
+void Persister::settle(SaveJob& job, const std::stop_token& stop) {
   const auto begun = clock_.now();
   const CheckpointInfo info = job.snapshot->info();
   std::vector<Block> blocks;
@@ -184,11 +184,12 @@ void Persister::mark_settled(const SaveJob& job) {
   changed_.notify_all();
 }
 
-std::vector<Block> Persister::write_own(const SaveJob& job, const std::stop_token& stop) {
+std::vector<Block> Persister::write_own(SaveJob& job, const std::stop_token& stop) {
   const Path path = job.temporary / state_file;
   FileSystem& files = store_.files();
-  if (job.there) {
-    job.there();
+  if (const auto there =
+          std::exchange(job.there, {})) {  // what it holds is free before the slot is
+    there();
   }
   if (plan_->ranks() == 1) {
     begin_file(job.temporary, state_file, plan_->layout().file_bytes, true, files);

@@ -77,8 +77,8 @@ class Persister {
 
  private:
   void work(const std::stop_token& stop);
-  void settle(const SaveJob& job, const std::stop_token& stop);
-  std::vector<Block> write_own(const SaveJob& job, const std::stop_token& stop);
+  void settle(SaveJob& job, const std::stop_token& stop);
+  std::vector<Block> write_own(SaveJob& job, const std::stop_token& stop);
   Path collect_and_commit(const SaveJob& job, const CheckpointInfo& info, std::vector<Block> blocks,
                           const std::stop_token& stop);
   void release(Snapshot* snapshot);

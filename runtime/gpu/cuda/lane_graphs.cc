@@ -142,8 +142,9 @@ std::unique_ptr<GpuGraph> CudaGpu::capture(const std::function<void()>& body, st
     graph->capture_end();
     why.clear();
   } catch (const std::exception& error) {
-    has_no_memory = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr;
     why = reason_of(error.what());
+    has_no_memory = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+                    why.find("unable to find an engine") != std::string::npos;  // for a convolution
     if (is_capturing) {
       try {
         graph->capture_end();
