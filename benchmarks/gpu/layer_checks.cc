@@ -138,6 +138,36 @@ int check_bias(Gpu& gpu, BiasBackwardJob::Kind kind, DType type, std::uint64_t w
          report("bias gradient", distance(of_bias.fetched(), of_bias.host), 1e-5 + allowed);
 }
 
+int check_head(Gpu& gpu, std::uint64_t rows, std::uint64_t width, std::uint64_t outputs) {
+  Twin<float> gradient(gpu, rows * outputs);
+  Twin<float> kept(gpu, rows * width);
+  Twin<float> to(gpu, rows * width);
+  Twin<float> of_bias(gpu, width);
+  Twin<float> weight(gpu, outputs * width);
+  Twin<float> of_weight(gpu, outputs * width);
+  Twin<float> of_outputs(gpu, outputs);
+  fill(gradient, 1);
+  fill(kept, 2, 2);
+  fill(weight, 3);
+  run_both(gpu, [&](auto place) {
+    return BiasBackwardJob{.kind = BiasBackwardJob::Kind::head,
+                           .gradients = {place(gradient)},
+                           .kept = place(kept),
+                           .to = place(to),
+                           .bias_gradient = place(of_bias),
+                           .rows = rows,
+                           .width = width,
+                           .outputs = outputs,
+                           .weight = place(weight),
+                           .weight_gradient = place(of_weight),
+                           .outputs_bias_gradient = place(of_outputs)};
+  });
+  return report("head's product", distance(to.fetched(), to.host), 1e-5) +
+         report("head's bias gradient", distance(of_bias.fetched(), of_bias.host), 1e-5) +
+         report("head's weight gradient", distance(of_weight.fetched(), of_weight.host), 1e-5) +
+         report("head's outputs", distance(of_outputs.fetched(), of_outputs.host), 1e-5);
+}
+
 /// Batch norm with something added and the rectifier, with the rectifier alone, and alone.
 enum class Around { all, rectifier, nothing };
 
@@ -218,18 +248,26 @@ int check_images(Gpu& gpu, DType type, std::uint64_t channels, double allowed, A
 }
 
 template <class T>
-int check_pool(Gpu& gpu, DType type, std::uint32_t height, std::uint32_t channels, double allowed) {
-  const PoolShape shape{.images = 3, .height = height, .width = 37, .channels = channels};
+int check_pool(Gpu& gpu, DType type, std::uint32_t side, std::uint32_t height,
+               std::uint32_t channels, double allowed) {
+  const PoolShape shape{
+      .images = 3, .height = height, .width = 37, .channels = channels, .side = side};
   const std::uint64_t before = shape.images * shape.height * shape.width * channels;
   const std::uint64_t after = shape.images * shape.rows_out() * shape.columns_out() * channels;
   Twin<T> x(gpu, before);
   Twin<T> y(gpu, after);
   Twin<std::uint8_t> chosen(gpu, after);
   Twin<T> to(gpu, before);
+  Twin<float> bias(gpu, channels);
   fill(x, 1);
+  fill(bias, 2);
   run_both(gpu, [&](auto place) {
-    return PoolJob{
-        .shape = shape, .x = place(x), .y = place(y), .chosen = place(chosen), .type = type};
+    return PoolJob{.shape = shape,
+                   .x = place(x),
+                   .bias = side == 2 ? place(bias) : nullptr,
+                   .y = place(y),
+                   .chosen = place(chosen),
+                   .type = type};
   });
   run_both(gpu, [&](auto place) {
     return PoolBackwardJob{.shape = shape,
@@ -334,6 +372,8 @@ int check_layers(Gpu& gpu) {
   using Kind = BiasBackwardJob::Kind;
   wrong += check_bias<float>(gpu, Kind::rectified, DType::float32, 77, 1, 0);
   wrong += check_bias<Bf16>(gpu, Kind::rectified, DType::bfloat16, 128, 7, 0);
+  wrong += check_head(gpu, 64, 128, 10);
+  wrong += check_head(gpu, 99, 77, 16);
   wrong += check_bias<float>(gpu, Kind::gelu, DType::float32, 256, 3, 1e-5);
   wrong += check_bias<Bf16>(gpu, Kind::gelu, DType::bfloat16, 3072, 128, 5e-3);
   wrong += check_bias<F16>(gpu, Kind::gelu, DType::float16, 77, 1, 5e-3);
@@ -344,8 +384,10 @@ int check_layers(Gpu& gpu) {
     wrong += check_images<float>(gpu, DType::float32, 40, 1e-5, around);
   }
   wrong += check_images<Bf16>(gpu, DType::bfloat16, 2048, 5e-3, Around::all);
-  wrong += check_pool<Bf16>(gpu, DType::bfloat16, 112, 64, 1e-3);
-  wrong += check_pool<float>(gpu, DType::float32, 1, 8, 1e-6);
+  wrong += check_pool<Bf16>(gpu, DType::bfloat16, 3, 112, 64, 1e-3);
+  wrong += check_pool<float>(gpu, DType::float32, 3, 1, 8, 1e-6);
+  wrong += check_pool<Bf16>(gpu, DType::bfloat16, 2, 33, 32, 1e-3);
+  wrong += check_pool<float>(gpu, DType::float32, 2, 16, 8, 1e-6);
   wrong += check_gelu<Bf16>(gpu, DType::bfloat16, 80000, 5e-3);
   wrong += check_gelu<float>(gpu, DType::float32, 1003, 1e-5);
   return wrong + check_draws(gpu);

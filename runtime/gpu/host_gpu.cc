@@ -109,7 +109,8 @@ std::string numbers_of(const BiasBackwardJob& job) {
   return fmt::format("{} {} {}", static_cast<int>(job.kind), job.rows, job.width);
 }
 std::string numbers_of(const PoolShape& shape) {
-  return fmt::format("{} {} {} {}", shape.images, shape.height, shape.width, shape.channels);
+  return fmt::format("{} {} {} {} {}", shape.images, shape.height, shape.width, shape.channels,
+                     shape.side);
 }
 std::string numbers_of(const PoolJob& job) {
   return numbers_of(job.shape);

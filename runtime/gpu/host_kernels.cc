@@ -151,7 +151,29 @@ void run(const PackNormJob& job) {
   run(job.norm);
 }
 
+namespace {
+
+void run_head(const BiasBackwardJob& job) {
+  for (std::uint64_t column = 0; column < job.width; ++column) {
+    bodies::HeadSums sums;
+    bodies::head_backward(job, column, 0, 1, sums);
+    job.bias_gradient[column] = sums.bias;
+    for (std::uint64_t k = 0; k < job.outputs; ++k) {
+      job.weight_gradient[k * job.width + column] = sums.weight[k];
+    }
+  }
+  for (std::uint64_t k = 0; k < job.outputs; ++k) {
+    job.outputs_bias_gradient[k] = bodies::head_bias(job, k, 0, 1);
+  }
+}
+
+}  // namespace
+
 void run(const BiasBackwardJob& job) {
+  if (job.kind == BiasBackwardJob::Kind::head) {
+    run_head(job);
+    return;
+  }
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     for (std::uint64_t column = 0; column < job.width; ++column) {
@@ -164,16 +186,20 @@ void run(const BiasBackwardJob& job) {
 
 void run(const PoolJob& job) {
   by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
     for (std::uint64_t row = 0; row < job.shape.images * job.shape.rows_out(); ++row) {
-      bodies::pool_row<std::remove_pointer_t<decltype(type)>>(team, job, row);
+      job.shape.side == 2 ? bodies::pool_row<T, 2>(team, job, row)
+                          : bodies::pool_row<T, 3>(team, job, row);
     }
   });
 }
 
 void run(const PoolBackwardJob& job) {
   by_type(job.type, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
     for (std::uint64_t row = 0; row < job.shape.images * job.shape.height; ++row) {
-      bodies::pool_backward_row<std::remove_pointer_t<decltype(type)>>(team, job, row);
+      job.shape.side == 2 ? bodies::pool_backward_row<T, 2>(team, job, row)
+                          : bodies::pool_backward_row<T, 3>(team, job, row);
     }
   });
 }

@@ -124,9 +124,12 @@ struct BiasBackwardJob {
     rectified,  ///< from y = max(0, z): `kept` is y
     gelu,       ///< from gelu(z), by its tanh form: `kept` is z
     split,      ///< from three parts of z, side by side, which come back apart
+    head,       ///< from y = max(0, z) through a small layer behind it: `kept` is y
   };
+  static constexpr std::uint64_t most_outputs = 16;  ///< of that layer
   Kind kind = Kind::rectified;
-  std::array<const void*, 3> gradients{};  ///< [rows, width] each, or the parts
+  /// [rows, width] each, or the parts, or [rows, outputs] of the layer behind.
+  std::array<const void*, 3> gradients{};
   const void* kept = nullptr;
   void* to = nullptr;
   DType type = DType::float32;
@@ -135,6 +138,11 @@ struct BiasBackwardJob {
   std::uint64_t parts = 1;
   std::uint64_t rows = 0;
   std::uint64_t width = 0;
+  // The layer behind, float32 and in one part: a short step is as long as it has kernels.
+  std::uint64_t outputs = 0;
+  const float* weight = nullptr;           ///< [outputs, width]
+  float* weight_gradient = nullptr;        ///< likewise
+  float* outputs_bias_gradient = nullptr;  ///< [outputs]
 };
 
 /// The optimiser over the chunks, in one pass, with the state's scalars. The rules are those of
@@ -296,12 +304,14 @@ struct PoolShape {
   std::uint32_t height = 1;
   std::uint32_t width = 1;
   std::uint32_t channels = 0;  ///< whole 16-byte accesses
-  constexpr std::uint32_t rows_out() const { return (height - 1) / 2 + 1; }
-  constexpr std::uint32_t columns_out() const { return (width - 1) / 2 + 1; }
+  std::uint32_t side = 3;      ///< of a window: 3 with a margin of 1, or 2 without
+  constexpr std::uint32_t rows_out() const { return (height + side - 4) / 2 + 1; }
+  constexpr std::uint32_t columns_out() const { return (width + side - 4) / 2 + 1; }
 };
 struct PoolJob {
   PoolShape shape;
   const void* x = nullptr;
+  const float* bias = nullptr;  ///< of channels; null: none, else y = max(0, maximum + bias)
   void* y = nullptr;
   std::uint8_t* chosen = nullptr;  ///< of each output, where in its window it came from
   DType type = DType::float32;

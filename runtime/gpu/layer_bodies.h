@@ -89,6 +89,7 @@ MUSTER_ANYWHERE void cross_entropy(const Team& team, const CrossEntropyJob& job,
   T* logits = static_cast<T*>(job.logits) + row * job.stride;
   const std::int64_t label = job.labels[row];
   const bool counts = label >= 0 && static_cast<std::uint64_t>(label) < job.classes;
+  const float unit = job.gradient_scale == nullptr ? 0.0F : *job.gradient_scale;
   const RowSums sums = row_sums(team, job, logits);
   const auto classes = static_cast<float>(job.classes);
   if (team.rank() == 0) {
@@ -101,7 +102,7 @@ MUSTER_ANYWHERE void cross_entropy(const Team& team, const CrossEntropyJob& job,
     return;
   }
   team.barrier();  // the label's logit is read before it is overwritten
-  const float scale = counts ? *job.gradient_scale * job.scale : 0.0F;
+  const float scale = counts ? unit * job.scale : 0.0F;
   const float spread = job.smoothing / classes;
   const float target = spread + (1 - job.smoothing);
   const std::uint32_t own = counts ? static_cast<std::uint32_t>(label) : ~0U;
@@ -205,8 +206,64 @@ MUSTER_ANYWHERE void bias_backward(const BiasBackwardJob& job, std::uint64_t col
     case BiasBackwardJob::Kind::gelu:
       return by([](float gradient, float z) { return gradient * gelu_slope(z); });
     case BiasBackwardJob::Kind::split:
+    case BiasBackwardJob::Kind::head:  // which has its own way, below
       return by([](float gradient, float /*kept*/) { return gradient; });
   }
+}
+
+/// What a column adds up over rows: of its bias, and of the weights behind it.
+struct HeadSums {
+  float bias = 0;
+  float weight[BiasBackwardJob::most_outputs]{};  // NOLINT(modernize-avoid-c-arrays)
+};
+
+/// Rows `first`, `first` + `step` and so on of a column; several are asked for before the first is
+/// used.
+MUSTER_ANYWHERE void head_backward(const BiasBackwardJob& job, std::uint64_t column,
+                                   std::uint64_t first, std::uint64_t step, HeadSums& sums) {
+  constexpr std::uint64_t most = BiasBackwardJob::most_outputs;
+  const auto* gradients = static_cast<const float*>(job.gradients[0]);
+  const auto* kept = static_cast<const float*>(job.kept);
+  auto* to = static_cast<float*>(job.to);
+  float weight[most];  // NOLINT(modernize-avoid-c-arrays)
+  for (std::uint64_t k = 0; k < most; ++k) {
+    weight[k] = k < job.outputs ? job.weight[k * job.width + column] : 0;
+  }
+  constexpr int at_once = 4;
+  for (std::uint64_t row = first; row < job.rows; row += at_once * step) {
+    float y[at_once]{};               // NOLINT(modernize-avoid-c-arrays)
+    float gradient[at_once][most]{};  // NOLINT(modernize-avoid-c-arrays)
+    for (int r = 0; r < at_once; ++r) {
+      const std::uint64_t own = row + static_cast<std::uint64_t>(r) * step;
+      y[r] = own < job.rows ? kept[own * job.width + column] : 0;
+      for (std::uint64_t k = 0; k < most; ++k) {
+        gradient[r][k] = own < job.rows && k < job.outputs ? gradients[own * job.outputs + k] : 0;
+      }
+    }
+    for (int r = 0; r < at_once; ++r) {
+      const std::uint64_t own = row + static_cast<std::uint64_t>(r) * step;
+      float back = 0;
+      for (std::uint64_t k = 0; k < most; ++k) {
+        back += gradient[r][k] * weight[k];
+        sums.weight[k] += gradient[r][k] * y[r];
+      }
+      back = y[r] <= 0 ? 0 : back;
+      sums.bias += back;
+      if (own < job.rows) {
+        to[own * job.width + column] = back;
+      }
+    }
+  }
+}
+
+/// The bias behind: a member's sum over its rows of output `k`.
+MUSTER_ANYWHERE float head_bias(const BiasBackwardJob& job, std::uint64_t k, std::uint64_t first,
+                                std::uint64_t step) {
+  float sum = 0;
+  for (std::uint64_t row = first; row < job.rows; row += step) {
+    sum += static_cast<const float*>(job.gradients[0])[row * job.outputs + k];
+  }
+  return sum;
 }
 
 }  // namespace muster::bodies

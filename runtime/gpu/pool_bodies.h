@@ -1,5 +1,6 @@
-/// Bodies of max-pooling for images whose channels lie last: windows of 3 by 3, a step of 2, a
-/// margin of 1, as ResNets begin. A byte says which place of its window a maximum came from.
+/// Bodies of max-pooling for images whose channels lie last, with a step of 2: windows of 3 by 3
+/// and a margin of 1, as ResNets begin, or of 2 by 2, with what a convolution has before them. A
+/// byte says which place of its window a maximum came from.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -11,7 +12,6 @@
 
 namespace muster::bodies {
 
-inline constexpr std::uint32_t pool_side = 3;
 inline constexpr std::uint32_t pool_step = 2;
 
 /// Calls visit(column, wide, at) for this member's part of a row of pixels, `at` being the wide
@@ -27,9 +27,10 @@ MUSTER_ANYWHERE void for_row(const Team& team, std::uint32_t pixels, std::uint32
 
 /// Row `row` of all images' rows of outputs. The first of equal values is taken, and a NaN stays,
 /// as torch does.
-template <class T, class Team>
+template <class T, std::uint32_t pool_side, class Team>
 MUSTER_ANYWHERE void pool_row(const Team& team, const PoolJob& job, std::uint64_t row) {
   constexpr int lanes = wide_count<T>;
+  constexpr std::uint32_t margin = pool_side - 2;
   const PoolShape& shape = job.shape;
   const std::uint32_t wides = shape.channels / lanes;
   const std::uint64_t image = row / shape.rows_out();
@@ -42,8 +43,9 @@ MUSTER_ANYWHERE void pool_row(const Team& team, const PoolJob& job, std::uint64_
             Wide<T> seen[pool_side * pool_side];   // NOLINT(modernize-avoid-c-arrays)
             bool is_there[pool_side * pool_side];  // NOLINT(modernize-avoid-c-arrays)
             for (std::uint32_t k = 0; k < pool_side * pool_side; ++k) {
-              const std::uint32_t y = top + k / pool_side - 1;  // above the first: beyond the last
-              const std::uint32_t x = column * pool_step + k % pool_side - 1;
+              const std::uint32_t y =
+                  top + k / pool_side - margin;  // above the first: beyond the last
+              const std::uint32_t x = column * pool_step + k % pool_side - margin;
               is_there[k] = y < shape.height && x < shape.width;
               seen[k] =
                   is_there[k]
@@ -55,8 +57,8 @@ MUSTER_ANYWHERE void pool_row(const Team& team, const PoolJob& job, std::uint64_
             Several<std::uint8_t, lanes> chosen{};
             for (int lane = 0; lane < lanes; ++lane) {
               most[lane] = -INFINITY;
-              chosen.v[lane] =
-                  static_cast<std::uint8_t>((top == 0 ? pool_side : 0) + (column == 0 ? 1 : 0));
+              chosen.v[lane] = static_cast<std::uint8_t>(
+                  margin * ((top == 0 ? pool_side : 0) + (column == 0 ? 1 : 0)));
             }
             Wide<T> best{};
             for (std::uint32_t k = 0; k < pool_side * pool_side; ++k) {
@@ -69,6 +71,10 @@ MUSTER_ANYWHERE void pool_row(const Team& team, const PoolJob& job, std::uint64_
               }
             }
             for (int lane = 0; lane < lanes; ++lane) {
+              if (job.bias != nullptr) {
+                const float sum = most[lane] + job.bias[wide * lanes + lane];
+                most[lane] = sum < 0 ? 0 : sum;
+              }
               from_float(most[lane], best.v[lane]);
             }
             store(static_cast<T*>(job.y) + (to + at) * lanes, best);
@@ -78,18 +84,19 @@ MUSTER_ANYWHERE void pool_row(const Team& team, const PoolJob& job, std::uint64_
 
 /// Row `row` of all images' rows of inputs: what comes back from the at most four windows that have
 /// a pixel.
-template <class T, class Team>
+template <class T, std::uint32_t pool_side, class Team>
 MUSTER_ANYWHERE void pool_backward_row(const Team& team, const PoolBackwardJob& job,
                                        std::uint64_t row) {
   constexpr int lanes = wide_count<T>;
   const PoolShape& shape = job.shape;
   const std::uint32_t wides = shape.channels / lanes;
   const std::uint64_t image = row / shape.height;
+  constexpr std::uint32_t margin = pool_side - 2;
   const auto y = static_cast<std::uint32_t>(row % shape.height);
   const std::uint64_t windows = image * shape.rows_out() * shape.columns_out();
   for_row(team, shape.width, wides, [&](std::uint32_t x, std::uint32_t wide, std::uint32_t at) {
     float sum[lanes]{};  // NOLINT(modernize-avoid-c-arrays)
-    for (std::uint32_t i = 0; i < 4; ++i) {
+    for (std::uint32_t i = 0; i < (pool_side == 3 ? 4 : 1); ++i) {
       const std::uint32_t down = y / 2 + i / 2;
       const std::uint32_t right = x / 2 + i % 2;
       // An even pixel is in the middle of one window alone.
@@ -98,7 +105,7 @@ MUSTER_ANYWHERE void pool_backward_row(const Team& team, const PoolBackwardJob& 
         continue;
       }
       const std::uint32_t place =
-          (y + 1 - down * pool_step) * pool_side + (x + 1 - right * pool_step);
+          (y + margin - down * pool_step) * pool_side + (x + margin - right * pool_step);
       const std::uint64_t window =
           (windows + std::uint64_t{down} * shape.columns_out() + right) * shape.channels +
           wide * lanes;

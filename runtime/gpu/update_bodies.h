@@ -97,9 +97,9 @@ MUSTER_ANYWHERE void norm_part(const Team& team, const NormJob& job, const T* gr
              block, job.blocks());
 }
 
-/// When all parts are there.
+/// When all parts are there; the first member hears what the notes are.
 template <class Team>
-MUSTER_ANYWHERE void sum_parts(const Team& team, const NormJob& job, std::uint64_t blocks) {
+MUSTER_ANYWHERE StepNotes sum_parts(const Team& team, const NormJob& job, std::uint64_t blocks) {
   const volatile double* partial = job.partial;  // other blocks wrote it a moment ago
   double sum = 0;
   double loss = 0;
@@ -109,10 +109,11 @@ MUSTER_ANYWHERE void sum_parts(const Team& team, const NormJob& job, std::uint64
   }
   sum = team.sum(sum);
   loss = team.sum(loss);
+  const StepNotes notes{.loss = loss * job.loss_factor, .squares = sum};
   if (team.rank() == 0) {
-    job.notes->squares = sum;
-    job.notes->loss = loss * job.loss_factor;
+    *job.notes = notes;
   }
+  return notes;
 }
 
 MUSTER_ANYWHERE bool is_finite(double value) {
@@ -135,21 +136,32 @@ MUSTER_ANYWHERE float rate_of(const DecideJob& job, std::uint64_t step) {
   return job.rates[step < job.rate_count ? step : job.rate_count - 1];
 }
 
-MUSTER_ANYWHERE void decide(const DecideJob& job) {
-  StepState& s = *job.state;
+/// What decide() reads besides the notes: asked for while they are still on their way, for one
+/// thread waits for memory long.
+struct Before {
+  StepState state;
+  float rate = 0;
+};
+MUSTER_ANYWHERE Before before_decide(const DecideJob& job) {
+  const StepState state = *job.state;
+  return {state, rate_of(job, state.step)};
+}
+
+MUSTER_ANYWHERE void decide(const DecideJob& job, const StepNotes& notes, const Before& before) {
+  StepState s = before.state;
   const double unscale = 1.0 / static_cast<double>(s.loss_scale);
-  const double norm = sqrt(job.notes->squares) * unscale;
-  const bool skips = !is_finite(norm) || !is_finite(job.notes->loss);
+  const double norm = sqrt(notes.squares) * unscale;
+  const bool skips = !is_finite(norm) || !is_finite(notes.loss);
   const double clip = job.clip_norm > 0 ? job.clip_norm / (norm + 1e-6) : 1.0;
   StepResult result;
   result.step = s.step + 1;
-  result.loss = job.notes->loss;
+  result.loss = notes.loss;
   result.norm = norm;
   result.loss_scale = s.loss_scale;
   result.skipped = skips ? 1 : 0;
   s.skips = skips ? 1 : 0;
   s.factor = static_cast<float>(unscale * (clip < 1.0 ? clip : 1.0));
-  s.rate = rate_of(job, s.step);
+  s.rate = before.rate;
   if (!skips) {
     const auto t = static_cast<double>(++s.updates);
     if (job.corrects) {
@@ -164,6 +176,10 @@ MUSTER_ANYWHERE void decide(const DecideJob& job) {
   }
   job.results[s.step % job.result_count] = result;
   ++s.step;
+  *job.state = s;
+}
+MUSTER_ANYWHERE void decide(const DecideJob& job) {
+  decide(job, *job.notes, before_decide(job));
 }
 
 /// The scalars of one chunk's update.

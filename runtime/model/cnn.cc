@@ -27,9 +27,14 @@ class Cnn final : public Network {
   at::Tensor forward(const at::Tensor& features, const Pass& pass) override {
     begin(pass);
     at::Tensor x = as_images(features, channels_last());
-    x = at::max_pool2d(activate(activation_, "conv1", convolution("conv1", x, 1, 1)), {2, 2});
-    x = at::max_pool2d(activate(activation_, "conv2", convolution("conv2", x, 1, 1)), {2, 2});
-    x = activate(activation_, "fc1", linear("fc1", x.flatten(1)));
+    if (activation_ == "relu") {
+      x = convolution_relu_pool("conv2", convolution_relu_pool("conv1", x, 1, pass), 1, pass);
+      x = linear_relu("fc1", x.flatten(1), pass);
+    } else {
+      x = at::max_pool2d(activate(activation_, "conv1", convolution("conv1", x, 1, 1)), {2, 2});
+      x = at::max_pool2d(activate(activation_, "conv2", convolution("conv2", x, 1, 1)), {2, 2});
+      x = activate(activation_, "fc1", linear("fc1", x.flatten(1)));
+    }
     return linear("fc2", dropout(x, dropout_, pass, 0));
   }
 

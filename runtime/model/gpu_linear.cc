@@ -6,6 +6,7 @@
 #include <ATen/ops/_addmm_activation.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
@@ -14,38 +15,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "runtime/model/gpu_bias.h"
 #include "runtime/model/gpu_ops.h"
 
 namespace muster::gpu_ops {
-namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
-/// What a product with `x` is made in.
-at::ScalarType type_of_product(const at::Tensor& x) {
-  const auto device = x.device().type();
-  return at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device)
-                                                   : x.scalar_type();
-}
-
-/// Rows of whatever dimensions, in the product's type.
-at::Tensor rows_of(const at::Tensor& x, at::ScalarType type) {
-  return x.to(type).reshape({-1, x.size(-1)}).contiguous();
-}
-
-at::Tensor in_shape_of(const at::Tensor& rows, const at::Tensor& other) {
-  std::vector<std::int64_t> sizes = other.sizes().vec();
-  sizes.back() = rows.size(-1);
-  return rows.view(sizes);
-}
-
-struct Back {
-  at::Tensor product;  ///< [rows, width]: what comes back to it
-  at::Tensor bias;
-};
-
-/// `kept` is undefined, or as wide as all of what comes back.
 Back back_to_bias(std::int64_t gpu, BiasBackwardJob::Kind kind,
                   const std::vector<at::Tensor>& gradients, const at::Tensor& kept) {
   const bool splits = kind == BiasBackwardJob::Kind::split;
@@ -72,6 +46,29 @@ Back back_to_bias(std::int64_t gpu, BiasBackwardJob::Kind kind,
   return back;
 }
 
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// What a product with `x` is made in.
+at::ScalarType type_of_product(const at::Tensor& x) {
+  const auto device = x.device().type();
+  return at::autocast::is_autocast_enabled(device) ? at::autocast::get_autocast_dtype(device)
+                                                   : x.scalar_type();
+}
+
+/// Rows of whatever dimensions, in the product's type.
+at::Tensor rows_of(const at::Tensor& x, at::ScalarType type) {
+  return x.to(type).reshape({-1, x.size(-1)}).contiguous();
+}
+
+at::Tensor in_shape_of(const at::Tensor& rows, const at::Tensor& other) {
+  std::vector<std::int64_t> sizes = other.sizes().vec();
+  sizes.back() = rows.size(-1);
+  return rows.view(sizes);
+}
+
 class LinearRelu : public torch::autograd::Function<LinearRelu> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
@@ -96,6 +93,51 @@ class LinearRelu : public torch::autograd::Function<LinearRelu> {
     return {
         context->saved_data["leads_on"].toBool() ? at::mm(back.product, saved[1]) : at::Tensor(),
         at::mm(back.product.t(), saved[0]), back.bias, at::Tensor()};
+  }
+};
+
+/// Two layers with a rectifier between them, the second of few outputs: what goes back to the
+/// second and through the rectifier is one kernel.
+class ReluHead : public torch::autograd::Function<ReluHead> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const at::Tensor& bias, const at::Tensor& head_weight,
+                            const at::Tensor& head_bias, std::int64_t gpu) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    const at::Tensor input = x.contiguous();
+    const at::Tensor y = at::_addmm_activation(bias, input, weight.t(), 1, 1, /*use_gelu=*/false);
+    context->save_for_backward({input, weight, y, head_weight});
+    context->saved_data["gpu"] = gpu;
+    context->saved_data["leads_on"] = x.requires_grad();
+    return at::addmm(head_bias, y, head_weight.t());
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor gradient = gradients[0].contiguous();
+    const at::Tensor head = saved[3].contiguous();
+    const at::Tensor product = at::empty_like(saved[2]);
+    const at::Tensor bias = at::empty({product.size(1)}, product.options());
+    const at::Tensor of_head = at::empty_like(head);
+    const at::Tensor head_bias = at::empty({gradient.size(1)}, product.options());
+    reinterpret_cast<Gpu*>(context->saved_data["gpu"].toInt())
+        ->run(BiasBackwardJob{.kind = BiasBackwardJob::Kind::head,
+                              .gradients = {gradient.const_data_ptr()},
+                              .kept = saved[2].const_data_ptr(),
+                              .to = product.mutable_data_ptr(),
+                              .bias_gradient = bias.mutable_data_ptr<float>(),
+                              .rows = count(product.size(0)),
+                              .width = count(product.size(1)),
+                              .outputs = count(gradient.size(1)),
+                              .weight = head.const_data_ptr<float>(),
+                              .weight_gradient = of_head.mutable_data_ptr<float>(),
+                              .outputs_bias_gradient = head_bias.mutable_data_ptr<float>()});
+    return {context->saved_data["leads_on"].toBool() ? at::mm(product, saved[1]) : at::Tensor(),
+            at::mm(product.t(), saved[0]),
+            bias,
+            of_head,
+            head_bias,
+            at::Tensor()};
   }
 };
 
@@ -217,6 +259,20 @@ at::Tensor linear_gelu(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
 std::vector<at::Tensor> linear_split(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
                                      const at::Tensor& bias) {
   return LinearSplit::apply(x, weight, bias, reinterpret_cast<std::int64_t>(&gpu));
+}
+
+bool can_head(const at::Tensor& x, const at::Tensor& head_weight) {
+  constexpr std::int64_t most_rows = 256;  // then products do better
+  return x.dim() == 2 && x.size(0) > 0 && x.size(0) <= most_rows &&
+         type_of_product(x) == at::kFloat && x.scalar_type() == at::kFloat &&
+         count(head_weight.size(0)) <= BiasBackwardJob::most_outputs;
+}
+
+at::Tensor relu_head(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
+                     const at::Tensor& bias, const at::Tensor& head_weight,
+                     const at::Tensor& head_bias) {
+  return ReluHead::apply(x, weight, bias, head_weight, head_bias,
+                         reinterpret_cast<std::int64_t>(&gpu));
 }
 
 at::Tensor logits(const at::Tensor& x, const at::Tensor& weight) {

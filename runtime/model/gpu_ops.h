@@ -36,6 +36,11 @@ std::pair<at::Tensor, at::Tensor> add_norm(Gpu& gpu, const at::Tensor& x, const 
 /// the product, and its gradient of the bias's.
 at::Tensor linear_relu(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
                        const at::Tensor& bias);
+/// max(0, x weight' + bias) head_weight' + head_bias of few rows and few outputs, in float32.
+bool can_head(const at::Tensor& x, const at::Tensor& head_weight);
+at::Tensor relu_head(Gpu& gpu, const at::Tensor& x, const at::Tensor& weight,
+                     const at::Tensor& bias, const at::Tensor& head_weight,
+                     const at::Tensor& head_bias);
 /// gelu(x weight + bias), by its tanh form, and the three equal parts of x weight + bias: on the
 /// way back the bias's gradient is summed in the pass that makes the product's. Of the last
 /// dimension.
@@ -77,6 +82,10 @@ std::pair<at::Tensor, at::Tensor> image_norm(const at::Tensor& x, const at::Tens
 bool can_pool(const at::Tensor& x);
 /// Max-pooling in windows of 3 by 3 with a step of 2 and a margin of 1, of images that can be.
 at::Tensor max_pool(Gpu& gpu, const at::Tensor& x);
+/// Max-pooling in windows of 2 by 2 of max(0, x + bias of the channel), of such images: the maximum
+/// comes first, so that bias and rectifier, and what goes back to them, see a quarter of the
+/// values.
+at::Tensor relu_pool(Gpu& gpu, const at::Tensor& x, const at::Tensor& bias);
 
 /// Losses of rows, and their gradient in place of the logits where `gradient_scale` (a float on the
 /// GPU) is given. `logits` is [rows, classes]; what lies between rows is theirs, and has no

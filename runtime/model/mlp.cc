@@ -75,6 +75,9 @@ class Mlp final : public Network {
     at::Tensor x = features.flatten(1);
     for (std::size_t i = 0; i < hidden_; ++i) {
       const std::string name = fmt::format("layers.{}", i);
+      if (i + 1 == hidden_ && activation_ == "relu" && !(dropout_ > 0)) {
+        return relu_head(name, fmt::format("layers.{}", hidden_), x, pass);
+      }
       const at::Tensor y = activation_ == "relu" ? linear_relu(name, x, pass)
                                                  : activate(activation_, name, linear(name, x));
       x = dropout(y, dropout_, pass, i);

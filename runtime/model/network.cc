@@ -191,6 +191,32 @@ at::Tensor Network::linear_relu(const std::string& name, const at::Tensor& x, co
                 : relu(name, linear(name, x));
 }
 
+at::Tensor Network::relu_head(const std::string& name, const std::string& head, const at::Tensor& x,
+                              const Pass& pass) {
+  const bool is_one = pass.gpu != nullptr && pass.training && !watches_activity_ &&
+                      has_tensor(name + ".bias") && has_tensor(head + ".bias") &&
+                      gpu_ops::can_head(x, tensor(head + ".weight"));
+  return is_one ? gpu_ops::relu_head(*pass.gpu->gpu, x, tensor(name + ".weight"),
+                                     tensor(name + ".bias"), tensor(head + ".weight"),
+                                     tensor(head + ".bias"))
+                : linear(head, linear_relu(name, x, pass));
+}
+
+at::Tensor Network::convolution_relu_pool(const std::string& name, const at::Tensor& x, int padding,
+                                          const Pass& pass) {
+  const at::Tensor& bias = tensor(name + ".bias");
+  const bool may = pass.gpu != nullptr && pass.training && !watches_activity_ && channels_last();
+  const at::Tensor product =
+      at::conv2d(x, tensor(name + ".weight"), may ? std::nullopt : std::optional(bias), {1, 1},
+                 {padding, padding});
+  if (may && gpu_ops::can_pool(product) && std::min(product.size(2), product.size(3)) > 1) {
+    return gpu_ops::relu_pool(*pass.gpu->gpu, product, bias);
+  }
+  const at::Tensor sum =
+      may ? product + bias.to(product.scalar_type()).view({1, -1, 1, 1}) : product;
+  return at::max_pool2d(relu(name, sum), {2, 2});
+}
+
 at::Tensor Network::norm_relu(const std::string& norm, const std::string& layer,
                               const at::Tensor& x, const Pass& pass) {
   return norm_add_relu(norm, layer, x, pass, nullptr).first;

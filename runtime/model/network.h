@@ -65,6 +65,12 @@ class Network : public Model, public Builder {
   at::Tensor relu(const std::string& layer, const at::Tensor& input);
   /// max(layer `name` of x, 0), watched under `name`. One operation where a GPU trains.
   at::Tensor linear_relu(const std::string& name, const at::Tensor& x, const Pass& pass);
+  /// Layer `head` of max(layer `name` of x, 0), likewise.
+  at::Tensor relu_head(const std::string& name, const std::string& head, const at::Tensor& x,
+                       const Pass& pass);
+  /// Max-pooling by 2 of max(convolution `name` of x, 0), likewise.
+  at::Tensor convolution_relu_pool(const std::string& name, const at::Tensor& x, int padding,
+                                   const Pass& pass);
   /// max(batch norm of x, 0), watched under `layer`. One operation where a GPU can.
   at::Tensor norm_relu(const std::string& norm, const std::string& layer, const at::Tensor& x,
                        const Pass& pass);

@@ -22,7 +22,9 @@ BucketPlan::BucketPlan(const SegmentTable& table, std::size_t bytes, std::size_t
   const std::size_t unit = alignment * ranks;
   require(table.capacity() % unit == 0, "an arena that all ranks divide");
   std::size_t at = 0;
-  std::size_t wanted = std::min(bytes, first_bucket_bytes) / element_bytes;
+  // A rank alone that has one bucket packs it together with its norm.
+  const bool is_one = ranks == 1 && table.capacity() <= bytes / element_bytes;
+  std::size_t wanted = (is_one ? bytes : std::min(bytes, first_bucket_bytes)) / element_bytes;
   while (at < table.capacity()) {
     const std::size_t end = std::min(table.capacity(), at + std::max(unit, round_up(wanted, unit)));
     buckets_.push_back({at, end});

@@ -341,6 +341,9 @@ TEST(GpuTraining, BatchNormMovesItsStatisticsWhereTheyLie) {
   const Trained cpu = run(job, 1, false);
   const Trained gpu = run(job, 1, true);
   EXPECT_LT(furthest(cpu, gpu), 2e-4);
+  job.model.channels_last = true;
+  EXPECT_LT(furthest(cpu, run(job, 1, true)), 2e-4);
+  EXPECT_LT(furthest(cpu, run(job, 2, true)), 2e-4);
 }
 
 /// Keeps the state of one step, as a checkpoint does: later, while training goes on.

@@ -278,6 +278,53 @@ TEST(PoolKernel, GivesTorchsValuesAndGradients) {
   EXPECT_FALSE(gpu_ops::can_pool(images({2, 6, 4, 4}))) << "half an access";
 }
 
+TEST(ReluPool, GivesTorchsValuesAndGradients) {
+  const auto gpu = host_gpu();
+  for (const std::int64_t side : {2, 7, 8}) {
+    const at::Tensor x = leaf(images({3, 16, side, 5}) - 3);
+    const at::Tensor bias = leaf(at::randn({16}));
+    const at::Tensor x2 = exact_leaf(x);
+    const at::Tensor bias2 = exact_leaf(bias);
+    const at::Tensor y = gpu_ops::relu_pool(*gpu, x, bias);
+    const at::Tensor y2 = at::max_pool2d(at::relu(x2 + bias2.view({1, 16, 1, 1})), {2, 2});
+    EXPECT_LT(largest(y - y2), 1e-6) << side;
+    const at::Tensor a = images(y.sizes());
+    (y * a).sum().backward();
+    (y2 * a).sum().backward();
+    EXPECT_LT(largest(x.grad() - x2.grad()), 1e-5) << side;
+    EXPECT_LT(largest(bias.grad() - bias2.grad()), 1e-4) << side;
+  }
+}
+
+TEST(ReluHead, GivesTorchsValuesAndGradients) {
+  const auto gpu = host_gpu();
+  for (const std::int64_t outputs : {1, 10, 16}) {
+    const at::Tensor x = leaf(at::randn({37, 12}));
+    const at::Tensor w = leaf(at::randn({20, 12}));
+    const at::Tensor b = leaf(at::randn({20}));
+    const at::Tensor head = leaf(at::randn({outputs, 20}));
+    const at::Tensor head_bias = leaf(at::randn({outputs}));
+    ASSERT_TRUE(gpu_ops::can_head(x, head));
+    const at::Tensor y = gpu_ops::relu_head(*gpu, x, w, b, head, head_bias);
+    const at::Tensor a = at::randn({37, outputs});
+    (y * a).sum().backward();
+    const std::vector<at::Tensor> found{x, w, b, head, head_bias};
+    std::vector<at::Tensor> exact;
+    for (const at::Tensor& each : found) {
+      exact.push_back(exact_leaf(each));
+    }
+    const at::Tensor y2 =
+        at::linear(at::relu(at::linear(exact[0], exact[1], exact[2])), exact[3], exact[4]);
+    (y2 * a).sum().backward();
+    EXPECT_LT(largest(y - y2), 1e-4);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      EXPECT_LT(largest(found[i].grad() - exact[i].grad()), 1e-3) << i << ' ' << outputs;
+    }
+  }
+  EXPECT_FALSE(gpu_ops::can_head(at::randn({300, 4}), at::randn({2, 4}))) << "products do better";
+  EXPECT_FALSE(gpu_ops::can_head(at::randn({3, 4}), at::randn({17, 4})));
+}
+
 TEST(PoolKernel, TakesTheFirstOfEqualValuesAndLosesNoNan) {
   const auto gpu = host_gpu();
   at::Tensor flat = at::zeros({1, 4, 4, 4}).contiguous(at::MemoryFormat::ChannelsLast);

@@ -54,15 +54,15 @@ __global__ void __launch_bounds__(team_size)
   bodies::image_norm_backward_apply<T>(BlockTeam(), job, blockIdx.x);
 }
 
-template <class T>
+template <class T, int side>
 __global__ void __launch_bounds__(team_size) pool_kernel(const __grid_constant__ PoolJob job) {
-  bodies::pool_row<T>(BlockTeam(), job, blockIdx.x);
+  bodies::pool_row<T, side>(BlockTeam(), job, blockIdx.x);
 }
 
-template <class T>
+template <class T, int side>
 __global__ void __launch_bounds__(team_size)
     pool_backward_kernel(const __grid_constant__ PoolBackwardJob job) {
-  bodies::pool_backward_row<T>(BlockTeam(), job, blockIdx.x);
+  bodies::pool_backward_row<T, side>(BlockTeam(), job, blockIdx.x);
 }
 
 }  // namespace
@@ -101,7 +101,8 @@ void launch(const PoolJob& job, cudaStream_t stream) {
     using T = std::remove_pointer_t<decltype(type)>;
     const std::uint64_t accesses = job.shape.columns_out() * job.shape.channels / bodies::wide_count<T>;
     if (rows > 0 && accesses > 0) {
-      start(pool_kernel<T>, rows, threads_of(accesses, team_size), stream, job);
+      start(job.shape.side == 2 ? pool_kernel<T, 2> : pool_kernel<T, 3>, rows,
+            threads_of(accesses, team_size), stream, job);
     }
   });
 }
@@ -112,7 +113,8 @@ void launch(const PoolBackwardJob& job, cudaStream_t stream) {
     using T = std::remove_pointer_t<decltype(type)>;
     const std::uint64_t accesses = job.shape.width * job.shape.channels / bodies::wide_count<T>;
     if (rows > 0 && accesses > 0) {
-      start(pool_backward_kernel<T>, rows, threads_of(accesses, team_size), stream, job);
+      start(job.shape.side == 2 ? pool_backward_kernel<T, 2> : pool_backward_kernel<T, 3>, rows,
+            threads_of(accesses, team_size), stream, job);
     }
   });
 }

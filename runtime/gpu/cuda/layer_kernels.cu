@@ -129,6 +129,43 @@ __global__ void __launch_bounds__(team_size)
   }
 }
 
+/// 32 columns a block, a warp for each of several rows; the first block has the bias behind too.
+__global__ void __launch_bounds__(team_size)
+    head_backward_kernel(const __grid_constant__ BiasBackwardJob job) {
+  constexpr unsigned width = WarpTeam::width;
+  constexpr unsigned planes = 1 + BiasBackwardJob::most_outputs;
+  __shared__ float all[planes][warps][width];
+  const unsigned own_warp = threadIdx.x / width;
+  const unsigned lane = threadIdx.x % width;
+  const std::uint64_t column = std::uint64_t{blockIdx.x} * width + lane;
+  bodies::HeadSums sums;
+  if (column < job.width) {
+    bodies::head_backward(job, column, own_warp, warps, sums);
+  }
+  all[0][own_warp][lane] = sums.bias;
+  for (unsigned k = 0; k + 1 < planes; ++k) {
+    all[1 + k][own_warp][lane] = sums.weight[k];
+  }
+  for (unsigned k = own_warp; blockIdx.x == 0 && k < job.outputs; k += warps) {
+    const float sum = WarpTeam::sum(bodies::head_bias(job, k, lane, width));
+    if (lane == 0) {
+      job.outputs_bias_gradient[k] = sum;
+    }
+  }
+  __syncthreads();
+  for (unsigned plane = own_warp; column < job.width && plane < 1 + job.outputs; plane += warps) {
+    float sum = 0;
+    for (unsigned warp = 0; warp < warps; ++warp) {
+      sum += all[plane][warp][lane];
+    }
+    if (plane == 0) {
+      job.bias_gradient[column] = sum;
+    } else {
+      job.weight_gradient[(plane - 1) * job.width + column] = sum;
+    }
+  }
+}
+
 __global__ void __launch_bounds__(most_adders)
     bias_sum_kernel(const __grid_constant__ BiasBackwardJob job) {
   sum_columns<1>(job.partial, job.width, job.parts,
@@ -236,6 +273,10 @@ void launch(const AddNormBackwardJob& job, cudaStream_t stream) {
 
 void launch(const BiasBackwardJob& job, cudaStream_t stream) {
   if (job.width == 0) {
+    return;
+  }
+  if (job.kind == BiasBackwardJob::Kind::head) {
+    start(head_backward_kernel, blocks_of(job.width, WarpTeam::width), team_size, stream, job);
     return;
   }
   const bool splits = job.kind == BiasBackwardJob::Kind::split;

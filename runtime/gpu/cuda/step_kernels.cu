@@ -63,11 +63,16 @@ __device__ void end_norm(const NormJob& job) {
     return;
   }
   __threadfence();
-  bodies::sum_parts(BlockTeam(), job, gridDim.x);
+  alignas(bodies::Before) __shared__ unsigned char before[sizeof(bodies::Before)];
+  if (threadIdx.x == blockDim.x - 1 && job.decides) {  // a warp that has no parts to wait for, often
+    const bodies::Before found = bodies::before_decide(job.decide);
+    memcpy(before, &found, sizeof found);
+  }
+  const StepNotes notes = bodies::sum_parts(BlockTeam(), job, gridDim.x);  // meets in between
   if (threadIdx.x == 0) {
     *job.arrived = 0;
     if (job.decides) {
-      bodies::decide(job.decide);
+      bodies::decide(job.decide, notes, *reinterpret_cast<const bodies::Before*>(before));
     }
   }
 }
