@@ -11,7 +11,6 @@
 
 #include "collectives/mpi/open_ranks.h"
 #include "launcher/cli/command.h"
-#include "launcher/rank/rank_files.h"
 #include "launcher/rank/script_export.h"
 #include "launcher/rank/train_rank.h"
 #include "launcher/worker/worker_main.h"
@@ -75,13 +74,7 @@ bool is_watched(const LaunchContext& context) {
 }
 
 int fail(Ranks& ranks, const JobSettings& job, bool is_supervised, const std::exception& error) {
-  const std::string text = report(error);
-  const Fault fault = fault_of(error);
-  tell_others(ranks, error);
-  log::error(text);
-  if (fault != Fault::communication) {
-    RankFiles(job, ranks.world().rank(), is_supervised).write_failure(text);
-  }
+  tell_failure(ranks, job, is_supervised, error);
   return exit_code_of(error);
 }
 

@@ -114,6 +114,7 @@ class Attendant {
       watch();
       ended_ = process_->poll();
       keep_log();
+      note_failure();
     }
     return note_the_end();
   }
@@ -272,11 +273,31 @@ class Attendant {
     if (is_over_) {  // the next start has records of its own
       return exit_failed;
     }
+    write_end_record(options_.logs, end_so_far());
+    const auto code = ended_->code();
+    const bool in_order =
+        code == exit_finished || code == exit_saved || code == exit_unsaved || code == exit_stopped;
+    return in_order ? 0 : code.value_or(128 + ended_->signal().value_or(0));
+  }
+
+  /// Its end may take long, and who hears of it may be faster.
+  void note_failure() {
+    RankSlot* own = slot();
+    if (!ended_ && !is_over_ && own != nullptr && own->failed != 0 &&
+        !std::exchange(has_noted_, true)) {
+      try {
+        write_end_record(options_.logs, end_so_far(), false);
+      } catch (const Error&) {  // a full disk: its end has to do
+      }
+    }
+  }
+
+  RankEvent end_so_far() {
     const auto fault = fault_of_rank(context_.rank, slot(), ended_, monotonic_ns());
     RankEvent event;
     event.kind = RankEvent::Kind::ended;
     event.rank = context_.rank;
-    event.ended = *ended_;
+    event.ended = ended_.value_or(Ended{SIGKILL, 0, 0});
     event.host = name_of_host();
     event.step = fault.step;
     event.operation = fault.operation;
@@ -285,11 +306,7 @@ class Attendant {
     event.fault = hang_.empty() ? fault.fault : hang_waits_ ? Fault::communication : Fault::io;
     event.cause = !hang_.empty() ? hang_ : fault.recorded ? fault.text : "";
     event.time_ns = wall_ns() - (monotonic_ns() - fault.time_ns);
-    write_end_record(options_.logs, event);
-    const auto code = ended_->code();
-    const bool in_order =
-        code == exit_finished || code == exit_saved || code == exit_unsaved || code == exit_stopped;
-    return in_order ? 0 : code.value_or(128 + ended_->signal().value_or(0));
+    return event;
   }
 
   const AttendantOptions& options_;
@@ -307,6 +324,7 @@ class Attendant {
   bool hang_waits_ = false;
   std::uint64_t held_ = 0;  ///< signals for the rank, a bit each
   bool told_ = false;
+  bool has_noted_ = false;
   int hints_ = 0;
   bool is_over_ = false;
   std::optional<Ended> ended_;

@@ -11,8 +11,9 @@ Path end_record_path(const Path& log_directory, int rank) {
   return log_directory / fmt::format("rank-{}.end", rank);
 }
 
-void write_end_record(const Path& log_directory, const RankEvent& event) {
+void write_end_record(const Path& log_directory, const RankEvent& event, bool over) {
   const nlohmann::json json{{"rank", event.rank},
+                            {"over", over},
                             {"host", event.host},
                             {"status", event.ended.status},
                             {"exec_error", event.ended.exec_error},
@@ -26,10 +27,10 @@ void write_end_record(const Path& log_directory, const RankEvent& event) {
                         json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
-std::optional<RankEvent> read_end_record(const Path& log_directory, int rank) {
+std::optional<RankEvent> read_end_record(const Path& log_directory, int rank, bool so_far) {
   const auto text = read_file_if_there(end_record_path(log_directory, rank));
   const auto json = nlohmann::json::parse(text.value_or(""), nullptr, false);
-  if (!json.is_object()) {
+  if (!json.is_object() || !(so_far || json.value("over", true))) {
     return std::nullopt;
   }
   RankEvent event;

@@ -151,7 +151,7 @@ void LaunchedGroup::miss_silent_ranks(std::vector<RankEvent>& events) {
         fmt::format("nothing is heard of it for {}: {}", human_duration(lost.silent),
                     lost.host.empty() ? "its launcher has not started it"
                                       : "its host is lost, or somebody killed its attendant");
-    events.push_back(std::move(event));
+    events.push_back(read_end_record(logs_, rank, true).value_or(std::move(event)));
   }
 }
 
@@ -223,7 +223,9 @@ void LaunchedGroup::close(const Ended& ended, std::vector<RankEvent>& events) {
     event.kind = RankEvent::Kind::ended;
     event.rank = static_cast<int>(rank);
     event.ended = ended;
-    if (killed_) {
+    if (const auto told = read_end_record(logs_, event.rank, true)) {
+      event = *told;
+    } else if (killed_) {
       event.ended.status = SIGKILL;
     } else if (none && rank == 0) {
       const auto why = explain_ ? explain_(last_words_) : std::nullopt;

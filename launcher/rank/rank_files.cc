@@ -83,8 +83,12 @@ void RankFiles::write_state(const std::string& state, std::uint64_t step, double
 }
 
 void RankFiles::write_failure(const std::string& text) const {
-  if (!is_supervised_ && posix_file_system().exists(root_)) {
-    write_file_atomically(root_ / "failure", text + "\n");
+  try {
+    if (!is_supervised_ && posix_file_system().exists(root_)) {
+      write_file_atomically(root_ / "failure", text + "\n");
+    }
+  } catch (const Error& error) {  // of a full disk, which is why it failed
+    log::warning("the file failure was not written: " + report(error));
   }
 }
 

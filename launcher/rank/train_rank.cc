@@ -278,16 +278,26 @@ int train_rank(const JobSettings& job, const Keys& keys, const Resolved& resolve
   try {
     return rank.run(keys, resolved);
   } catch (const std::exception& error) {
-    tell_others(ranks, error);  // to give back what lies on a GPU that is lost may take long
+    // To give back what lies on a GPU that is lost may take longer than those who hear of it wait.
+    tell_failure(ranks, job, is_supervised, error);
     throw;
   }
 }
 
-void tell_others(Ranks& ranks, const std::exception& error) {
+void tell_failure(Ranks& ranks, const JobSettings& job, bool is_supervised,
+                  const std::exception& error) {
+  if (ranks.slot().failed.load() != 0) {
+    return;
+  }
   const std::string text = report(error);
-  record_failure(ranks.slot(), static_cast<int>(fault_of(error)), text);
+  const Fault fault = fault_of(error);
+  record_failure(ranks.slot(), static_cast<int>(fault), text);
+  log::error(text);
   ranks.node().abort(text);
   ranks.world().abort(text);
+  if (fault != Fault::communication) {
+    RankFiles(job, ranks.world().rank(), is_supervised).write_failure(text);
+  }
 }
 
 }  // namespace muster

@@ -115,7 +115,7 @@ std::string FaultReport::file_text(std::span<const std::string> last_lines,
   if (first.text.find('\n') != std::string::npos) {
     text += "\n" + first.text + "\n";
   }
-  if (first.recorded && first.ended) {
+  if (first.recorded && first.ended && first.ended->signal() != SIGKILL) {
     text += fmt::format("\nThe rank {}.\n", first.ended->text());
   }
   text += "\n" + remedy + "\n";
@@ -149,7 +149,7 @@ std::string remedy_for(const FaultReport& report, const std::string& log_file) {
         first.stacks);
   }
   const auto signal = first.ended ? first.ended->signal() : std::nullopt;
-  if (signal == SIGKILL) {
+  if (signal == SIGKILL && !first.recorded) {  // else its end came after its cause, by our hand
     return "What to do: somebody killed it; if it was the kernel for want of memory (dmesg says "
            "so), use fewer ranks or a smaller batch.";
   }

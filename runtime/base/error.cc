@@ -25,9 +25,9 @@ void rethrow_within(std::string_view context) {
 
 std::string report(const std::exception& error) {
   std::string text = error.what();
-  for (const char* end : {"\nException raised from ",  // libtorch's frames, and its advice
-                          "\nSearch for `cuda", "\nCUDA kernel errors might", "\nSearch for `",
-                          "\nCUDA kernel errors might", " Of the allocated memory "}) {
+  for (const char* end :
+       {"\nException raised from ",  // libtorch's frames, and its advice
+        "\nSearch for `", "\nCUDA kernel errors might", " Of the allocated memory "}) {
     text.resize(std::min(text.size(), text.find(end)));
   }
   try {

@@ -19,7 +19,7 @@ class BucketPlan {
  public:
   static constexpr std::size_t alignment = 64;
   /// Segments are expected to lie in the order in which their gradients arrive. The first bucket is
-  /// small, so that the exchange begins early.
+  /// small, so that the exchange begins early, unless a rank alone has only one.
   BucketPlan(const SegmentTable& table, std::size_t bytes, std::size_t element_bytes,
              std::size_t ranks);
 

@@ -105,6 +105,19 @@ TEST(FaultReport, PrefersWhatTheRankWroteItself) {
   EXPECT_THAT(text, HasSubstr("  line b\n"));
 }
 
+/// Its end took longer than those who heard of it waited.
+TEST(FaultReport, ARankThatFailedAndWasKilledThenIsNotSaidToBeKilled) {
+  auto page = ControlPage::create(1);
+  record_failure(page.slot(0), static_cast<int>(Fault::io),
+                 "writing the model: Input/output error");
+  Ended ended;
+  ended.status = SIGKILL;
+  const auto report = first_fault({fault_of_rank(0, &page.slot(0), ended, 99)});
+  const auto text = report->file_text({}, remedy_for(*report, "log/rank-0.log"));
+  EXPECT_THAT(text, HasSubstr("writing the model: Input/output error"));
+  EXPECT_THAT(text, testing::Not(HasSubstr("killed")));
+}
+
 TEST(FaultReport, SaysThatAFullDiskWantsSpace) {
   auto full = fault(0, 1, Fault::io);
   full.text = "writing runs/a/metrics.jsonl\n  because: write: No space left on device";

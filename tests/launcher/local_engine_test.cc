@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdlib>
 
+#include "launcher/engine/end_record.h"
 #include "launcher/engine/engine.h"
 #include "runtime/base/exit_codes.h"
 #include "tests/launcher/programs.h"
@@ -51,6 +52,23 @@ JobLaunch job(const test::TemporaryDirectory& directory, std::vector<std::string
                         {"MUSTER_CHECKPOINT_DIR", directory.path().string()}};
   launch.ranks = ranks;
   return launch;
+}
+
+TEST(EndRecord, OfARankThatIsNotOverIsReadWhereNoOtherCame) {
+  const test::TemporaryDirectory logs;
+  RankEvent event;
+  event.kind = RankEvent::Kind::ended;
+  event.rank = 3;
+  event.fault = Fault::bad_input;
+  event.cause = "the data have a NaN";
+  write_end_record(logs.path(), event, false);
+  EXPECT_FALSE(read_end_record(logs.path(), 3));
+  const auto told = read_end_record(logs.path(), 3, true);
+  ASSERT_TRUE(told);
+  EXPECT_EQ(told->cause, "the data have a NaN");
+  EXPECT_EQ(told->fault, Fault::bad_input);
+  write_end_record(logs.path(), event);
+  EXPECT_TRUE(read_end_record(logs.path(), 3));
 }
 
 TEST(LocalEngine, RanksMeetOnThePageAndFinish) {
