@@ -74,7 +74,7 @@ NcclCommunicator::NcclCommunicator(const NcclCommunicator& parent, nccl::Comm co
       options_(parent.options_),
       flight_(parent.flight_),
       comm_(comm) {
-  settle(comm_, "making a part of the group");
+  settle("making a part of the group");
   open_streams();
 }
 
@@ -123,7 +123,7 @@ Work NcclCommunicator::issue(std::string_view name, const Buffer& buffer, Call&&
     const std::lock_guard one(calls_);
     const auto result = call();
     if (result == nccl::in_progress) {
-      settle(comm_, what);
+      settle(what);
     } else {
       check(result, what);
     }
@@ -210,7 +210,7 @@ std::unique_ptr<Communicator> NcclCommunicator::split(int colour, int key) {
   std::unique_lock one(calls_);
   const auto result = table_.split(comm_, colour < 0 ? -1 : colour, key, &comm, &config);
   if (result == nccl::in_progress) {
-    settle(comm_, "ncclCommSplit");
+    settle("ncclCommSplit");
   } else {
     check(result, "ncclCommSplit");
   }

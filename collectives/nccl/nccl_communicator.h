@@ -84,8 +84,8 @@ class NcclCommunicator final : public Communicator {
   void connect();
   void refuse_shared_gpus();
   void open_streams();
-  void settle(nccl::Comm comm, std::string_view what);
-  nccl::Result ask(nccl::Comm comm, nccl::Result* state);
+  void settle(std::string_view what);
+  nccl::Result ask(nccl::Result* state);
   template <class Call>
   Work issue(std::string_view name, const Buffer& buffer, Call&& call);
   void check(nccl::Result result, std::string_view what);
@@ -109,8 +109,7 @@ class NcclCommunicator final : public Communicator {
   nccl::Comm comm_ = nullptr;
   nccl::Stream stream_ = nullptr;
   std::uint64_t operations_ = 0;
-  std::mutex
-      calls_;  // NCCL's answer to a call under way is one thread's to ask for: it ends the call
+  std::mutex calls_;   // a call and its answer, which ends it: one thread asks for that
   std::mutex asking_;  // a question to NCCL, or that its abort begins: it frees what would be asked
   std::mutex mutex_;   // pending_, made_, free_, failure_; never held while NCCL is called
   std::condition_variable_any changed_;
@@ -120,6 +119,7 @@ class NcclCommunicator final : public Communicator {
   std::vector<void*> registered_;
   std::string failure_;
   std::atomic<bool> is_aborted_{false};
+  std::atomic<bool> is_watched_{false};
   bool is_capturing_ = false;
   std::jthread watchdog_;
 };

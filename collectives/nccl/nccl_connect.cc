@@ -66,19 +66,19 @@ void NcclCommunicator::connect() {
   if (result != nccl::in_progress) {
     check(result, "ncclCommInitRankConfig");
   }
-  settle(comm_, fmt::format("connecting {} ranks", size()));
+  settle(fmt::format("connecting {} ranks", size()));
 }
 
 /// Calls on a non-blocking communicator are over when it no longer says "in progress": after some
 /// microseconds for an operation, which a step waits for, and after seconds for a connection.
-void NcclCommunicator::settle(nccl::Comm comm, std::string_view what) {
+void NcclCommunicator::settle(std::string_view what) {
   const auto start = std::chrono::steady_clock::now();
   const auto give_up = start + options_.start_deadline;
   constexpr std::chrono::milliseconds soon{2};
   auto state = nccl::in_progress;
   while (true) {
     check_alive();
-    check(ask(comm, &state), "ncclCommGetAsyncError");
+    check(ask(&state), "ncclCommGetAsyncError");
     if (state != nccl::in_progress) {
       break;
     }

@@ -57,7 +57,7 @@ void NcclCommunicator::fail(const std::string& sentence) noexcept {
   log::error(sentence);
   host_.abort(sentence);
   changed_.notify_all();
-  if (!watchdog_.joinable()) {
+  if (!is_watched_) {
     abort_nccl();
   }
 }
@@ -73,14 +73,15 @@ void NcclCommunicator::abort_nccl() noexcept {
 }
 
 /// NCCL's answer to the call under way: "in progress" for ever where it was aborted.
-nccl::Result NcclCommunicator::ask(nccl::Comm comm, nccl::Result* state) {
+nccl::Result NcclCommunicator::ask(nccl::Result* state) {
   const std::lock_guard lock(asking_);
   *state = nccl::in_progress;
-  return is_aborted_ ? nccl::success : table_.get_async_error(comm, state);
+  return is_aborted_ ? nccl::success : table_.get_async_error(comm_, state);
 }
 
 void NcclCommunicator::watch(const std::stop_token& stop) {
   cuda_.set_device(options_.device);
+  is_watched_ = true;
   while (!stop.stop_requested()) {
     {
       std::unique_lock lock(mutex_);
@@ -119,7 +120,7 @@ std::string NcclCommunicator::trouble() {
   }
   auto state = nccl::success;
   if (const std::unique_lock unused(calls_, std::try_to_lock); unused) {
-    ask(comm_, &state);
+    ask(&state);
   }
   const std::lock_guard lock(mutex_);
   const auto what = pending_.empty() ? "no operation under way" : pending_.front().what;
@@ -150,6 +151,7 @@ bool NcclCommunicator::drain(std::chrono::milliseconds at_most) {
 void NcclCommunicator::close() noexcept {
   const bool drained = drain(options_.start_deadline);
   watchdog_ = {};
+  is_watched_ = false;
   try {
     if (!is_aborted_ && drained) {
       for (void* handle : registered_) {
@@ -159,7 +161,7 @@ void NcclCommunicator::close() noexcept {
       if (result != nccl::in_progress) {
         check(result, "ncclCommFinalize");
       }
-      settle(comm_, "closing");
+      settle("closing");
       table_.destroy(comm_);
     } else {
       abort_nccl();

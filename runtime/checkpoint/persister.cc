@@ -187,8 +187,8 @@ void Persister::mark_settled(const SaveJob& job) {
 std::vector<Block> Persister::write_own(SaveJob& job, const std::stop_token& stop) {
   const Path path = job.temporary / state_file;
   FileSystem& files = store_.files();
-  if (const auto there =
-          std::exchange(job.there, {})) {  // what it holds is free before the slot is
+  // What it holds is free before the slot is: the next save takes both.
+  if (const auto there = std::exchange(job.there, {})) {
     there();
   }
   if (plan_->ranks() == 1) {

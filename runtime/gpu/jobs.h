@@ -297,8 +297,7 @@ struct ImageNormBackwardJob {
   bool rectifies = true;
 };
 
-/// Max-pooling of images whose channels lie last, in windows of 3 by 3 with a step of 2 and a
-/// margin of 1.
+/// Max-pooling of images whose channels lie last, with a step of 2.
 struct PoolShape {
   std::uint64_t images = 0;
   std::uint32_t height = 1;

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "runtime/base/anywhere.h"
 
@@ -41,16 +40,11 @@ MUSTER_ANYWHERE Group load(const T* from) {
 /// and writes 4 bytes at a time.
 template <class Group, class T>
 MUSTER_ANYWHERE void store(T* to, const Group& group) {
-#ifdef __CUDA_ARCH__
   if constexpr (sizeof(Group) == 16) {
-    uint4 words;
-    memcpy(&words, &group, sizeof(words));
-    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
-                 "r"(words.x), "r"(words.y), "r"(words.z), "r"(words.w)
-                 : "memory");
-    return;
+    if (gpu_stores_16_bytes(to, &group)) {
+      return;
+    }
   }
-#endif
   *reinterpret_cast<Group*>(to) = group;
 }
 

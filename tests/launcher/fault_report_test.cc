@@ -124,5 +124,11 @@ TEST(FaultReport, SaysThatAFullDiskWantsSpace) {
   EXPECT_THAT(remedy_for(FaultReport{full, 1}, "log"), HasSubstr("free space on that disk"));
 }
 
+TEST(FaultReport, SaysWhatTakesLessOfAGpusMemory) {
+  auto beyond = fault(0, 1, Fault::io);
+  beyond.text = "out of memory on the GPU: 4.0 GB asked for, 1.0 GB free";
+  EXPECT_THAT(remedy_for(FaultReport{beyond, 1}, "log"), HasSubstr("train.batch_size"));
+}
+
 }  // namespace
 }  // namespace muster

@@ -99,7 +99,8 @@ void launch(const PoolJob& job, cudaStream_t stream) {
   const auto rows = static_cast<unsigned>(job.shape.images * job.shape.rows_out());
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    const std::uint64_t accesses = job.shape.columns_out() * job.shape.channels / bodies::wide_count<T>;
+    const std::uint64_t accesses =
+        job.shape.columns_out() * job.shape.channels / bodies::wide_count<T>;
     if (rows > 0 && accesses > 0) {
       start(job.shape.side == 2 ? pool_kernel<T, 2> : pool_kernel<T, 3>, rows,
             threads_of(accesses, team_size), stream, job);

@@ -64,7 +64,7 @@ __device__ void end_norm(const NormJob& job) {
   }
   __threadfence();
   alignas(bodies::Before) __shared__ unsigned char before[sizeof(bodies::Before)];
-  if (threadIdx.x == blockDim.x - 1 && job.decides) {  // a warp that has no parts to wait for, often
+  if (threadIdx.x == blockDim.x - 1 && job.decides) {  // of a warp with no parts to wait for, often
     const bodies::Before found = bodies::before_decide(job.decide);
     memcpy(before, &found, sizeof found);
   }
