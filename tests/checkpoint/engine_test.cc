@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+
 #include "runtime/base/crc32c.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
@@ -104,6 +107,52 @@ TEST_F(EngineTest, KeepsTheOldValuesWhenTheStateChangesRightAfterSave) {
   SampleState read;
   restore(read);
   EXPECT_EQ(read, expected_at(5));
+}
+
+/// Holds what it copied into until what finish_later() gave is gone, as the mover of a GPU does.
+class LeasingMover final : public Mover {
+ public:
+  void out(std::span<std::byte> host, const TensorSlice& /*slice*/,
+           std::span<const std::byte> from) override {
+    std::ranges::copy(from, host.begin());
+  }
+  void in(const TensorSlice& /*slice*/, std::span<std::byte> to,
+          std::span<const std::byte> host) override {
+    std::ranges::copy(host, to.begin());
+  }
+  void finish() override {}
+  std::function<void()> finish_later() override {
+    auto lease = std::make_shared<int>(0);
+    lease_ = lease;
+    return [lease] {};
+  }
+  bool is_held() const { return !lease_.expired(); }
+
+ private:
+  std::weak_ptr<int> lease_;
+};
+
+/// The next save may take the slot from then on, and with it the mover's memory.
+TEST_F(EngineTest, LetsGoOfTheMoversMemoryBeforeTheCommit) {
+  LeasingMover mover;
+  std::atomic<int> commits = 0;
+  std::atomic<int> held = 0;
+  FaultyFileSystem files(posix_file_system(), [&](std::string_view operation, const Path&) {
+    if (operation == "rename") {
+      ++commits;
+      held += mover.is_held() ? 1 : 0;
+    }
+    return Fate{};
+  });
+  SampleState state;
+  const StateTree tree = state.tree();
+  auto saver = engine(files);
+  saver->set_mover(mover);
+  saver->prepare(tree);
+  saver->save(tree, info_of(1));
+  saver->wait();
+  EXPECT_GT(commits, 0);
+  EXPECT_EQ(held, 0);
 }
 
 TEST_F(EngineTest, TakesTheNewestAndFallsBackWhenItIsDamaged) {

@@ -32,16 +32,6 @@ TEST_F(OnCard, AGraphLearnsWhatEagerStepsLearn) {
   }
 }
 
-/// Those that the disk has no time for are left out; steps that compute nothing come fast.
-TEST_F(OnCard, CheckpointsMayComeFasterThanTheyAreKept) {
-  ::setenv("PRETEND_CARD_RUNS", "NormJob DecideJob PackNormJob", 1);
-  const auto run = train(mlp, "close", "--train.device cuda --checkpoint.every_steps 2", 12);
-  ::unsetenv("PRETEND_CARD_RUNS");
-  EXPECT_EQ(run.code, 0);
-  EXPECT_THAT(run.output, Not(HasSubstr("nobody reads any more")));
-  EXPECT_THAT(run.output, Not(HasSubstr("again")));
-}
-
 /// Eight steps an epoch, and whether they are short is known after 64.
 TEST_F(OnCard, AGraphOfSeveralStepsLearnsWhatSingleOnesLearn) {
   const std::string options = "--train.device cuda --model.dropout 0.2 --train.short_ms 1e6 ";
