@@ -253,8 +253,12 @@ class Attendant {
   /// `waits`: for somebody, so that it blames nobody itself.
   void end_hanging(bool waits, const std::vector<pid_t>& pids) {
     hang_waits_ = waits;
-    write_file_atomically(options_.logs / fmt::format("stacks-rank-{}.txt", context_.rank),
-                          hang_ + "\n\n" + stack_dumps(pids));
+    note_so_far();  // the stacks take seconds, in which ranks that wait for this one end
+    try {
+      write_file_atomically(options_.logs / fmt::format("stacks-rank-{}.txt", context_.rank),
+                            hang_ + "\n\n" + stack_dumps(pids));
+    } catch (const std::exception&) {  // a full disk: it ends all the same
+    }
     process_->kill_tree();
   }
 
@@ -280,15 +284,21 @@ class Attendant {
     return in_order ? 0 : code.value_or(128 + ended_->signal().value_or(0));
   }
 
-  /// Its end may take long, and who hears of it may be faster.
   void note_failure() {
     RankSlot* own = slot();
-    if (!ended_ && !is_over_ && own != nullptr && own->failed != 0 &&
-        !std::exchange(has_noted_, true)) {
-      try {
-        write_end_record(options_.logs, end_so_far(), false);
-      } catch (const Error&) {  // a full disk: its end has to do
-      }
+    if (!ended_ && !is_over_ && own != nullptr && own->failed != 0) {
+      note_so_far();
+    }
+  }
+
+  /// Its end may take long, and who hears of it may be faster.
+  void note_so_far() {
+    if (std::exchange(has_noted_, true)) {
+      return;
+    }
+    try {
+      write_end_record(options_.logs, end_so_far(), false);
+    } catch (const Error&) {  // a full disk: its end has to do
     }
   }
 

@@ -13,8 +13,8 @@ namespace muster {
 Path end_record_path(const Path& log_directory, int rank);
 /// `event` of kind ended, with time_ns of the wall clock, by which records of several hosts are
 /// ordered.
-/// Not `over`: the rank has said why it fails and has not ended yet. Who heard of it may have it
-/// and its attendant killed before.
+/// Not `over`: the rank has said why it fails, or hangs, and has not ended yet. Who heard of it or
+/// waited for it may have it and its attendant killed before.
 void write_end_record(const Path& log_directory, const RankEvent& event, bool over = true);
 /// `so_far`: also of a rank that is not over.
 std::optional<RankEvent> read_end_record(const Path& log_directory, int rank, bool so_far = false);

@@ -197,6 +197,26 @@ TEST_P(Mpirun, KillingItLeavesNoRankAndTheJobIsTakenUpAgain) {
   expect_undisturbed_model();
 }
 
+/// Whoever waits for a rank that hangs ends in time too, and that kills all attendants: here while
+/// the one of the guilty rank still waits for stacks.
+TEST_P(Mpirun, AHangIsNamedThoughItsAttendantIsKilledBeforeTheStacks) {
+  const Path debugger = shop_.path() / "gdb";
+  const std::string grandparent = "$(cut -d ' ' -f 4 /proc/$PPID/stat)";  // a keeper is between
+  write_file_atomically(debugger, "#!/bin/sh\nkill -9 " + grandparent + "\n");
+  std::filesystem::permissions(debugger, std::filesystem::perms::owner_all);
+  const std::string path = std::getenv("PATH");
+  ::setenv("PATH", (shop_.path().string() + ":" + path).c_str(), 1);
+  auto muster = train({"--hang_after=2", "--restarts_per_hour=0"});
+  ::setenv("PATH", path.c_str(), 1);
+  ASSERT_TRUE(saved()) << muster.output();
+  const auto ranks = ranks_of(shop_);
+  ASSERT_EQ(ranks.size(), 2U);
+  ::kill(ranks.front(), SIGSTOP);
+  EXPECT_EQ(muster.wait(120), 1) << muster.output();
+  EXPECT_THAT(muster.output(), HasSubstr(fmt::format("(pid {}) hangs: at step", ranks.front())));
+  EXPECT_THAT(muster.output(), HasSubstr("somebody stopped it (SIGSTOP)"));
+}
+
 /// It has a minute to start in.
 TEST_P(Mpirun, RanksThatNeverMeetAreNamedAndEnded) {
   const Path script = shop_.path() / "stuck.sh";
