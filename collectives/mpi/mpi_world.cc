@@ -6,6 +6,7 @@
 #include <array>
 
 #include "runtime/base/error.h"
+#include "runtime/base/thread_name.h"
 
 namespace muster {
 
@@ -60,6 +61,7 @@ void MpiWorld::finish() {
 }
 
 void MpiWorld::serve(const std::stop_token& stop) {
+  name_thread("MPI");
   for (;;) {
     std::packaged_task<void()> task;
     {

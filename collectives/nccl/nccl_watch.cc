@@ -5,6 +5,7 @@
 #include "collectives/nccl/nccl_communicator.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/base/thread_name.h"
 
 namespace muster {
 
@@ -80,6 +81,7 @@ nccl::Result NcclCommunicator::ask(nccl::Result* state) {
 }
 
 void NcclCommunicator::watch(const std::stop_token& stop) {
+  name_thread("NCCL watchdog");
   cuda_.set_device(options_.device);
   is_watched_ = true;
   while (!stop.stop_requested()) {

@@ -18,6 +18,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/base/thread_name.h"
 
 namespace muster {
 namespace {
@@ -111,8 +112,10 @@ OwnerLock::OwnerLock(const Path& directory, const Clock& clock,
   posix_file_system().make_directory(directory);
   take(directory, say);
   beat();
-  beats_ = deaf_thread(
-      [this, between_beats](const std::stop_token& stop) { keep_beating(stop, between_beats); });
+  beats_ = deaf_thread([this, between_beats](const std::stop_token& stop) {
+    name_thread("ownership");
+    keep_beating(stop, between_beats);
+  });
 }
 
 /// Opens the file and locks it; false where another process holds it.

@@ -6,6 +6,7 @@
 #include "launcher/notice/notice_source.h"
 #include "runtime/base/log.h"
 #include "runtime/base/text.h"
+#include "runtime/base/thread_name.h"
 
 namespace muster {
 namespace {
@@ -69,7 +70,10 @@ NoticeWatch::NoticeWatch(std::vector<std::unique_ptr<NoticeSource>> sources,
                          std::chrono::milliseconds period,
                          std::function<void(const NoticeEvent&)> on_notice)
     : sources_(std::move(sources)), period_(period), on_notice_(std::move(on_notice)) {
-  thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  thread_ = std::jthread([this](const std::stop_token& stop) {
+    name_thread("notices");
+    run(stop);
+  });
 }
 
 NoticeWatch::~NoticeWatch() {

@@ -62,6 +62,10 @@ std::string readable(const Frame& frame) {
 
 }  // namespace
 
+bool is_frame(std::string_view line) {
+  return frame_of(std::string(line)).has_value();
+}
+
 std::string readable_back_trace(const std::string& text) {
   std::vector<std::string> lines;
   for (const auto& line : split(text, '\n')) {

@@ -11,6 +11,7 @@
 
 #include "launcher/engine/line_reader.h"
 #include "launcher/engine/process.h"
+#include "launcher/supervise/last_words.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
@@ -31,6 +32,7 @@ class ProcessWorkers::Link final : public WorkerLink {
        std::shared_ptr<bool> has_spoken)
       : index_(index),
         slots_(plan.slots_each),
+        log_file_(plan.log),
         log_(std::move(log)),
         has_spoken_(std::move(has_spoken)) {
     Pipe input = input_pipe();
@@ -80,14 +82,18 @@ class ProcessWorkers::Link final : public WorkerLink {
     }
     read_errors();
     const bool had_no_memory = ended->signal() == SIGKILL && out_of_memory_kills() > kills_before_;
-    const bool says_why = !ended->finished() && !last_words_.empty();
-    return WorkerEnd{.text = is_renewed_ && ended->finished()
-                                 ? "begins anew: no memory of earlier trials is in the way then"
-                                 : ended->text() + (had_no_memory ? " for want of memory" : "") +
-                                       (says_why ? ": " + last_words_ : ""),
-                     .is_misuse = ended->code() == exit_usage,
-                     .is_leaving = ended->finished(),
-                     .had_no_memory = had_no_memory};
+    const auto why = ended->finished() ? "" : last_words_.why(*ended);
+    return WorkerEnd{
+        .text = is_renewed_ && ended->finished()
+                    ? "begins anew: no memory of earlier trials is in the way then"
+                    : ended->text() + (had_no_memory ? " for want of memory" : "") +
+                          (why.empty() ? "" : ": " + why) +
+                          (last_words_.has_back_trace()
+                               ? fmt::format(" (its back-trace is in {})", log_file_.string())
+                               : ""),
+        .is_misuse = ended->code() == exit_usage,
+        .is_leaving = ended->finished(),
+        .had_no_memory = had_no_memory};
   }
 
   void receive(std::vector<std::string>& lines) override {
@@ -133,7 +139,7 @@ class ProcessWorkers::Link final : public WorkerLink {
     std::vector<std::string> lines;
     error_.read(lines);
     for (const std::string& line : lines) {
-      last_words_ = trim(line).empty() ? last_words_ : line;
+      last_words_.hear(line);
     }
     if (!lines.empty()) {
       log_->append(as_bytes(join(lines, "\n") + "\n"));
@@ -142,6 +148,7 @@ class ProcessWorkers::Link final : public WorkerLink {
 
   std::size_t index_;
   std::size_t slots_;
+  Path log_file_;
   std::shared_ptr<File> log_;
   std::shared_ptr<bool> has_spoken_;
   std::uint64_t kills_before_ = out_of_memory_kills();
@@ -151,7 +158,7 @@ class ProcessWorkers::Link final : public WorkerLink {
   LineReader error_{Descriptor()};
   std::string unsent_;
   bool is_renewed_ = false;
-  std::string last_words_;
+  LastWords last_words_;
 };
 
 ProcessWorkers::ProcessWorkers(ProcessWorkersPlan plan, Clock& clock)

@@ -17,7 +17,6 @@
 namespace muster {
 namespace {
 
-constexpr std::size_t kept_words = 20;
 constexpr auto look_interval = std::chrono::milliseconds(200);
 
 }  // namespace
@@ -69,10 +68,8 @@ void ProgramTrial::read_lines(Rank& rank, std::vector<TrialReading>& readings) {
   for (const auto& line : lines) {
     take(line_metrics_.read(line), readings);
   }
-  last_words_.insert(last_words_.end(), lines.begin() + from_error, lines.end());
-  if (last_words_.size() > kept_words) {
-    last_words_.erase(last_words_.begin(), last_words_.end() - kept_words);
-  }
+  std::for_each(lines.begin() + from_error, lines.end(),
+                [&](const std::string& line) { last_words_.hear(line); });
   write_log(lines);
 }
 
@@ -164,14 +161,8 @@ std::string ProgramTrial::failure_of(const Rank& rank) const {
   if (rank.ended->exec_error != 0) {
     return plan_.command.front() + " " + rank.ended->text();
   }
-  const auto last =
-      std::ranges::find_if(last_words_.rbegin(), last_words_.rend(),
-                           [](const std::string& line) { return !trim(line).empty(); });
-  std::string text = rank.ended->text();
-  if (last != last_words_.rend()) {
-    text += ": " + std::string(trim(*last)).substr(0, 200);
-  }
-  return text;
+  const auto why = last_words_.why(*rank.ended).substr(0, 200);
+  return rank.ended->text() + (why.empty() ? "" : ": " + why);
 }
 
 /// Killed by the kernel for it, or its own last words say so.
@@ -185,10 +176,7 @@ bool ProgramTrial::has_run_out_of_memory(const Rank& rank) const {
   }
   constexpr std::array words{"out of memory", "OutOfMemoryError", "MemoryError", "std::bad_alloc",
                              "Cannot allocate memory"};
-  return std::ranges::any_of(last_words_, [&](const std::string& line) {
-    return std::ranges::any_of(
-        words, [&](const char* word) { return line.find(word) != std::string::npos; });
-  });
+  return std::ranges::any_of(words, [&](const char* word) { return last_words_.any_has(word); });
 }
 
 TrialEnding ProgramTrial::ending() const {

@@ -19,6 +19,7 @@
 #include "launcher/engine/process.h"
 #include "launcher/program/metric_reader.h"
 #include "launcher/program/program_job.h"
+#include "launcher/supervise/last_words.h"
 #include "launcher/sweep/memory_cap.h"
 #include "launcher/sweep/trial_events.h"
 #include "runtime/base/clock.h"
@@ -122,9 +123,9 @@ class ProgramTrial {
   FileMetrics file_metrics_;
   std::map<std::string, double> latest_;
   std::optional<double> last_value_;
-  double from_;                          // done before this launch
-  double counted_;                       // reports, for programs that name no resource
-  std::vector<std::string> last_words_;  // of stderr, for the failure
+  double from_;           // done before this launch
+  double counted_;        // reports, for programs that name no resource
+  LastWords last_words_;  // for the failure
   std::unique_ptr<File> log_;
   std::optional<TrialEvents> events_;  // a Muster job writes its own
   std::optional<Monotonic> kill_at_;

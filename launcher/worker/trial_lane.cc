@@ -13,6 +13,7 @@
 #include "runtime/base/log.h"
 #include "runtime/base/text.h"
 #include "runtime/base/thread_log.h"
+#include "runtime/base/thread_name.h"
 #include "runtime/comm/node_group.h"
 #include "runtime/model/model.h"
 #include "runtime/train/plan.h"
@@ -130,6 +131,7 @@ Path TrialLane::directory() const {
 
 void TrialLane::run() {
   log::set_thread_label({.rank = -1, .trial = std::to_string(trial_)});
+  name_thread(("trial " + std::to_string(trial_)).c_str());
   at::set_num_threads(1);
   try {
     train();

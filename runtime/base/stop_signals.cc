@@ -8,6 +8,8 @@
 #include <cstring>
 #include <ctime>
 
+#include "runtime/base/thread_name.h"
+
 namespace muster {
 namespace {
 
@@ -28,6 +30,7 @@ StopSignals::StopSignals(std::function<void(int)> on_signal) {
   const sigset_t set = taken_set();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   thread_ = std::jthread([set, act = std::move(on_signal)](const std::stop_token& stop) {
+    name_thread("signals");
     while (!stop.stop_requested()) {
       constexpr std::timespec at_most{0, 50'000'000};
       siginfo_t info;

@@ -9,6 +9,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/base/thread_name.h"
 #include "runtime/checkpoint/commit.h"
 #include "runtime/checkpoint/parts.h"
 
@@ -131,6 +132,7 @@ double Persister::seconds_under_way() const {
 }
 
 void Persister::work(const std::stop_token& stop) {
+  name_thread("checkpoints");
   for (;;) {
     SaveJob job;
     {

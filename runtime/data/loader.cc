@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "runtime/base/error.h"
+#include "runtime/base/thread_name.h"
 
 namespace muster {
 namespace {
@@ -97,6 +98,7 @@ struct Loader::Impl {
   }
 
   void produce(const std::stop_token& stop) {
+    name_thread("data loader");
     std::unique_lock lock(mutex);
     while (changed.wait(lock, stop, [&] { return !spare.empty(); }) && !stop.stop_requested()) {
       Slot slot = std::move(spare.front());

@@ -144,6 +144,22 @@ TEST(WorkerSweep, AWorkerThatIsKilledCostsTimeAndNothingElse) {
   EXPECT_EQ(shop.table("killed"), shop.table("quiet"));
 }
 
+TEST(WorkerSweep, AWorkerThatCrashesIsToldByItsSignalAndWhereItsBackTraceIs) {
+  const SweepShop shop;
+  shop.sweep("max_trials = 6\n");
+  auto sweep = shop.start("crashed", {"--tune.parallel=2", "--ranks=1"});
+  ASSERT_TRUE(
+      eventually([&] { return !shop.file("crashed", "trials/0001/metrics.jsonl").empty(); }));
+  for (const pid_t pid : shop.workers("crashed")) {
+    ::kill(pid, SIGSEGV);
+  }
+  EXPECT_EQ(sweep.wait(), 0) << sweep.output();
+  EXPECT_THAT(sweep.output(),
+              testing::ContainsRegex("was killed by SIGSEGV: in thread [a-z0-9 -]+ .its back-trace "
+                                     "is in .*crashed/workers.log."));
+  EXPECT_THAT(shop.file("crashed", "workers.log"), HasSubstr("back-trace:"));
+}
+
 TEST(WorkerSweep, ASearchKeyThatTheJobDoesNotHaveIsFoundBeforeTheFirstTrial) {
   const SweepShop shop;
   shop.sweep("max_trials = 2\n", "optimizer.learning_rate = log 0.01 0.5\n");
