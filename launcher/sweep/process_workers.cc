@@ -12,6 +12,7 @@
 #include "launcher/engine/line_reader.h"
 #include "launcher/engine/process.h"
 #include "launcher/supervise/last_words.h"
+#include "launcher/sweep/worker_messages.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
@@ -24,24 +25,35 @@ namespace {
 constexpr std::chrono::milliseconds shortest_pause(50);
 constexpr std::chrono::milliseconds longest_pause(500);
 
+/// Is it the `ready` of a worker on a GPU?
+bool tells_card(const std::string& line) {
+  return line.find("\"card\":") != std::string::npos && !event_from(line).card.empty();
+}
+
 }  // namespace
 
 class ProcessWorkers::Link final : public WorkerLink {
  public:
   Link(const ProcessWorkersPlan& plan, std::size_t index, std::shared_ptr<File> log,
-       std::shared_ptr<bool> has_spoken)
+       std::shared_ptr<Heard> heard, bool needs_card)
       : index_(index),
         slots_(plan.slots_each),
         log_file_(plan.log),
         log_(std::move(log)),
-        has_spoken_(std::move(has_spoken)) {
+        heard_(std::move(heard)) {
     Pipe input = input_pipe();
     Pipe output = output_pipe();
     Pipe error = output_pipe();
     ProcessSpec spec;
     spec.command = plan.command;
+    if (needs_card) {
+      spec.command.emplace_back("--needs-gpu");
+    }
     spec.environment = plan.environment;
-    spec.cpus = plan.cpus[index];
+    spec.cpus = plan.shares[index].cpus;
+    if (const auto& cards = plan.shares[index].gpus; !cards.empty()) {
+      spec.environment["CUDA_VISIBLE_DEVICES"] = join(cards, ",");
+    }
     spec.input = input.theirs.get();
     spec.output = output.theirs.get();
     spec.error = error.theirs.get();
@@ -99,7 +111,10 @@ class ProcessWorkers::Link final : public WorkerLink {
   void receive(std::vector<std::string>& lines) override {
     flush();
     output_.read(lines);
-    *has_spoken_ = *has_spoken_ || !lines.empty();
+    for (const auto& line : lines) {
+      heard_->anything = true;
+      heard_->card = heard_->card || tells_card(line);
+    }
     read_errors();
   }
 
@@ -150,7 +165,7 @@ class ProcessWorkers::Link final : public WorkerLink {
   std::size_t slots_;
   Path log_file_;
   std::shared_ptr<File> log_;
-  std::shared_ptr<bool> has_spoken_;
+  std::shared_ptr<Heard> heard_;
   std::uint64_t kills_before_ = out_of_memory_kills();
   std::unique_ptr<Process> process_;
   Descriptor input_;  // what we say to it
@@ -165,7 +180,7 @@ ProcessWorkers::ProcessWorkers(ProcessWorkersPlan plan, Clock& clock)
     : plan_(std::move(plan)),
       clock_(clock),
       log_(posix_file_system().open(plan_.log, OpenMode::append)),
-      seats_(plan_.cpus.size()) {}
+      seats_(plan_.shares.size()) {}
 
 ProcessWorkers::~ProcessWorkers() = default;
 
@@ -173,18 +188,19 @@ std::vector<std::unique_ptr<WorkerLink>> ProcessWorkers::joined() {
   std::vector<std::unique_ptr<WorkerLink>> links;
   for (std::size_t index = 0; index < seats_.size(); ++index) {
     Seat& seat = seats_[index];
-    if (seat.has_spoken.use_count() > 1) {
+    if (seat.heard.use_count() > 1) {
       continue;
     }
-    if (seat.has_spoken) {  // it is gone
-      const bool was_wordless = !*std::exchange(seat.has_spoken, nullptr);
-      seat.pause = was_wordless ? std::clamp(2 * seat.pause, shortest_pause, longest_pause)
-                                : std::chrono::milliseconds(0);
+    if (seat.heard) {  // it is gone
+      const auto heard = *std::exchange(seat.heard, nullptr);
+      seat.had_card = seat.had_card || heard.card;
+      seat.pause = !heard.anything ? std::clamp(2 * seat.pause, shortest_pause, longest_pause)
+                                   : std::chrono::milliseconds(0);
       seat.not_before = clock_.now() + seat.pause;
     }
     if (clock_.now() >= seat.not_before) {
-      seat.has_spoken = std::make_shared<bool>(false);
-      links.push_back(std::make_unique<Link>(plan_, index, log_, seat.has_spoken));
+      seat.heard = std::make_shared<Heard>();
+      links.push_back(std::make_unique<Link>(plan_, index, log_, seat.heard, seat.had_card));
     }
   }
   return links;
@@ -192,7 +208,7 @@ std::vector<std::unique_ptr<WorkerLink>> ProcessWorkers::joined() {
 
 std::chrono::milliseconds ProcessWorkers::look_every() const {
   const bool one_waits =
-      std::ranges::any_of(seats_, [](const Seat& seat) { return seat.has_spoken == nullptr; });
+      std::ranges::any_of(seats_, [](const Seat& seat) { return seat.heard == nullptr; });
   return one_waits ? shortest_pause : WorkerSource::look_every();
 }
 

@@ -1,6 +1,6 @@
 /// ProcessWorkers: workers as processes on this machine, reached over their pipes. One that dies is
 /// started again: at once, or after a while that grows where it died before it said a word, as when
-/// its program is being replaced.
+/// its program is being replaced. One that had a GPU does not come back without it.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "launcher/engine/resources.h"
 #include "launcher/sweep/worker_link.h"
 #include "runtime/base/clock.h"
 #include "runtime/base/file_system.h"
@@ -18,9 +19,9 @@ namespace muster {
 struct ProcessWorkersPlan {
   std::vector<std::string> command;  ///< of a worker
   Environment environment;
-  std::vector<std::vector<int>> cpus;  ///< of each worker: its cores; as many workers as entries
-  std::size_t slots_each = 1;          ///< trials at once in one worker
-  Path log;                            ///< what workers say on stderr; appended
+  std::vector<Share> shares;   ///< of each worker; as many workers as entries
+  std::size_t slots_each = 1;  ///< trials at once in one worker
+  Path log;                    ///< what workers say on stderr; appended
 };
 
 class ProcessWorkers final : public WorkerSource {
@@ -32,8 +33,13 @@ class ProcessWorkers final : public WorkerSource {
 
  private:
   class Link;
+  struct Heard {
+    bool anything = false;
+    bool card = false;
+  };
   struct Seat {
-    std::shared_ptr<bool> has_spoken;  ///< the link's too, while there is one
+    std::shared_ptr<Heard> heard;  ///< of its worker: the link's too, while there is one
+    bool had_card = false;
     std::chrono::milliseconds pause{0};
     Monotonic not_before{};
   };

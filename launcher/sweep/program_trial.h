@@ -43,6 +43,7 @@ struct ProgramTrialPlan {
   bool is_job = false;            ///< a Muster job of several ranks, by `muster train`: its run's
                                   ///< directory is the trial's
   int ranks = 1;
+  std::optional<int> gpus;              ///< cards of a trial; nothing: one a rank
   std::optional<std::uint64_t> memory;  ///< bytes that a trial's processes may use together
   bool uses_groups = true;              ///< of the kernel, for that, where they can be made
   std::optional<double> timeout;        ///< seconds a launch may take
@@ -57,7 +58,7 @@ struct ProgramTrialSeat {
   double from = 0;  ///< resource done so far
   double to = 0;    ///< the target, where the program takes one
   std::vector<int> cpus;
-  std::vector<std::string> gpus;
+  std::optional<std::vector<std::string>> gpus{};  ///< the cards that it sees; nothing: as we do
 };
 
 /// The value of the objective, with what else was measured by then.

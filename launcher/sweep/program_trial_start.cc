@@ -41,7 +41,7 @@ ProgramJob job_of(const ProgramTrialPlan& plan, const ProgramTrialSeat& seat) {
   job.style = plan.style;
   job.channels = plan.channels;
   job.cpus = std::max(1, static_cast<int>(seat.cpus.size()));
-  job.gpus = static_cast<int>(seat.gpus.size());
+  job.gpus = seat.gpus ? static_cast<int>(seat.gpus->size()) : 0;
   if (!plan.resource_argument.empty()) {
     std::erase_if(job.hyperparameters,
                   [&](const auto& entry) { return entry.first == plan.resource_argument; });
@@ -133,8 +133,8 @@ void ProgramTrial::start_rank(const ProgramTrialPlan& plan, const ProgramTrialSe
         std::max<std::size_t>(1, seat.cpus.size() / static_cast<std::size_t>(plan.ranks));
     spec.environment.try_emplace("OMP_NUM_THREADS", std::to_string(threads));
   }
-  if (!seat.gpus.empty()) {
-    spec.environment["CUDA_VISIBLE_DEVICES"] = join(seat.gpus, ",");
+  if (seat.gpus) {
+    spec.environment["CUDA_VISIBLE_DEVICES"] = join(*seat.gpus, ",");
   }
   Pipe output = output_pipe();
   Pipe error = output_pipe();

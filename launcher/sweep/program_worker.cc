@@ -27,6 +27,17 @@ void write_failure(const ProgramTrial& trial, const std::string& reason) {
   }
 }
 
+/// A program's ranks may share cards unless it has said how many it takes; a job's may not.
+void check_cards(const ProgramTrialPlan& plan, std::size_t cards) {
+  const auto wanted = static_cast<std::size_t>(plan.gpus.value_or(plan.is_job ? plan.ranks : 0));
+  if (cards > 0 && wanted > cards) {
+    throw Error(Fault::bad_input,
+                fmt::format("a trial takes {} GPUs ({}), but this machine shows {}: fewer, or "
+                            "trial.gpus = 0 for CPUs",
+                            wanted, plan.gpus ? "trial.gpus" : "one a rank: trial.ranks", cards));
+  }
+}
+
 }  // namespace
 
 struct ProgramWorker::Running {
@@ -53,8 +64,10 @@ ProgramWorker::ProgramWorker(ProgramTrialPlan plan, const Machine& machine, std:
     : plan_(std::move(plan)),
       clock_(clock),
       shares_(divide(machine, static_cast<int>(slots) * plan_.ranks)),
+      cards_(machine.gpus),
       say_(std::move(say)) {
   require(slots > 0, "a worker needs at least one slot");
+  check_cards(plan_, cards_.size());
   WorkerEvent ready;
   ready.memory = memory_left().value_or(MemoryLeft{}).bytes;
   ready.machine = this_host();
@@ -98,6 +111,20 @@ std::size_t ProgramWorker::free_place() const {
   return place;
 }
 
+/// In turn, so that trials share a card only where there are too few: and none twice, at which CUDA
+/// would show no card at all.
+std::optional<std::vector<std::string>> ProgramWorker::cards_at(std::size_t place) const {
+  if (cards_.empty()) {
+    return std::nullopt;
+  }
+  const auto wanted = static_cast<std::size_t>(plan_.gpus.value_or(plan_.ranks));
+  std::vector<std::string> cards;
+  for (std::size_t i = 0; i < std::min(wanted, cards_.size()); ++i) {
+    cards.push_back(cards_[(place * wanted + i) % cards_.size()]);
+  }
+  return cards;
+}
+
 void ProgramWorker::try_begin(Running& running) {
   try {
     begin(running);
@@ -116,8 +143,8 @@ void ProgramWorker::begin(Running& running) {
   for (std::size_t rank = 0; rank < ranks; ++rank) {
     const auto& share = shares_[(running.place * ranks + rank) % shares_.size()];
     seat.cpus.insert(seat.cpus.end(), share.cpus.begin(), share.cpus.end());
-    seat.gpus.insert(seat.gpus.end(), share.gpus.begin(), share.gpus.end());
   }
+  seat.gpus = cards_at(running.place);
   running.held.reset();
   running.trial = std::make_unique<ProgramTrial>(plan_, seat, clock_.now());
 }

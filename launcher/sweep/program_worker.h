@@ -9,6 +9,8 @@
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "launcher/engine/resources.h"
@@ -20,7 +22,8 @@ namespace muster {
 
 class ProgramWorker final : public SweepWorker {
  public:
-  /// The machine's cores and cards are divided among `slots` trials; more than that share.
+  /// The machine's cores and cards are divided among `slots` trials; more than that share. Throws
+  /// bad_input where a trial needs more cards than there are.
   ProgramWorker(ProgramTrialPlan plan, const Machine& machine, std::size_t slots, Clock& clock,
                 Say say);
   ~ProgramWorker() override;
@@ -46,11 +49,13 @@ class ProgramWorker final : public SweepWorker {
   void end(Running& running, const std::string& state, const std::string& reason);
   WorkerEvent event(Running& running, WorkerEvent::Kind kind);
   std::size_t free_place() const;
+  std::optional<std::vector<std::string>> cards_at(std::size_t place) const;
   bool told_how_far() const { return !plan_.resource_argument.empty(); }
 
   ProgramTrialPlan plan_;
   Clock& clock_;
   std::vector<Share> shares_;
+  std::vector<std::string> cards_;
   Say say_;
   std::map<std::uint32_t, std::unique_ptr<Running>> running_;
 };

@@ -6,6 +6,7 @@
 
 #include <thread>
 
+#include "launcher/engine/machine_place.h"
 #include "launcher/sweep/program_worker.h"
 #include "launcher/sweep/trial_plans.h"
 #include "runtime/base/error.h"
@@ -86,6 +87,17 @@ int serve_spool(const SpoolService& service) {
   return exit_saved;
 }
 
+SweepSettings settings_of(const Path& sweep) {
+  SweepSettings settings;
+  Keys keys;
+  describe(keys, settings);
+  const Path file = sweep / "sweep.ini";
+  load_text(keys, read_file(file), file.string());
+  settings.name = sweep.filename().string();
+  settings.ranks = settings.tune.parallel = 0;  // of the whole sweep, not of one worker
+  return settings;
+}
+
 bool is_for_programs(const SpoolSession& session) {
   return session.words.size() == 2 && session.words[0] == "--programs";
 }
@@ -94,15 +106,10 @@ SpoolCrew program_crew(const SpoolService& service, const SpoolSession& session,
                        const std::string& muster) {
   require(is_for_programs(session), "the session is of a sweep whose trials are processes");
   std::filesystem::current_path(session.words[1]);  // what the sweep names is meant from there
-  SweepSettings settings;
-  Keys keys;
-  describe(keys, settings);
-  const Path file = service.sweep / "sweep.ini";
-  load_text(keys, read_file(file), file.string());
-  settings.name = service.sweep.filename().string();
-  settings.tune.parallel = 0;  // of the whole sweep, not of one worker
+  const auto settings = settings_of(service.sweep);
   auto plan = program_plan(settings, service.sweep, process_environment(), muster);
-  const Machine machine = this_machine();
+  Machine machine = this_machine();
+  machine.gpus = own_cards(machine.gpus, machine_place(process_environment()));
   const auto natural = trials_at_once(settings, machine);
   const auto slots = service.slots > 0 ? static_cast<std::size_t>(service.slots) : natural;
   return {.slots = natural, .make = [=](SweepWorker::Say say) {

@@ -10,6 +10,7 @@
 
 #include "launcher/sweep/spool.h"
 #include "launcher/sweep/sweep_worker.h"
+#include "runtime/config/sweep.h"
 
 namespace muster {
 
@@ -34,6 +35,9 @@ int serve_spool(const SpoolService& service);
 /// The crew for sweeps whose trials are processes. `muster`: trains jobs of several ranks.
 SpoolCrew program_crew(const SpoolService& service, const SpoolSession& session,
                        const std::string& muster);
+/// A sweep's settings as its directory keeps them, for one worker: what holds for the whole sweep,
+/// its workers and trials at once, is left out.
+SweepSettings settings_of(const Path& sweep);
 /// The session is of such a sweep.
 bool is_for_programs(const SpoolSession& session);
 

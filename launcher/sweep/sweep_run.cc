@@ -43,27 +43,35 @@ ProcessWorkersPlan process_plan(const SweepSettings& settings, const Path& root,
   plan.command.insert(plan.command.end(), words.begin(), words.end());
   plan.environment = without_places(options.environment);
   plan.environment["OMP_NUM_THREADS"] = "1";
-  const auto workers = static_cast<std::size_t>(std::max(1, settings.ranks));
-  plan.slots_each = std::max<std::size_t>(1, slots / workers);
+  const std::size_t workers = workers_on(settings, machine);
+  plan.slots_each = (slots + workers - 1) / workers;  // the coordinator asks for no more than fit
   if (const auto left = memory_left()) {
     plan.command.push_back(fmt::format("--memory={}", left->bytes / workers));
   }
-  for (const auto& share : divide(machine, static_cast<int>(workers))) {
-    plan.cpus.push_back(share.cpus);
+  plan.shares = divide(machine, static_cast<int>(workers));
+  if (settings.trial.gpus == 0) {
+    plan.environment["CUDA_VISIBLE_DEVICES"] = "";
+    for (auto& share : plan.shares) {
+      share.gpus.clear();
+    }
+  } else if (workers > machine.gpus.size() && !machine.gpus.empty()) {
+    plan.command.push_back(
+        fmt::format("--gpu-sharers={}", (workers + machine.gpus.size() - 1) / machine.gpus.size()));
   }
   plan.log = root / "workers.log";
   return plan;
 }
 
 StepWorkersPlan step_plan(const SweepSettings& settings, const Path& root,
-                          const SweepRunOptions& options, int tasks) {
+                          const SweepRunOptions& options, const Machine& machine, int tasks) {
   StepWorkersPlan plan;
-  const int each = std::max(1, settings.tune.parallel / tasks);
   plan.command =
       needs_processes(settings)
           ? std::vector<std::string>{options.muster, "worker", root.string()}
           : std::vector<std::string>{options.rank_program, "--worker", "--spool", root.string()};
-  plan.command.push_back(fmt::format("--slots={}", each));
+  if (settings.tune.parallel > 0 || !uses_cards(settings, machine)) {  // else as many as pay
+    plan.command.push_back(fmt::format("--slots={}", std::max(1, settings.tune.parallel / tasks)));
+  }
   for (const auto& entry : settings.slurm.entries) {
     if (entry.key == "srun") {
       const auto words = shell_words(entry.value);
@@ -119,15 +127,17 @@ struct SweepRun::Impl {
 std::unique_ptr<WorkerSource> SweepRun::Impl::local_workers() {
   const auto slurm = slurm_job(options.environment);
   if (slurm && !slurm->is_step && slurm->tasks > 1) {
-    return std::make_unique<StepWorkers>(step_plan(settings, root, options, slurm->tasks), clock);
+    return std::make_unique<StepWorkers>(step_plan(settings, root, options, machine, slurm->tasks),
+                                         clock);
   }
   if (!needs_processes(settings)) {
     return std::make_unique<ProcessWorkers>(process_plan(settings, root, options, machine), clock);
   }
   const std::size_t slots = trials_at_once(settings, machine);
   auto plan = program_plan(settings, root, options.environment, options.muster);
-  mps = share_cards(machine, slots * static_cast<std::size_t>(settings.trial.ranks),
-                    plan.environment);
+  mps = share_cards(
+      machine, slots * static_cast<std::size_t>(settings.trial.gpus.value_or(settings.trial.ranks)),
+      plan.environment);
   return std::make_unique<LocalPrograms>(std::move(plan), machine, slots, clock);
 }
 

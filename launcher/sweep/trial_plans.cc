@@ -15,20 +15,36 @@ hpo::StudySetup setup_of(const SweepSettings& settings) {
   return hpo::study_setup(settings.name, settings.tune, settings.search, resumes(settings));
 }
 
+bool uses_cards(const SweepSettings& settings, const Machine& machine) {
+  return !machine.gpus.empty() && settings.trial.gpus != 0;
+}
+
+std::size_t workers_on(const SweepSettings& settings, const Machine& machine) {
+  if (settings.ranks > 0) {
+    return static_cast<std::size_t>(settings.ranks);
+  }
+  const std::size_t natural = uses_cards(settings, machine) ? machine.gpus.size() : 1;
+  return settings.tune.parallel > 0
+             ? std::min(natural, static_cast<std::size_t>(settings.tune.parallel))
+             : natural;
+}
+
 std::size_t trials_at_once(const SweepSettings& settings, const Machine& machine) {
   if (settings.tune.parallel > 0) {
     return static_cast<std::size_t>(settings.tune.parallel);
   }
   const auto cpus = static_cast<std::size_t>(std::max(1, settings.trial.cpus.value_or(1)));
   const auto per_gpu = std::max<std::int64_t>(1, parse_int(settings.trial.per_gpu).value_or(1));
-  const std::size_t seats = machine.gpus.empty() || settings.trial.gpus == 0
-                                ? machine.cpus.size() / cpus
-                                : machine.gpus.size() * static_cast<std::size_t>(per_gpu);
-  return std::max<std::size_t>(1, seats / static_cast<std::size_t>(settings.trial.ranks));
+  if (uses_cards(settings, machine)) {
+    const auto each = static_cast<std::size_t>(settings.trial.gpus.value_or(settings.trial.ranks));
+    return std::max<std::size_t>(1, machine.gpus.size() * static_cast<std::size_t>(per_gpu) / each);
+  }
+  return std::max<std::size_t>(
+      1, machine.cpus.size() / cpus / static_cast<std::size_t>(settings.trial.ranks));
 }
 
 SlotCost slot_cost(const SweepSettings& settings, const Machine& machine) {
-  const bool has_gpus = !machine.gpus.empty() && settings.trial.gpus != 0;
+  const bool has_gpus = uses_cards(settings, machine);
   if (has_gpus && settings.trial.per_gpu == "auto" && !needs_processes(settings)) {
     return {};
   }
@@ -64,6 +80,7 @@ ProgramTrialPlan program_plan(const SweepSettings& settings, const Path& root,
   }
   plan.objective = setup.metric;
   plan.ranks = settings.trial.ranks;
+  plan.gpus = settings.trial.gpus;
   plan.memory = settings.trial.memory;
   plan.timeout = settings.trial.timeout;
   plan.grace = settings.trial.grace;

@@ -31,6 +31,11 @@ inline bool resumes(const SweepSettings& settings) {
 Path sweep_directory(const SweepSettings& settings);
 hpo::StudySetup setup_of(const SweepSettings& settings);
 
+/// Trials run on this machine's cards.
+bool uses_cards(const SweepSettings& settings, const Machine& machine);
+/// Workers for jobs of one rank on this machine: one a card, or one for all cores, unless somebody
+/// has said how many.
+std::size_t workers_on(const SweepSettings& settings, const Machine& machine);
 /// Trials at once on this machine, before anything is measured.
 std::size_t trials_at_once(const SweepSettings& settings, const Machine& machine);
 /// What one of so many slots holds of the machine. Not known where trials share a GPU as far as

@@ -132,6 +132,9 @@ std::string line_of(const WorkerEvent& event) {
   if (!event.machine.empty()) {
     object["machine"] = event.machine;
   }
+  if (!event.card.empty()) {
+    object["card"] = event.card;
+  }
   object["seconds"] = event.seconds;
   return object.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -148,6 +151,7 @@ WorkerEvent event_from(std::string_view line) {
   event.state = object.value("state", "");
   event.reason = object.value("reason", "");
   event.machine = object.value("machine", "");
+  event.card = object.value("card", "");
   if (object.contains("final")) {
     event.final_value = number_from(object, "final");
   }

@@ -50,6 +50,7 @@ struct WorkerEvent {
   std::string state;
   std::string reason;   ///< of ended and remark
   std::string machine;  ///< ready: whose memory it is
+  std::string card;     ///< ready: the GPU that its trials share; empty: CPUs
   std::optional<double> final_value;
 };
 

@@ -149,7 +149,7 @@ void WorkerRunner::take(WorkerId id, const std::string& line, std::vector<TrialE
   using enum WorkerEvent::Kind;
   if (said.kind == ready) {
     workers_.at(id).memory = said.memory;
-    workers_.at(id).machine = said.machine;
+    workers_.at(id).machine = said.machine + said.card;  // a card's memory is its own
     return;
   }
   if (said.kind == remark) {

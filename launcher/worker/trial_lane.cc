@@ -26,6 +26,10 @@ Clock& wall_clock() {
   return the_clock;
 }
 
+/// A rank that dies ends its MPI world and us within so long; a trial that heard of it is not at
+/// fault.
+constexpr std::chrono::seconds end_of_a_world{5};
+
 std::string words_of(const std::vector<std::pair<std::string, std::string>>& parameters) {
   std::vector<std::string> words;
   for (const auto& [name, word] : parameters) {
@@ -159,15 +163,18 @@ void TrialLane::fail(const std::exception& error) {
       lease_->ran_out();
     }
   }
+  log::aside(fmt::format("{}: {}", failure.state, failure.reason));
+  if (has_lost_gpu()) {  // before its team hears of a failure: the trial is not at fault
+    log::error("the GPU answers this worker no more: " + failure.reason);
+    std::_Exit(exit_failed);  // what lies on the GPU cannot even be given back
+  }
   if (team_) {
     team_->groups().node.abort(failure.reason);
     team_->groups().world.abort(failure.reason);
   }
   const bool speaks = !team_ || is_first();
-  log::aside(fmt::format("{}: {}", failure.state, failure.reason));
-  if (has_lost_gpu()) {
-    log::error("the GPU answers this worker no more: " + failure.reason);
-    std::_Exit(exit_failed);  // what lies on the GPU cannot even be given back
+  if (host_.is_team && speaks && fault_of(error) == Fault::communication) {
+    std::this_thread::sleep_for(end_of_a_world);
   }
   keeper_.reset();
   kept_.reset();
@@ -185,11 +192,11 @@ void TrialLane::fail(const std::exception& error) {
 
 /// After a fault of one kernel, CUDA refuses everything to the process.
 bool TrialLane::has_lost_gpu() const {
-  if (host_.gpus == nullptr) {
+  if (used_gpu_ == nullptr && host_.gpus == nullptr) {
     return false;
   }
   try {
-    static_cast<void>((gpu_ ? *gpu_ : *host_.gpus->gpus->lane(0)).memory());
+    static_cast<void>((used_gpu_ != nullptr ? *used_gpu_ : *host_.gpus->gpus->lane(0)).memory());
     return false;
   } catch (const std::exception&) {
     return true;
@@ -233,6 +240,7 @@ void TrialLane::release() {
   trainer_.reset();  // before the groups that it uses
   model_.reset();
   data_.reset();
+  used_gpu_ = nullptr;
   gpu_.reset();
   lease_.reset();
 }
@@ -282,12 +290,15 @@ bool TrialLane::enter_memory() {
 
 GpuParts TrialLane::gpu_parts() {
   if (host_.is_team) {
-    return team_->gpu(job_.train);
+    auto parts = team_->gpu(job_.train);
+    used_gpu_ = parts.gpu;
+    return parts;
   }
   if (host_.gpus == nullptr) {
     return {};
   }
   gpu_ = host_.gpus->gpus->lane(0);
+  used_gpu_ = gpu_.get();
   return {.gpu = gpu_.get(), .residents = &host_.gpus->sets};
 }
 

@@ -128,6 +128,7 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   std::shared_ptr<DataSets> data_;
   std::optional<Admission::Lease> lease_;
   std::unique_ptr<Gpu> gpu_;
+  Gpu* used_gpu_ = nullptr;  // that, or its team's
   bool is_measured_ = false;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Trainer> trainer_;

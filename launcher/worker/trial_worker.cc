@@ -56,6 +56,7 @@ struct TrialWorker::Impl {
   std::unique_ptr<LaneGpus> gpu;
   std::unique_ptr<Admission> admission;
   std::uint64_t memory = 0;  // bytes for its trials
+  std::string card;          // that they share; empty: CPUs
   std::atomic<bool> is_tight{false};
   std::mutex saying;
   std::mutex loading;
@@ -75,11 +76,12 @@ TrialWorker::TrialWorker(TrialWorkerPlan plan, Say say)
   WorkerEvent ready;
   ready.memory = impl_->memory;
   ready.machine = this_host();
+  ready.card = impl_->card;
   impl_->host.say(ready);
 }
 
-/// What its lanes share: one GPU, since the engine that started it shows it no other, or the
-/// machine's memory. A guess for the CPU may well be four times too low: activations are not in it.
+/// What its lanes share: one GPU, since it sees no other (see_only_own_card), or the machine's
+/// memory. A guess for the CPU may well be four times too low: activations are not in it.
 void TrialWorker::Impl::open_memory(const std::string& device) {
   constexpr double doubt = 8;
   std::string why;
@@ -87,14 +89,22 @@ void TrialWorker::Impl::open_memory(const std::string& device) {
   if (Gpus* gpus = open_gpus(device, why)) {
     gpu.reset(new LaneGpus{.gpus = gpus, .sets = {}});
     host.gpus = gpu.get();
-    memory = gpus->lane(0)->memory().free;
+    const auto own = gpus->lane(0);
+    memory = own->memory().free / static_cast<std::uint64_t>(std::max(1, plan.gpu_sharers));
+    card = own->name();
     admission =
         std::make_unique<Admission>(memory, 0, [own = gpu.get()] { return own->sets.bytes(); });
-    log::info(fmt::format("trials share a GPU ({})", gpus->lane(0)->name()));
+    log::info(fmt::format("trials share a GPU ({})", card));
   } else {
+    if (plan.needs_gpu && device != "cpu") {
+      throw Error(Fault::io, fmt::format("this worker had a GPU and has none now: {}", why));
+    }
     if (device == "auto" && has_gpu_driver()) {
-      log::warning(
-          fmt::format("this machine has an NVIDIA driver, but trials run on CPUs: {}", why));
+      WorkerEvent remark;
+      remark.kind = WorkerEvent::Kind::remark;
+      remark.reason =
+          fmt::format("{} has an NVIDIA driver, but trials run on its CPUs: {}", this_host(), why);
+      host.say(remark);
     }
     if (const auto left = memory_left()) {  // of what it is given, libtorch has some by now
       memory = plan.memory > 0 ? std::min(plan.memory, left->bytes) : left->bytes;

@@ -25,6 +25,8 @@ struct TrialWorkerPlan {
       0;  ///< epochs of a whole trial: what schedules are made for; 0: the job's own
   double commit_seconds = 30;  ///< a running trial is saved this often
   std::uint64_t memory = 0;    ///< bytes for its trials; 0: what is left when it starts
+  int gpu_sharers = 1;         ///< workers on the same GPU, this one too
+  bool needs_gpu = false;      ///< it had one: without, it fails
   OpenTeam open_team;          ///< trials are of several ranks, and this is one of them
 };
 

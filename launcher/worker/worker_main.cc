@@ -10,8 +10,10 @@
 #include <iostream>
 
 #include "launcher/cli/command.h"
+#include "launcher/engine/machine_place.h"
 #include "launcher/engine/resources.h"
 #include "launcher/sweep/spool_service.h"
+#include "launcher/sweep/trial_plans.h"
 #include "runtime/base/error.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/handle.h"
@@ -35,12 +37,14 @@ void describe_worker(Keys& keys, WorkerOptions& options) {
   keys.add("objective", plan.objective, "The metric to report").only_on_command_line();
   keys.add("max-resource", plan.max_resource, "Epochs of a whole trial").only_on_command_line();
   keys.add("memory", plan.memory, "Bytes for its trials; 0 is what is left").only_on_command_line();
+  keys.add("gpu-sharers", plan.gpu_sharers, "Workers that share its GPU").only_on_command_line();
+  keys.add("needs-gpu", plan.needs_gpu, "Without a GPU it does not work").only_on_command_line();
   keys.add("commit-seconds", plan.commit_seconds, "How often a running trial is saved")
       .only_on_command_line();
   keys.add("spool", options.spool, "A sweep's directory: join it through its spool")
       .only_on_command_line();
   keys.add("name", options.name, "What a worker that joins is called").only_on_command_line();
-  keys.add("slots", options.slots, "Trials at once; 0 is one a core")
+  keys.add("slots", options.slots, "Trials at once; 0 is one a core, or as many on its GPU as pay")
       .at_least(0)
       .only_on_command_line();
 }
@@ -103,8 +107,9 @@ SpoolCrew crew_of(const SpoolService& service, const SpoolSession& session) {
   }
   TrialWorkerPlan plan = worker_plan_from(session.words);
   plan.sweep = service.sweep;  // as it is called on this machine
-  return {.slots = std::max<std::size_t>(1, this_machine().cpus.size()),
-          .make = [plan](SweepWorker::Say say) {
+  const auto settings = settings_of(service.sweep);
+  settings.trial.gpus == 0 ? see_no_card() : see_only_own_card();
+  return {.slots = trials_at_once(settings, this_machine()), .make = [plan](SweepWorker::Say say) {
             return std::make_unique<TrialWorker>(plan, std::move(say));
           }};
 }

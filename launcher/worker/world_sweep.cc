@@ -10,6 +10,7 @@
 
 #include "collectives/mpi/ranks_of_group.h"
 #include "launcher/cli/command.h"
+#include "launcher/engine/machine_place.h"
 #include "launcher/engine/resources.h"
 #include "launcher/rank/rank_gpu.h"
 #include "launcher/sweep/program_worker.h"
@@ -137,9 +138,10 @@ class EventQueue {
 
 /// What one rank of the machine may use of it.
 Machine own_share(const LaunchContext& place) {
-  const auto shares = divide(this_machine(), std::max(1, place.local_size));
+  const Machine all = this_machine();
+  const auto shares = divide(all, std::max(1, place.local_size));
   const auto& share = shares.at(static_cast<std::size_t>(place.local_rank) % shares.size());
-  return {share.cpus, share.gpus};
+  return {share.cpus, own_cards(all.gpus, {place.local_rank, place.local_size})};
 }
 
 std::unique_ptr<SweepWorker> make_worker(const WorldSweep& sweep, std::size_t slots,
@@ -151,6 +153,7 @@ std::unique_ptr<SweepWorker> make_worker(const WorldSweep& sweep, std::size_t sl
         program_plan(settings, sweep_directory(settings), process_environment(), ""),
         own_share(place), slots, clock, std::move(say));
   }
+  settings.trial.gpus == 0 ? see_no_card() : see_only_own_card();
   TrialWorkerPlan plan = worker_plan_from(job_worker_words(settings));
   plan.open_team = std::move(open_team);
   if (const auto left = memory_left()) {

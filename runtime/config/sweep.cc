@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/config/sweep.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "runtime/base/text.h"
@@ -108,7 +110,8 @@ void describe_trial(Keys& keys, TrialSettings& trial) {
   keys.add("trial.resumes", trial.resumes, "It continues from its checkpoint [true for jobs]");
   keys.add("trial.ranks", trial.ranks, "Processes of a trial").at_least(1);
   keys.add("trial.cpus", trial.cpus, "Cores of a trial").at_least(1);
-  keys.add("trial.gpus", trial.gpus, "GPUs of a trial").at_least(0);
+  keys.add("trial.gpus", trial.gpus, "GPUs of a trial, where there are any; one a rank unless said")
+      .at_least(0);
   keys.add_bytes("trial.memory", trial.memory, "Most memory of a trial");
   keys.add("trial.per_gpu", trial.per_gpu, "Trials that share a slot: 'auto' or a number");
   keys.add("trial.arguments", trial.arguments, "How a program is told its parameters")
@@ -128,6 +131,14 @@ void check_trial(Keys& keys, const TrialSettings& trial) {
       return "a sweep needs [trial] job = FILE.ini, or [trial] command = PROGRAM";
     }
     return std::nullopt;
+  });
+  keys.check("trial.gpus", [&trial]() -> Complaint {
+    if (!trial.job || !trial.gpus || *trial.gpus == 0 || *trial.gpus == trial.ranks) {
+      return std::nullopt;
+    }
+    return fmt::format(
+        "trial.gpus = {}, but a job's ranks take one GPU each: 0 (none) or trial.ranks = {}",
+        *trial.gpus, trial.ranks);
   });
   keys.check("trial.per_gpu", [&trial]() -> Complaint {
     if (trial.per_gpu == "auto" || parse_int(trial.per_gpu).value_or(0) >= 1) {

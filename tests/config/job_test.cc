@@ -165,6 +165,8 @@ TEST(SweepSettings, SaysWhatIsMissingOrExcludesEachOther) {
               HasSubstr("a sweep needs [trial]"));
   EXPECT_THAT(complaint<SweepSettings>(std::string(smallest_sweep) + "command = x\n"),
               HasSubstr("exclude each other"));
+  EXPECT_THAT(complaint<SweepSettings>(std::string(smallest_sweep) + "gpus = 4\nranks = 2\n"),
+              HasSubstr("0 (none) or trial.ranks = 2"));
   EXPECT_THAT(complaint<SweepSettings>(std::string(smallest_sweep) + "per_gpu = many\n"),
               HasSubstr("'auto' or a whole number"));
   EXPECT_THAT(complaint<SweepSettings>(std::string(smallest_sweep) + "[tune]\nsearcher = bayes\n"),

@@ -296,6 +296,22 @@ TEST_F(Packing, WorkersOfOtherMachinesAreNoCompany) {
   }
 }
 
+TEST_F(Packing, WorkersOnOtherCardsAreNoCompany) {
+  open({{.name = "worker 0", .slots = 1}, {.name = "worker 1", .slots = 1}});
+  for (auto& script : scripts_) {
+    WorkerEvent ready;
+    ready.memory = 1000;
+    ready.machine = "a machine";
+    ready.card = "the card of " + script.name;
+    script.says = {line_of(ready)};
+  }
+  poll();
+  start(1);
+  start(2);
+  EXPECT_EQ(refuse(scripts_[1], 2), TrialState::evicted);
+  EXPECT_EQ(runner_->slots().free(), 1U) << "it may try again at once: it was alone on its card";
+}
+
 TEST_F(Packing, AWorkerThatDiedForWantOfMemoryBesideAnotherRestsUntilThatOnesTrialHasGone) {
   open({{.name = "worker 0", .slots = 1}, {.name = "worker 1", .slots = 1}});
   start(1);

@@ -19,7 +19,7 @@ class ProcessWorkersTest : public testing::Test {
   std::unique_ptr<ProcessWorkers> workers(const std::string& shell) {
     ProcessWorkersPlan plan;
     plan.command = {"/bin/sh", "-c", shell};
-    plan.cpus = {{}};
+    plan.shares = {Share{.cpus = {}, .threads = 1, .gpus = {"3"}}};
     plan.log = folder_.path() / "workers.log";
     return std::make_unique<ProcessWorkers>(std::move(plan), clock_);
   }
@@ -64,6 +64,15 @@ TEST_F(ProcessWorkersTest, OneThatHasSpokenComesAgainAtOnce) {
   EXPECT_TRUE(std::filesystem::remove(mark));
   see_one_die(*source);  // the last that spoke was before it
   EXPECT_TRUE(source->joined().empty());
+}
+
+TEST_F(ProcessWorkersTest, EachSeesItsOwnCardAndDoesNotComeBackWithoutOne) {
+  const auto said = (folder_.path() / "said").string();
+  const auto source = workers("echo \"$CUDA_VISIBLE_DEVICES $0\" >> " + said +
+                              R"(; echo '{"op":"ready","trial":0,"card":"a card","seconds":0}')");
+  see_one_die(*source);
+  see_one_die(*source);
+  EXPECT_EQ(read_file(said), "3 /bin/sh\n3 --needs-gpu\n");
 }
 
 }  // namespace

@@ -53,7 +53,7 @@ class ProgramTrials : public testing::Test {
   }
   void open(std::size_t slots) {
     runner_.reset();
-    source_ = std::make_unique<LocalPrograms>(plan_, Machine{}, slots, clock_);
+    source_ = std::make_unique<LocalPrograms>(plan_, machine_, slots, clock_);
     runner_ = std::make_unique<WorkerRunner>(
         WorkerRunnerPlan{}, std::vector<WorkerSource*>{source_.get()}, space_, clock_);
   }
@@ -89,11 +89,60 @@ class ProgramTrials : public testing::Test {
 
   Path root_;
   ProgramTrialPlan plan_;
+  Machine machine_;
   SystemClock clock_;
   hpo::Space space_;
   std::unique_ptr<LocalPrograms> source_;
   std::unique_ptr<WorkerRunner> runner_;
 };
+
+TEST_F(ProgramTrials, ATrialSeesAsManyCardsAsItTakesAndNoneTwice) {
+  machine_ = {{0}, {"4", "5", "6"}};
+  const std::string script = "echo cards=$CUDA_VISIBLE_DEVICES=$SM_NUM_GPUS; echo acc=1";
+  const std::vector<std::tuple<std::optional<int>, int, std::string>> cases{
+      {std::nullopt, 1, "cards=4=1\n"},
+      {2, 1, "cards=4,5=2\n"},
+      {0, 1, "cards==0\n"},
+      {3, 2, "cards=4,5,6=3\n"},
+      {std::nullopt, 4, "cards=4,5,6=3\n"}};
+  for (const auto& [gpus, ranks, line] : cases) {
+    plan_.gpus = gpus;
+    plan_.ranks = ranks;
+    make_runner(script);
+    start();
+    EXPECT_EQ(until_ended().back().state, TrialState::complete);
+    EXPECT_THAT(file("log/rank-0.log"), testing::StartsWith(line));
+    std::filesystem::remove_all(root_ / "trials");
+  }
+}
+
+TEST_F(ProgramTrials, TwoTrialsTakeCardsOfTheirOwn) {
+  machine_ = {{0}, {"4", "5", "6", "7"}};
+  plan_.gpus = 2;
+  make_runner(
+      "echo cards=$CUDA_VISIBLE_DEVICES; echo acc=1; while [ ! -e go ]; do sleep 0.01; done");
+  start(1);
+  start(2);
+  while (next().empty()) {
+  }
+  write_file_atomically(root_ / "go", "");
+  until_ended();
+  until_idle();
+  EXPECT_THAT(file("log/rank-0.log"), testing::StartsWith("cards=4,5\n"));
+  EXPECT_THAT(read_file(root_ / "trials" / "0002" / "log" / "rank-0.log"),
+              testing::StartsWith("cards=6,7\n"));
+}
+
+TEST_F(ProgramTrials, MoreCardsThanThereAreAreRefusedBeforeTheFirstTrial) {
+  machine_ = {{0}, {"0", "1"}};
+  plan_.gpus = 4;
+  EXPECT_THROW(make_runner("echo acc=1"), Error);
+  plan_.gpus.reset();
+  plan_.ranks = 3;
+  make_runner("echo acc=1");  // a program's ranks may share them
+  plan_.is_job = true;
+  EXPECT_THROW(make_runner("echo acc=1"), Error);
+}
 
 TEST_F(ProgramTrials, ReportsWhatTheProgramPrintsAndItsEnd) {
   make_runner("echo \"$@\"; echo loss=2; echo acc=0.5; echo acc=0.75");

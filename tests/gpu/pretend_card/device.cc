@@ -1,9 +1,14 @@
 // The pretended device: what it says of itself, in the measures of an H200.
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <numeric>
+#include <sstream>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "tests/gpu/pretend_card/card.h"
 
@@ -11,10 +16,38 @@ using muster::pretend::card;
 
 namespace {
 
-/// PRETEND_CARD_COUNT, or 1: all of them one memory.
+/// The numbers of the cards that are there and visible, in the order of CUDA_VISIBLE_DEVICES:
+/// PRETEND_CARD_COUNT of them, or 1. All have one memory.
+const std::vector<int>& devices() {
+  static const std::vector<int> visible = [] {
+    const char* count = std::getenv("PRETEND_CARD_COUNT");
+    const int all = count == nullptr ? 1 : std::atoi(count);
+    std::vector<int> list;
+    const char* words = std::getenv("CUDA_VISIBLE_DEVICES");
+    if (words == nullptr) {
+      list.resize(static_cast<std::size_t>(all));
+      std::iota(list.begin(), list.end(), 0);
+      return list;
+    }
+    std::istringstream stream(words);
+    for (std::string word; std::getline(stream, word, ',');) {
+      char* end = nullptr;
+      const long number = std::strtol(word.c_str(), &end, 10);
+      if (end == word.c_str() || number < 0 || number >= all) {
+        break;
+      }
+      if (std::ranges::find(list, number) != list.end()) {
+        return std::vector<int>();
+      }
+      list.push_back(static_cast<int>(number));
+    }
+    return list;
+  }();
+  return visible;
+}
+
 int device_count() {
-  const char* count = std::getenv("PRETEND_CARD_COUNT");
-  return count == nullptr ? 1 : std::atoi(count);
+  return static_cast<int>(devices().size());
 }
 
 }  // namespace
@@ -23,7 +56,7 @@ extern "C" {
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = device_count();
-  return cudaSuccess;
+  return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
 }
 cudaError_t cudaGetDevice(int* device) {
   *device = muster::pretend::current_device();
@@ -141,7 +174,8 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 }
 
 cudaError_t cudaDeviceGetPCIBusId(char* text, int length, int device) {
-  std::snprintf(text, static_cast<std::size_t>(length), "0000:%02x:00.0", device);
+  std::snprintf(text, static_cast<std::size_t>(length), "0000:%02x:00.0",
+                devices().at(static_cast<std::size_t>(device)));
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
