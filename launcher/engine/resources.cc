@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -27,24 +28,43 @@ std::vector<int> allowed_cpus() {
   return cpus;
 }
 
-std::vector<std::string> visible_gpus() {
-  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
-    std::vector<std::string> gpus;
-    for (const auto& word : split(visible, ',')) {
-      const auto name = trim(word);
-      if (name.empty() || name == "-1") {
-        break;  // the driver too stops at the first that is none
-      }
-      gpus.emplace_back(name);
-    }
-    return gpus;
+/// "3", "GPU-8932f937" or "MIG-..." as a name that is the same however it is written; "" for
+/// anything else.
+std::string card_name(std::string_view word) {
+  if (const auto index = parse_int(word); index && *index >= 0) {
+    return std::to_string(*index);
   }
-  const auto cards = posix_file_system().list("/proc/driver/nvidia/gpus");
+  return word.starts_with("GPU-") || word.starts_with("MIG-") ? std::string(word) : "";
+}
+
+/// As CUDA reads it: up to the first word that names no card ("-1", Slurm's "NoDevFiles"), and a
+/// card named twice is none at all.
+std::vector<std::string> named_gpus(std::string_view setting) {
   std::vector<std::string> gpus;
-  for (std::size_t i = 0; i < cards.size(); ++i) {
-    gpus.push_back(std::to_string(i));
+  for (const auto& word : split(setting, ',')) {
+    auto name = card_name(trim(word));
+    if (name.empty()) {
+      break;
+    }
+    if (std::ranges::find(gpus, name) != gpus.end()) {
+      return {};
+    }
+    gpus.push_back(std::move(name));
   }
   return gpus;
+}
+
+/// access() asks the control group as open() does, and wakes no card that sleeps.
+bool may_open(const Path& card, const Path& devices) {
+  const auto information = read_file_if_there(card / "information");
+  for (const auto& line : split(information.value_or(""), '\n')) {
+    const auto colon = line.find(':');
+    if (colon != std::string::npos && trim(line.substr(0, colon)) == "Device Minor") {
+      const Path file = devices / fmt::format("nvidia{}", trim(line.substr(colon + 1)));
+      return ::access(file.c_str(), R_OK | W_OK) == 0;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -71,8 +91,25 @@ std::string counted(std::size_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
+std::vector<std::string> visible_gpus(const std::optional<std::string>& setting,
+                                      const DriverPlaces& places) {
+  if (setting) {
+    return named_gpus(*setting);
+  }
+  std::vector<std::string> gpus;
+  for (const auto& name : posix_file_system().list(places.cards)) {
+    if (may_open(places.cards / name, places.devices)) {
+      gpus.push_back(std::to_string(gpus.size()));  // CUDA counts those that it can open
+    }
+  }
+  return gpus;
+}
+
 Machine this_machine() {
-  Machine machine{allowed_cpus(), visible_gpus()};
+  const char* setting = std::getenv("CUDA_VISIBLE_DEVICES");
+  Machine machine{
+      allowed_cpus(),
+      visible_gpus(setting == nullptr ? std::nullopt : std::optional<std::string>(setting))};
   if (const int quota = cpu_quota();
       quota > 0 && static_cast<std::size_t>(quota) < machine.cpus.size()) {
     machine.cpus.resize(static_cast<std::size_t>(quota));

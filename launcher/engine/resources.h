@@ -1,12 +1,15 @@
 /// Resources: the cores and cards of a machine, and how they are divided among the ranks that run
-/// on it. Pure but for the two functions that ask the machine, so that every division is tested
+/// on it. Pure but for the functions that ask the machine, so that every division is tested
 /// without one.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "runtime/base/file_system.h"
 
 namespace muster {
 
@@ -17,6 +20,15 @@ struct Machine {
 /// What this process may use of this machine: its affinity mask, cut by the cgroup's quota;
 /// CUDA_VISIBLE_DEVICES or the driver's devices.
 Machine this_machine();
+/// Where the driver tells of the machine's cards, and where their device files lie.
+struct DriverPlaces {
+  Path cards = "/proc/driver/nvidia/gpus";
+  Path devices = "/dev";
+};
+/// What CUDA shows a process. `setting`: of CUDA_VISIBLE_DEVICES. Without one, the cards whose
+/// device file it may open: the driver tells of those too that a control group withholds.
+std::vector<std::string> visible_gpus(const std::optional<std::string>& setting,
+                                      const DriverPlaces& places = {});
 /// Cores that the control group pays for, or 0 where it sets no limit.
 int cpu_quota();
 

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include "tests/support/temporary_directory.h"
+
 namespace muster {
 namespace {
 
@@ -46,6 +48,43 @@ TEST(Resources, SaysOversubscriptionAloud) {
   EXPECT_THAT(line, HasSubstr("1 GPU shared by 4 ranks"));
   EXPECT_THAT(describe(machine, divide(machine, 2), "x"), Not(HasSubstr("OVERSUBSCRIBED")));
   EXPECT_THAT(describe(machine, divide(machine, 2, 4), "x"), HasSubstr("8 threads on 2 cores"));
+}
+
+TEST(Resources, ReadsTheNamesOfCardsAsTheDriverDoes) {
+  const std::vector<std::pair<std::string, std::vector<std::string>>> cases{
+      {"2,0", {"2", "0"}},
+      {"GPU-8932f937, MIG-ab/1/2", {"GPU-8932f937", "MIG-ab/1/2"}},
+      {"", {}},
+      {"-1", {}},
+      {"1,-1,0", {"1"}},
+      {"NoDevFiles", {}},  // Slurm's word for no card
+      {"7,NoSuch,3", {"7"}},
+      {"0,1,0", {}},
+      {"1,01", {}},
+      {"GPU-a,GPU-a", {}},
+      {"0,NoSuch,0", {"0"}}};
+  for (const auto& [setting, gpus] : cases) {
+    EXPECT_EQ(visible_gpus(setting), gpus) << setting;
+  }
+}
+
+TEST(Resources, CountsTheCardsThatItMayOpen) {
+  const test::TemporaryDirectory machine;
+  const DriverPlaces places{machine.path() / "gpus", machine.path() / "dev"};
+  EXPECT_THAT(visible_gpus(std::nullopt, places), testing::IsEmpty());
+  const auto add = [&](const std::string& card, const std::string& information) {
+    posix_file_system().make_directory(places.cards / card);
+    write_file_atomically(places.cards / card / "information", information);
+  };
+  add("0000:19:00.0", "Model: \t\t NVIDIA H100\nDevice Minor: \t 3\nGPU Excluded:\t No\n");
+  add("0000:3b:00.0", "Model: \t\t NVIDIA H100\nDevice Minor: \t 0\n");
+  add("0000:4c:00.0", "Device Minor: \t 1\n");
+  add("0000:5d:00.0", "Model: \t\t Unknown\n");
+  posix_file_system().make_directory(places.devices);
+  write_file_atomically(places.devices / "nvidia3", "");
+  write_file_atomically(places.devices / "nvidia1", "");
+  write_file_atomically(places.devices / "nvidia", "");
+  EXPECT_THAT(visible_gpus(std::nullopt, places), ElementsAre("0", "1"));
 }
 
 TEST(Resources, ThisMachineHasACore) {
