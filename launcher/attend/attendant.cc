@@ -140,7 +140,7 @@ class Attendant {
         spec.environment[variable] = value;
       }
     }
-    if (!share.gpus.empty()) {
+    if (!options_.foreign && !share.gpus.empty()) {
       spec.environment["CUDA_VISIBLE_DEVICES"] = join(share.gpus, ",");
     }
     spec.output = output.theirs.get();

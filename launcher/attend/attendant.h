@@ -16,7 +16,7 @@ struct AttendantOptions {
   Path logs;  ///< of the run; seen by all hosts
   std::vector<std::string> command;
   std::string start;  ///< it belongs to; when orders name another, it ends its rank. Empty: to none
-  bool foreign = false;  ///< any program: gets TERM and torchrun's variables
+  bool foreign = false;  ///< any program: gets TERM and torchrun's variables, sees all cards
   int threads = 0;       ///< 0: this host's cores divided by its ranks
   std::chrono::milliseconds hang_after{30'000};
 };

@@ -45,7 +45,7 @@ struct JobLaunch {
   std::vector<std::string> excluded_hosts;
   int threads = 0;       ///< per rank; 0: divided
   bool bind = false;     ///< pin each rank to its cores
-  bool foreign = false;  ///< any program, that is told to stop by TERM
+  bool foreign = false;  ///< any program: told to stop by TERM, sees all cards
   Path directory;        ///< to run in; empty: here
   Path log_directory;    ///< where attendants write (mpirun, srun): seen by all hosts
   std::string start;     ///< names this start for its attendants, who end with it; one word
@@ -53,6 +53,8 @@ struct JobLaunch {
       false;  ///< srun: killed at once, it leaves its ranks on other nodes alive
   std::chrono::milliseconds hang_after{30'000};  ///< for attendants, who watch their hosts' ranks
   std::vector<std::string> engine_words;         ///< more words for srun or mpirun
+
+  CardUse cards() const { return foreign ? CardUse::all_seen : CardUse::one_each; }
 };
 
 /// What happened to a rank, in order for each rank.

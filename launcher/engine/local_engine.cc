@@ -112,7 +112,8 @@ class LocalEngine final : public Engine {
 
   std::string plan(const JobLaunch& launch) const override {
     const Machine machine = this_machine();
-    return describe(machine, divide(machine, launch.ranks, launch.threads), "this machine");
+    return describe(machine, divide(machine, launch.ranks, launch.threads), "this machine",
+                    launch.cards());
   }
 
   std::unique_ptr<RankGroup> start(const JobLaunch& launch) override {
@@ -144,7 +145,7 @@ class LocalEngine final : public Engine {
         fmt::format("rank={} size={} local_rank={} local_size={} control={}", rank, launch.ranks,
                     rank, launch.ranks, group.control().path());
     spec.environment.try_emplace("OMP_NUM_THREADS", std::to_string(share.threads));
-    if (!share.gpus.empty()) {
+    if (!launch.foreign && !share.gpus.empty()) {
       spec.environment["CUDA_VISIBLE_DEVICES"] = join(share.gpus, ",");
     }
     return spec;

@@ -68,7 +68,7 @@ class MpirunEngine final : public Engine {
     if (hosts.empty()) {
       const Machine machine = this_machine();
       return describe(machine, divide(machine, launch.ranks, launch.threads),
-                      "this machine by mpirun");
+                      "this machine by mpirun", launch.cards());
     }
     int slots = 0;
     for (const auto& host : hosts) {

@@ -54,6 +54,17 @@ std::vector<std::string> named_gpus(std::string_view setting) {
   return gpus;
 }
 
+std::string words_of_cards(std::size_t cards, std::size_t ranks, CardUse use) {
+  if (cards == 0) {
+    return "no GPU";
+  }
+  if (use == CardUse::all_seen) {
+    return counted(cards, "GPU") + " seen by each";
+  }
+  return ranks <= cards ? "one GPU each"
+                        : fmt::format("{} shared by {} ranks", counted(cards, "GPU"), ranks);
+}
+
 /// access() asks the control group as open() does, and wakes no card that sleeps.
 bool may_open(const Path& card, const Path& devices) {
   const auto information = read_file_if_there(card / "information");
@@ -139,7 +150,7 @@ std::vector<Share> divide(const Machine& machine, int ranks, int threads) {
 }
 
 std::string describe(const Machine& machine, const std::vector<Share>& shares,
-                     const std::string& where) {
+                     const std::string& where, CardUse use) {
   if (shares.empty()) {
     return "no ranks on " + where;
   }
@@ -150,13 +161,7 @@ std::string describe(const Machine& machine, const std::vector<Share>& shares,
   text += crowded ? fmt::format("{} shared", counted(machine.cpus.size(), "core"))
                   : counted(first.cpus.size(), "core");
   text += fmt::format(" and {} each, ", counted(static_cast<std::size_t>(first.threads), "thread"));
-  if (machine.gpus.empty()) {
-    text += "no GPU";
-  } else {
-    text += ranks <= machine.gpus.size()
-                ? "one GPU each"
-                : fmt::format("{} shared by {} ranks", counted(machine.gpus.size(), "GPU"), ranks);
-  }
+  text += words_of_cards(machine.gpus.size(), ranks, use);
   const std::size_t wanted = ranks * static_cast<std::size_t>(first.threads);
   if (wanted > machine.cpus.size()) {
     text += fmt::format(

@@ -41,10 +41,15 @@ struct Share {
 /// `ranks` even shares. `threads` > 0 overrides the number of threads.
 std::vector<Share> divide(const Machine& machine, int ranks, int threads = 0);
 
+/// What the ranks of a machine do with its cards.
+enum class CardUse {
+  one_each,  ///< Muster's own: each sees the card of its share
+  all_seen,  ///< any other program: it chooses by LOCAL_RANK, as under torchrun
+};
 /// "2 ranks on this machine: 1 core and 1 thread each, no GPU", and aloud when there are more ranks
 /// than cores or share a card.
 std::string describe(const Machine& machine, const std::vector<Share>& shares,
-                     const std::string& where);
+                     const std::string& where, CardUse use = CardUse::one_each);
 /// "1 rank", "2 ranks".
 std::string counted(std::size_t count, std::string_view noun);
 

@@ -114,6 +114,35 @@ TEST(LocalEngine, SeatsDifferAndThePlanSaysWho) {
   EXPECT_THAT(local_engine()->plan(launch), testing::StartsWith("2 ranks on this machine: "));
 }
 
+/// CUDA_VISIBLE_DEVICES of a machine of three cards, and what goes with it.
+class ThreeCards : public testing::Test {
+ protected:
+  JobLaunch launch() const {
+    auto launch = job(directory_, {});
+    launch.command = {"/bin/sh", "-c", "echo sees $CUDA_VISIBLE_DEVICES"};
+    launch.environment["CUDA_VISIBLE_DEVICES"] = "4,5,6";
+    return launch;
+  }
+
+ private:
+  test::TemporaryDirectory directory_;
+  test::SetVariable cards_{"CUDA_VISIBLE_DEVICES", "4,5,6"};
+};
+
+TEST_F(ThreeCards, EachRankOfOursSeesOne) {
+  const auto group = local_engine()->start(launch());
+  EXPECT_THAT(watch(*group).lines, testing::UnorderedElementsAre("0 sees 4", "1 sees 5"));
+  EXPECT_THAT(local_engine()->plan(launch()), testing::HasSubstr(", one GPU each"));
+}
+
+TEST_F(ThreeCards, AnyOtherProgramSeesAllAndChoosesByItsLocalRank) {
+  auto foreign = launch();
+  foreign.foreign = true;
+  const auto group = local_engine()->start(foreign);
+  EXPECT_THAT(watch(*group).lines, testing::UnorderedElementsAre("0 sees 4,5,6", "1 sees 4,5,6"));
+  EXPECT_THAT(local_engine()->plan(foreign), testing::HasSubstr(", 3 GPUs seen by each"));
+}
+
 TEST(LocalEngine, AGroupThatGoesTakesAllWithIt) {
   const test::TemporaryDirectory directory;
   std::vector<pid_t> pids;

@@ -7,10 +7,13 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "runtime/base/file_system.h"
 #include "tests/support/temporary_directory.h"
@@ -34,6 +37,25 @@ inline bool eventually(const std::function<bool()>& holds, int seconds = 30) {
   }
   return true;
 }
+
+/// A variable of this process, which it and what it starts see until this goes.
+class SetVariable {
+ public:
+  SetVariable(std::string name, const std::string& value) : name_(std::move(name)) {
+    const char* before = std::getenv(name_.c_str());
+    before_ = before == nullptr ? std::nullopt : std::optional<std::string>(before);
+    ::setenv(name_.c_str(), value.c_str(), 1);
+  }
+  ~SetVariable() {
+    before_ ? ::setenv(name_.c_str(), before_->c_str(), 1) : ::unsetenv(name_.c_str());
+  }
+  SetVariable(const SetVariable&) = delete;
+  SetVariable& operator=(const SetVariable&) = delete;
+
+ private:
+  std::string name_;
+  std::optional<std::string> before_;
+};
 
 /// Alive and no zombie.
 inline bool alive(pid_t pid) {
