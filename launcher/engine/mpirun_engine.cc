@@ -14,10 +14,14 @@
 namespace muster {
 namespace {
 
-/// Variables that other hosts need and that mpirun takes there only when told.
+/// Variables that other hosts need and that mpirun takes there only when told. What ranks of this
+/// host need of the rest they have from mpirun itself.
 bool travels(std::string_view name) {
-  for (const char* prefix : {"MUSTER_", "SM_", "OMP_", "MKL_", "CUDA_", "NCCL_", "PYTHON",
-                             "LD_LIBRARY_PATH", "VIRTUAL_ENV"}) {
+  if (name == "CUDA_VISIBLE_DEVICES") {
+    return false;  // it names cards of this host
+  }
+  for (const char* prefix : {"MUSTER_", "SM_", "OMP_", "MKL_", "CUDA_", "NCCL_", "FI_", "UCX_",
+                             "GLOO_", "PYTHON", "LD_LIBRARY_PATH", "VIRTUAL_ENV"}) {
     if (name.starts_with(prefix)) {
       return true;
     }

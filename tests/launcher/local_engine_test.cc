@@ -143,6 +143,34 @@ TEST_F(ThreeCards, AnyOtherProgramSeesAllAndChoosesByItsLocalRank) {
   EXPECT_THAT(local_engine()->plan(foreign), testing::HasSubstr(", 3 GPUs seen by each"));
 }
 
+TEST(MpirunEngine, TakesToOtherHostsWhatIsTrueThere) {
+  const test::TemporaryDirectory directory;
+  const auto mpirun = directory.path() / "mpirun";
+  write_file_atomically(mpirun, "#!/bin/sh\necho \"$@\" > \"$0.words\"\nexit 1\n");
+  std::filesystem::permissions(mpirun, std::filesystem::perms::owner_all);
+  auto launch = job(directory, {});
+  launch.environment = {{"CUDA_VISIBLE_DEVICES", "GPU-of-this-host"},
+                        {"CUDA_LAUNCH_BLOCKING", "1"},
+                        {"FI_PROVIDER", "efa"},
+                        {"UCX_NET_DEVICES", "mlx5_0:1"},
+                        {"GLOO_SOCKET_IFNAME", "ib0"},
+                        {"HOSTNAME", "here"}};
+  launch.hosts = {{"a", 2}};
+  launch.log_directory = directory.path() / "log";
+  const test::SetVariable path("PATH",
+                               directory.path().string() + ":" + std::string(std::getenv("PATH")));
+  const auto group = mpirun_engine()->start(launch);
+  watch(*group);
+  const auto words = read_file(directory.path() / "mpirun.words");
+  for (const std::string name :
+       {"CUDA_LAUNCH_BLOCKING", "FI_PROVIDER", "UCX_NET_DEVICES", "GLOO_SOCKET_IFNAME"}) {
+    EXPECT_THAT(words, testing::HasSubstr("-x " + name));
+  }
+  for (const std::string name : {"CUDA_VISIBLE_DEVICES", "HOSTNAME"}) {
+    EXPECT_THAT(words, testing::Not(testing::HasSubstr(name)));
+  }
+}
+
 TEST(LocalEngine, AGroupThatGoesTakesAllWithIt) {
   const test::TemporaryDirectory directory;
   std::vector<pid_t> pids;
