@@ -183,11 +183,11 @@ void read_channels(RequestReader& reader, const AwsMap& aws, const std::string& 
   }
 }
 
-void read_resources(RequestReader& reader, const std::string& field, const AwsMap& aws,
-                    const std::string& prefix, RequestSettings& settings) {
+std::int64_t read_resources(RequestReader& reader, const std::string& field, const AwsMap& aws,
+                            const std::string& prefix, RequestSettings& settings) {
   const Json* value = reader.object(field);
   if (value == nullptr) {
-    return;
+    return 1;
   }
   RequestReader resources(*value, reader.path_of(field), reader.findings());
   const auto type = resources.text("InstanceType");
@@ -213,9 +213,7 @@ void read_resources(RequestReader& reader, const std::string& field, const AwsMa
                                                  *type, *type));
     }
   }
-  if (count && *count > 1) {
-    settings.emplace_back(prefix + "ranks", std::to_string(*count));
-  }
+  return std::max<std::int64_t>(count.value_or(1), 1);
 }
 
 std::string program_of(RequestReader& reader, const std::string& field,

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,9 +27,10 @@ Algorithm read_algorithm(RequestReader& reader, const AwsMap& aws, const std::st
                          RequestSettings& settings);
 void read_channels(RequestReader& reader, const AwsMap& aws, const std::string& prefix,
                    RequestSettings& settings);
-/// Cores, cards and ranks from ResourceConfig or HyperParameterTuningResourceConfig.
-void read_resources(RequestReader& reader, const std::string& field, const AwsMap& aws,
-                    const std::string& prefix, RequestSettings& settings);
+/// Cores and cards from ResourceConfig or HyperParameterTuningResourceConfig. Returns its
+/// instances, 1 where it does not say: the program runs once on each, however many cards that has.
+std::int64_t read_resources(RequestReader& reader, const std::string& field, const AwsMap& aws,
+                            const std::string& prefix, RequestSettings& settings);
 /// The command of a script that `sagemaker_program` and `sagemaker_submit_directory` name
 /// (JSON-encoded strings, as the SDK writes them), behind the image's command; else that command.
 /// Violations where it cannot be known.

@@ -77,7 +77,8 @@ TranslatedRequest translate_training_request(std::string_view json, const AwsMap
                                                  algorithm.command, aws)));
     settings.emplace_back("arguments", "sagemaker2");
     read_channels(request, aws, "data", settings);
-    read_resources(request, "ResourceConfig", aws, "", settings);
+    const auto instances = read_resources(request, "ResourceConfig", aws, "", settings);
+    settings.emplace_back("ranks", std::to_string(instances));
     read_stopping(request, settings);
     read_retries(request, settings);
     request.boolean("EnableManagedSpotTraining");

@@ -170,8 +170,10 @@ RequestSettings read_definition(RequestReader& request, const AwsMap& aws,
                                                                  fixed, algorithm.command, aws)));
   settings.emplace_back("trial.arguments", "sagemaker2");
   read_channels(reader, aws, "trial.data", settings);
-  read_resources(reader, "ResourceConfig", aws, "trial.", settings);
-  read_resources(reader, "HyperParameterTuningResourceConfig", aws, "trial.", settings);
+  const auto one = read_resources(reader, "ResourceConfig", aws, "trial.", settings);
+  const auto other =
+      read_resources(reader, "HyperParameterTuningResourceConfig", aws, "trial.", settings);
+  settings.emplace_back("trial.ranks", std::to_string(std::max(one, other)));
   if (const Json* stopping = reader.object("StoppingCondition")) {
     RequestReader inner(*stopping, "TrainingJobDefinition.StoppingCondition", request.findings());
     if (const auto seconds = inner.integer("MaxRuntimeInSeconds", 1)) {

@@ -98,6 +98,7 @@ TEST(TuningRequest, BecomesASweep) {
       {"trial.data.train", "/data/digits"},
       {"trial.cpus", "8"},
       {"trial.gpus", "1"},
+      {"trial.ranks", "1"},
       {"trial.timeout", "600"},
       {"trial.arguments", "sagemaker2"}};
   for (const auto& [key, value] : wanted) {
@@ -249,6 +250,15 @@ TEST(TrainingRequest, BecomesARunOfItsProgram) {
   EXPECT_EQ(value_of(run, "command"), "/bin/sh /src/run.sh");
   EXPECT_EQ(value_of(run, "hyperparameter.lr"), "0.1");
   EXPECT_EQ(value_of(run, "ranks"), "2");
+  const auto ranks_of = [](const Json& body) {
+    return value_of(translate_training_request(body.dump(), aws, false), "ranks");
+  };
+  good["ResourceConfig"]["InstanceCount"] = 1;
+  EXPECT_EQ(ranks_of(good), "1") << "not one a card";
+  good["ResourceConfig"].erase("InstanceCount");
+  EXPECT_EQ(ranks_of(good), "1");
+  good.erase("ResourceConfig");
+  EXPECT_EQ(ranks_of(good), "1");
   EXPECT_THAT(run.notes, testing::Contains(HasSubstr("ml.x is not in [aws]")));
 }
 

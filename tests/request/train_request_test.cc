@@ -64,6 +64,15 @@ TEST_F(TrainRequest, RunsItsProgramAsTheServiceWould) {
   EXPECT_THAT(again.output(), HasSubstr("train-1 has finished"));
 }
 
+TEST_F(TrainRequest, OneInstanceIsOneProcessThatSeesAllCardsOfTheMachine) {
+  write("run.sh", "echo rank $RANK of $WORLD_SIZE sees $CUDA_VISIBLE_DEVICES\n");
+  const SetVariable cards("CUDA_VISIBLE_DEVICES", "0,1,2,3");
+  auto run = train(request());
+  EXPECT_EQ(run.wait(), 0) << run.output();
+  EXPECT_THAT(file("log/rank-0.log"), HasSubstr("rank 0 of 1 sees 0,1,2,3\n"));
+  EXPECT_FALSE(posix_file_system().exists(path() / "runs" / "train-1" / "log/rank-1.log"));
+}
+
 TEST_F(TrainRequest, TellsAllViolationsAtOnceAndRunsNothing) {
   auto body = request();
   body["TrainingJobName"] = "-x-";
