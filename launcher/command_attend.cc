@@ -9,7 +9,7 @@ namespace muster {
 namespace {
 
 const CommandHelp help{
-    .usage = "muster attend --logs DIR [--foreign] [--threads N] -- COMMAND [words]",
+    .usage = "muster attend --logs DIR [--foreign] [--on_cpu] [--threads N] -- COMMAND [words]",
     .about =
         "What muster lets mpirun and srun start for each rank: it keeps the rank's log, notes how "
         "it ended, and "
@@ -25,6 +25,7 @@ int command_attend(const Arguments& arguments) {
   keys.add("logs", logs, "Where the rank's log lies").only_on_command_line();
   keys.add("start", options.start, "The start it belongs to").only_on_command_line();
   keys.add("foreign", options.foreign, "Any program: told to stop by TERM").only_on_command_line();
+  keys.add("on_cpu", options.on_cpu, "The rank uses no card").only_on_command_line();
   keys.add("threads", options.threads, "Threads of the rank; 0 divides the cores")
       .only_on_command_line();
   keys.add_seconds("hang_after", hang_after, "No progress for so long is a hang")

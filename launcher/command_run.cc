@@ -16,7 +16,8 @@ const CommandHelp help{
     .about =
         "Runs any program as N ranks, with the environment that programs written for torchrun "
         "(RANK, WORLD_SIZE, LOCAL_RANK, "
-        "MASTER_ADDR, MASTER_PORT) and for the managed service (SM_*) read. It keeps their logs, "
+        "MASTER_ADDR, MASTER_PORT) and for the managed service (SM_*) read; each sees all GPUs of "
+        "its machine. It keeps their logs, "
         "ends all when one fails, and "
         "leaves no process behind.\n\n"
         "A program finds MUSTER_CHECKPOINT_DIR, which is there again when the same command runs "

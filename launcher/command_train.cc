@@ -30,7 +30,8 @@ const CommandHelp help{
         "max_runtime save and exit 77; a "
         "second Ctrl-C leaves at once.\n\n"
         "A JSON file is read as the body of a CreateTrainingJob call: its program runs as 'muster "
-        "run' would run it; [aws] in --aws FILE says what its images, paths and machine types are "
+        "run' would run it, once an instance; [aws] in --aws FILE says what its images, paths and "
+        "machine types are "
         "here.",
     .examples = {{"muster train configs/digits_mlp.ini --ranks 2", "two ranks on this machine"},
                  {"muster train job.ini --hosts a:4,b:4", "eight ranks by mpirun"},

@@ -30,6 +30,7 @@
 #include "launcher/supervise/hang_watch.h"
 #include "launcher/supervise/run_directory.h"
 #include "launcher/supervise/stack_dumps.h"
+#include "runtime/base/clock.h"
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
 #include "runtime/base/stop_signals.h"
@@ -128,7 +129,8 @@ class Attendant {
     spec.environment = process_environment();
     spec.environment["MUSTER_ATTENDED"] = "1";  // the rank leaves the run's files to the supervisor
     const int local_size = std::max(local_size_of(context_, spec.environment), 1);
-    const auto shares = divide(this_machine(), local_size, options_.threads);
+    const Machine machine = this_machine();
+    const auto shares = divide(machine, local_size, options_.threads);
     const auto& share = shares.at(static_cast<std::size_t>(context_.local_rank % local_size));
     spec.environment.try_emplace("OMP_NUM_THREADS", std::to_string(share.threads));
     if (options_.foreign) {
@@ -140,8 +142,9 @@ class Attendant {
         spec.environment[variable] = value;
       }
     }
-    if (!options_.foreign && !share.gpus.empty()) {
+    if (!options_.foreign && !options_.on_cpu && !share.gpus.empty()) {
       spec.environment["CUDA_VISIBLE_DEVICES"] = join(share.gpus, ",");
+      warn_of_misfit(machine.gpus.size(), static_cast<std::size_t>(local_size));
     }
     spec.output = output.theirs.get();
     spec.error = error.theirs.get();
@@ -151,10 +154,27 @@ class Attendant {
     started_ = std::chrono::steady_clock::now();
   }
 
+  /// Only who is there sees a host's cards. Hosts are alike, so one of them speaks.
+  void warn_of_misfit(std::size_t cards, std::size_t ranks) {
+    const auto host = name_of_host();
+    const auto amiss =
+        misfit(cards, ranks,
+               fmt::format("hosts = {}:{} or Slurm's --ntasks-per-node={}", host, cards, cards));
+    if (context_.rank == 0 && !amiss.empty()) {
+      keep({fmt::format("{} [rank 0] warning: {} on {}: {}",
+                        iso_time(std::chrono::system_clock::now()), counted(ranks, "rank"), host,
+                        amiss)});
+    }
+  }
+
   void keep_log() {
     std::vector<std::string> lines;
     output_->read(lines);
     error_->read(lines);
+    keep(lines);
+  }
+
+  void keep(const std::vector<std::string>& lines) {
     try {
       for (const auto& line : lines) {
         log_->append(as_bytes(line + "\n"));

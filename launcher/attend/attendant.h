@@ -17,6 +17,7 @@ struct AttendantOptions {
   std::vector<std::string> command;
   std::string start;  ///< it belongs to; when orders name another, it ends its rank. Empty: to none
   bool foreign = false;  ///< any program: gets TERM and torchrun's variables, sees all cards
+  bool on_cpu = false;   ///< a rank of ours that uses no card
   int threads = 0;       ///< 0: this host's cores divided by its ranks
   std::chrono::milliseconds hang_after{30'000};
 };

@@ -46,6 +46,7 @@ struct JobLaunch {
   int threads = 0;       ///< per rank; 0: divided
   bool bind = false;     ///< pin each rank to its cores
   bool foreign = false;  ///< any program: told to stop by TERM, sees all cards
+  bool on_cpu = false;   ///< ranks of ours that use no card
   Path directory;        ///< to run in; empty: here
   Path log_directory;    ///< where attendants write (mpirun, srun): seen by all hosts
   std::string start;     ///< names this start for its attendants, who end with it; one word
@@ -54,7 +55,9 @@ struct JobLaunch {
   std::chrono::milliseconds hang_after{30'000};  ///< for attendants, who watch their hosts' ranks
   std::vector<std::string> engine_words;         ///< more words for srun or mpirun
 
-  CardUse cards() const { return foreign ? CardUse::all_seen : CardUse::one_each; }
+  CardUse cards() const {
+    return foreign ? CardUse::all_seen : on_cpu ? CardUse::none : CardUse::one_each;
+  }
 };
 
 /// What happened to a rank, in order for each rank.

@@ -42,6 +42,9 @@ std::vector<std::string> attended(const JobLaunch& launch) {
   if (launch.foreign) {
     command.push_back("--foreign");
   }
+  if (launch.on_cpu) {
+    command.push_back("--on_cpu");
+  }
   if (launch.threads > 0) {
     command.insert(command.end(), {"--threads", std::to_string(launch.threads)});
   }

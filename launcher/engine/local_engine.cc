@@ -145,7 +145,7 @@ class LocalEngine final : public Engine {
         fmt::format("rank={} size={} local_rank={} local_size={} control={}", rank, launch.ranks,
                     rank, launch.ranks, group.control().path());
     spec.environment.try_emplace("OMP_NUM_THREADS", std::to_string(share.threads));
-    if (!launch.foreign && !share.gpus.empty()) {
+    if (launch.cards() == CardUse::one_each && !share.gpus.empty()) {
       spec.environment["CUDA_VISIBLE_DEVICES"] = join(share.gpus, ",");
     }
     return spec;

@@ -58,11 +58,14 @@ std::string words_of_cards(std::size_t cards, std::size_t ranks, CardUse use) {
   if (cards == 0) {
     return "no GPU";
   }
+  if (use == CardUse::none) {
+    return counted(cards, "GPU") + " unused";
+  }
   if (use == CardUse::all_seen) {
     return counted(cards, "GPU") + " seen by each";
   }
-  return ranks <= cards ? "one GPU each"
-                        : fmt::format("{} shared by {} ranks", counted(cards, "GPU"), ranks);
+  const auto amiss = misfit(cards, ranks, fmt::format("--ranks={}", cards));
+  return ranks > cards ? amiss : "one GPU each" + (amiss.empty() ? "" : "; " + amiss);
 }
 
 /// access() asks the control group as open() does, and wakes no card that sleeps.
@@ -100,6 +103,16 @@ int cpu_quota() {
 
 std::string counted(std::size_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
+std::string misfit(std::size_t cards, std::size_t ranks, std::string_view remedy) {
+  if (cards == 0 || cards == ranks) {
+    return "";
+  }
+  return cards > ranks
+             ? fmt::format("{} of {} GPUs idle ({} uses all)", cards - ranks, cards, remedy)
+             : fmt::format("{} cannot share {}: {}, or train.device=cpu", counted(ranks, "rank"),
+                           counted(cards, "GPU"), remedy);
 }
 
 std::vector<std::string> visible_gpus(const std::optional<std::string>& setting,

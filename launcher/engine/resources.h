@@ -45,9 +45,13 @@ std::vector<Share> divide(const Machine& machine, int ranks, int threads = 0);
 enum class CardUse {
   one_each,  ///< Muster's own: each sees the card of its share
   all_seen,  ///< any other program: it chooses by LOCAL_RANK, as under torchrun
+  none,      ///< Muster's own, on the CPU
 };
+/// What is amiss where each rank takes a card: cards that none takes, or fewer cards than ranks. ""
+/// where it fits, or there is no card. `remedy` makes ranks as many as cards.
+std::string misfit(std::size_t cards, std::size_t ranks, std::string_view remedy);
 /// "2 ranks on this machine: 1 core and 1 thread each, no GPU", and aloud when there are more ranks
-/// than cores or share a card.
+/// than cores, or not as many as cards.
 std::string describe(const Machine& machine, const std::vector<Share>& shares,
                      const std::string& where, CardUse use = CardUse::one_each);
 /// "1 rank", "2 ranks".

@@ -159,6 +159,7 @@ RunPlan plan_training(const JobSettings& job, const std::string& rank_program) {
   plan.launch.command = {program.string(), plan.files.config().string(), "--name=" + job.name,
                          "--runs=" + plan.files.root.parent_path().string()};
   plan.launch.threads = job.train.threads.value_or(0);
+  plan.launch.on_cpu = job.train.device == "cpu";
   return plan;
 }
 

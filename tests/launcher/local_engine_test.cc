@@ -132,7 +132,7 @@ class ThreeCards : public testing::Test {
 TEST_F(ThreeCards, EachRankOfOursSeesOne) {
   const auto group = local_engine()->start(launch());
   EXPECT_THAT(watch(*group).lines, testing::UnorderedElementsAre("0 sees 4", "1 sees 5"));
-  EXPECT_THAT(local_engine()->plan(launch()), testing::HasSubstr(", one GPU each"));
+  EXPECT_THAT(local_engine()->plan(launch()), testing::HasSubstr(", one GPU each; 1 of 3 "));
 }
 
 TEST_F(ThreeCards, AnyOtherProgramSeesAllAndChoosesByItsLocalRank) {
@@ -156,6 +156,7 @@ TEST(MpirunEngine, TakesToOtherHostsWhatIsTrueThere) {
                         {"GLOO_SOCKET_IFNAME", "ib0"},
                         {"HOSTNAME", "here"}};
   launch.hosts = {{"a", 2}};
+  launch.on_cpu = true;
   launch.log_directory = directory.path() / "log";
   const test::SetVariable path("PATH",
                                directory.path().string() + ":" + std::string(std::getenv("PATH")));
@@ -166,6 +167,7 @@ TEST(MpirunEngine, TakesToOtherHostsWhatIsTrueThere) {
        {"CUDA_LAUNCH_BLOCKING", "FI_PROVIDER", "UCX_NET_DEVICES", "GLOO_SOCKET_IFNAME"}) {
     EXPECT_THAT(words, testing::HasSubstr("-x " + name));
   }
+  EXPECT_THAT(words, testing::HasSubstr(" --on_cpu "));
   for (const std::string name : {"CUDA_VISIBLE_DEVICES", "HOSTNAME"}) {
     EXPECT_THAT(words, testing::Not(testing::HasSubstr(name)));
   }

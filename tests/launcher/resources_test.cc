@@ -45,9 +45,23 @@ TEST(Resources, SaysOversubscriptionAloud) {
   const Machine machine{{0, 1}, {"0"}};
   const auto line = describe(machine, divide(machine, 4), "this machine");
   EXPECT_THAT(line, HasSubstr("OVERSUBSCRIBED: 4 threads on 2 cores"));
-  EXPECT_THAT(line, HasSubstr("1 GPU shared by 4 ranks"));
   EXPECT_THAT(describe(machine, divide(machine, 2), "x"), Not(HasSubstr("OVERSUBSCRIBED")));
   EXPECT_THAT(describe(machine, divide(machine, 2, 4), "x"), HasSubstr("8 threads on 2 cores"));
+}
+
+TEST(Resources, SaysWhereRanksAreNotAsManyAsCards) {
+  const Machine machine{{0, 1, 2, 3}, {"0", "1"}};
+  const auto line = [&](int ranks, CardUse use) {
+    return describe(machine, divide(machine, ranks), "x", use);
+  };
+  EXPECT_THAT(line(4, CardUse::one_each),
+              HasSubstr(", 4 ranks cannot share 2 GPUs: --ranks=2, or train.device=cpu"));
+  EXPECT_THAT(line(1, CardUse::one_each),
+              HasSubstr(", one GPU each; 1 of 2 GPUs idle (--ranks=2 uses all)"));
+  EXPECT_THAT(line(4, CardUse::none), testing::EndsWith(", 2 GPUs unused"));
+  EXPECT_THAT(line(1, CardUse::all_seen), testing::EndsWith(", 2 GPUs seen by each"));
+  EXPECT_EQ(misfit(0, 4, ""), "");
+  EXPECT_EQ(misfit(4, 4, ""), "");
 }
 
 TEST(Resources, ReadsTheNamesOfCardsAsTheDriverDoes) {

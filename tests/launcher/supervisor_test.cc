@@ -278,6 +278,49 @@ TEST(Supervisor, ListsShowsAndPrints) {
   EXPECT_THAT(stopped.output(), HasSubstr("job is not running (Completed)"));
 }
 
+TEST(Supervisor, SaysAtTheStartThatCardsStayIdleUnlessItTrainsOnTheCpu) {
+  const SetVariable cards("CUDA_VISIBLE_DEVICES", "0,1,2,3");
+  const Workshop shop;
+  auto some = shop.train("--steps 1", {"--name=some"});
+  EXPECT_EQ(some.wait(), 0) << some.output();
+  EXPECT_THAT(some.output(), HasSubstr("2 of 4 GPUs idle (--ranks=4 uses all)"));
+  auto none = shop.train("--steps 1", {"--name=none", "--train.device=cpu"});
+  EXPECT_EQ(none.wait(), 0) << none.output();
+  EXPECT_THAT(none.output(), HasSubstr("4 GPUs unused"));
+}
+
+/// What stands in the log of `rank`, of two hosts with a rank and four cards each.
+std::string log_of_attended(int rank, const std::vector<std::string>& options = {}) {
+  const Workshop shop;
+  std::vector<std::string> words{"CUDA_VISIBLE_DEVICES=4,5,6,7",
+                                 "OMPI_COMM_WORLD_RANK=" + std::to_string(rank),
+                                 "OMPI_COMM_WORLD_SIZE=2",
+                                 "OMPI_COMM_WORLD_LOCAL_RANK=0",
+                                 "OMPI_COMM_WORLD_LOCAL_SIZE=1",
+                                 program("../bin/muster").lexically_normal().string(),
+                                 "attend",
+                                 "--logs=."};
+  words.insert(words.end(), options.begin(), options.end());
+  words.insert(words.end(), {"--", "/bin/sh", "-c", "echo it sees $CUDA_VISIBLE_DEVICES"});
+  Running attendant(shop.path(), words, "/usr/bin/env");
+  EXPECT_EQ(attendant.wait(), 0) << attendant.output();
+  return read_file(shop.path() / ("rank-" + std::to_string(rank) + ".log"));
+}
+
+TEST(Attendant, GivesARankOfOursOneCardAndOneSaysHowManyStayIdle) {
+  const auto first = log_of_attended(0);
+  EXPECT_THAT(first, HasSubstr("it sees 4\n"));
+  EXPECT_THAT(first, HasSubstr("[rank 0] warning: 1 rank on "));
+  EXPECT_THAT(first, HasSubstr("idle (hosts = "));
+  EXPECT_EQ(log_of_attended(1), "it sees 4\n");
+  EXPECT_THAT(first, HasSubstr(":4 or Slurm's --ntasks-per-node=4 uses all)"));
+  EXPECT_THAT(log_of_attended(0, {"--on_cpu"}), Not(HasSubstr("idle")));
+}
+
+TEST(Attendant, ShowsAnyOtherProgramAllCards) {
+  EXPECT_EQ(log_of_attended(0, {"--foreign"}), "it sees 4,5,6,7\n");
+}
+
 TEST(RunCommand, GivesAnyProgramItsPlaceAndItsDirectories) {
   const Workshop shop;
   auto muster =
@@ -291,6 +334,15 @@ TEST(RunCommand, GivesAnyProgramItsPlaceAndItsDirectories) {
   auto resumed = shop.start({"resume", "any"});
   EXPECT_EQ(resumed.wait(), 0) << resumed.output();
   EXPECT_THAT(resumed.output(), HasSubstr("any has finished"));
+}
+
+TEST(RunCommand, AProgramSeesAsManyCardsAsItIsTold) {
+  const SetVariable cards("CUDA_VISIBLE_DEVICES", "4,5");
+  const Workshop shop;
+  auto muster = shop.start({"run", "--ranks", "1", "--name", "any", "--", "/bin/sh", "-c",
+                            "echo $SM_NUM_GPUS are $CUDA_VISIBLE_DEVICES"});
+  EXPECT_EQ(muster.wait(), 0) << muster.output();
+  EXPECT_THAT(muster.output(), HasSubstr("2 are 4,5\n"));
 }
 
 TEST(RunCommand, EndsTheOthersWhenOneFails) {
