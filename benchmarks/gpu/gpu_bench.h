@@ -29,10 +29,16 @@ struct GpuBench {
 /// Jobs of the table, or small ones.
 JobSettings job_of(const GpuBench& bench);
 
+/// What trials of one process have in common.
+struct SharedSets {
+  std::shared_ptr<const DataSets> data;  ///< null: the session's own
+  ResidentSets* residents = nullptr;     ///< null: the same
+};
+
 /// One rank alone: data, model and trainer, ready to step.
 class Session {
  public:
-  Session(const JobSettings& job, std::unique_ptr<Gpu> gpu, ResidentSets* sets = nullptr,
+  Session(const JobSettings& job, std::unique_ptr<Gpu> gpu, SharedSets shared = {},
           Communicator* world = nullptr, Communicator* device = nullptr,
           std::function<void(bool)> capturing = {}, StateKeeper* keeper = nullptr);
   ~Session();

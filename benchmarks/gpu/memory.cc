@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -89,11 +90,12 @@ class Packed {
   void run_trial(const JobSettings& job, std::size_t number) {
     std::optional<Admission::Lease> lease;
     try {
-      const auto model = make_model(job.model, shape_of(job), job.train.seed);
+      const auto data = data_of(job);
+      const auto model = make_model(job.model, data->train->shape(), job.train.seed);
       const std::string kind = memory_kind(job, *model);
       lease = admission_.enter(kind, memory_guess(*model));
       const std::optional<std::uint64_t> known = admission_.bytes_of(kind);
-      Session session(job, gpus_.lane(0), &sets_);
+      Session session(job, gpus_.lane(0), {data, &sets_});
       session.trainer().run_steps(dry_run_steps);
       const std::uint64_t in_dry_run = session.trainer().memory_bytes();
       lease->measured(in_dry_run);
@@ -127,8 +129,14 @@ class Packed {
     }
   }
 
-  DataShape shape_of(const JobSettings& job) const {
-    return open_data(job.data, *solo_node_group()).train->shape();
+  /// One of each model's, as a worker has one of each that its sweep asks for.
+  std::shared_ptr<const DataSets> data_of(const JobSettings& job) {
+    const std::lock_guard lock(mutex_);
+    auto& known = data_[job.model.kind];
+    if (!known) {
+      known = std::make_shared<DataSets>(open_data(job.data, *solo_node_group()));
+    }
+    return known;
   }
 
   Gpus& gpus_;
@@ -140,6 +148,7 @@ class Packed {
   Admission admission_;
   Clock::time_point start_ = Clock::now();
   std::mutex mutex_;  // from here on
+  std::map<std::string, std::shared_ptr<const DataSets>> data_;
   std::size_t next_ = 0;
   int done_ = 0;
   int failed_ = 0;

@@ -78,36 +78,37 @@ JobSettings job_of(const GpuBench& bench) {
 }
 
 struct Session::Impl {
-  Impl(const JobSettings& job, std::unique_ptr<Gpu> given, ResidentSets* sets, Communicator* group,
+  Impl(const JobSettings& job, std::unique_ptr<Gpu> given, SharedSets shared, Communicator* group,
        Communicator* device, std::function<void(bool)> capturing, StateKeeper* keeper)
       : gpu(std::move(given)),
-        data(open_data(job.data, *node)),
-        model(make_model(job.model, data.train->shape(), job.train.seed)),
+        data(shared.data ? std::move(shared.data)
+                         : std::make_shared<DataSets>(open_data(job.data, *node))),
+        model(make_model(job.model, data->train->shape(), job.train.seed)),
         trainer(job,
                 TrainerParts{.model = *model,
-                             .train = *data.train,
+                             .train = *data->train,
                              .ranks = {*node, *alone, group != nullptr ? *group : *alone},
                              .keeper = keeper,
                              .directory = {},
                              .gpu = {.gpu = gpu.get(),
                                      .device = device,
                                      .capturing = std::move(capturing),
-                                     .residents = sets}},
+                                     .residents = shared.residents}},
                 observer) {}
   Quiet observer;
   std::unique_ptr<NodeGroup> node = solo_node_group();
   std::unique_ptr<Communicator> alone = solo_communicator();
   std::unique_ptr<Gpu> gpu;
-  DataSets data;
+  std::shared_ptr<const DataSets> data;
   std::unique_ptr<Model> model;
   Trainer trainer;
 };
 
-Session::Session(const JobSettings& job, std::unique_ptr<Gpu> gpu, ResidentSets* sets,
+Session::Session(const JobSettings& job, std::unique_ptr<Gpu> gpu, SharedSets shared,
                  Communicator* world, Communicator* device, std::function<void(bool)> capturing,
                  StateKeeper* keeper)
-    : impl_(std::make_unique<Impl>(job, std::move(gpu), sets, world, device, std::move(capturing),
-                                   keeper)) {}
+    : impl_(std::make_unique<Impl>(job, std::move(gpu), std::move(shared), world, device,
+                                   std::move(capturing), keeper)) {}
 Session::~Session() = default;
 
 Trainer& Session::trainer() {
@@ -120,7 +121,7 @@ Gpu& Session::gpu() {
   return *impl_->gpu;
 }
 const DataSets& Session::data() const {
-  return impl_->data;
+  return *impl_->data;
 }
 
 double Session::time_steps(std::uint64_t steps, std::vector<double>* losses) {

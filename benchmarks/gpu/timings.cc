@@ -194,11 +194,12 @@ int time_packed(Gpus& gpus, const GpuBench& bench) {
                               : bench.model == "mlp" ? 8000
                                                      : 2000;
   ResidentSets sets;
+  const auto data = std::make_shared<DataSets>(open_data(job.data, *solo_node_group()));
   const auto make = [&](int trial) {
     JobSettings own = job;
     own.train.seed = static_cast<std::uint64_t>(trial) + 1;
     own.optimizer.lr = 0.001 * (trial + 1);
-    return std::make_unique<Session>(own, gpus.lane(0), &sets);
+    return std::make_unique<Session>(own, gpus.lane(0), SharedSets{data, &sets});
   };
   std::vector<std::unique_ptr<Session>> trials;
   double serial = 0;
@@ -246,7 +247,7 @@ int time_checkpoints(Gpus& gpus, const GpuBench& bench) {
   gpt.model = "gpt";
   const JobSettings job = job_of(gpt);
   Saving saving(bench.directory, 10);
-  Session session(job, gpus.lane(0), nullptr, nullptr, nullptr, {}, &saving);
+  Session session(job, gpus.lane(0), {}, nullptr, nullptr, {}, &saving);
   warm_up(session, gpt);
   const std::uint64_t steps = bench.small ? 20 : 30;
   std::vector<double> plain;

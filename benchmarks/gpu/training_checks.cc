@@ -161,7 +161,7 @@ struct Steps {
 Steps train(const JobSettings& job, std::unique_ptr<Gpu> gpu, Communicator* world = nullptr,
             Communicator* device = nullptr, std::function<void(bool)> capturing = {}) {
   constexpr std::uint64_t steps = 8;  // two eager, one captured, the rest played
-  Session session(job, std::move(gpu), nullptr, world, device, std::move(capturing));
+  Session session(job, std::move(gpu), {}, world, device, std::move(capturing));
   Steps result{.losses = session.trainer().run_steps(steps)};
   result.mode = session.trainer().gpu_mode();
   result.parameters = session.parameters();

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "runtime/base/crc32c.h"
@@ -29,6 +30,11 @@ std::uint32_t sampled_sum(std::uint32_t sum, const Column& column) {
 }
 
 }  // namespace
+
+std::uint64_t Dataset::next_identity() {
+  static std::atomic<std::uint64_t> next{0};
+  return next++;
+}
 
 TableDataset::TableDataset(std::shared_ptr<const Table> table, DataShape shape,
                            Normalisation normalisation, Options options)

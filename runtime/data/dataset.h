@@ -67,9 +67,15 @@ class Dataset {
   virtual bool random_access() const { return true; }
   /// "resident", "mapped", "blocked".
   virtual std::string tier() const = 0;
-  /// Changes when the data changes (names, sizes, times of the files, normalisation): part of a
-  /// run's fingerprint.
+  /// Changes when the data changes (sizes, normalisation, some of the rows): part of a run's
+  /// fingerprint. Sets of other rows may share it: the rows of a split are not in it.
   virtual std::string fingerprint() const = 0;
+  /// Of this object and no other of the process, ever: what is made of its rows is known by it.
+  std::uint64_t identity() const { return identity_; }
+
+ private:
+  static std::uint64_t next_identity();
+  std::uint64_t identity_ = next_identity();
 };
 
 struct DataSets {

@@ -145,12 +145,11 @@ std::uint64_t ResidentSets::bytes_of(const Dataset& data) {
 }
 
 std::shared_ptr<const ResidentSet> ResidentSets::get(const Dataset& data, Gpu& gpu) {
-  const std::string key =
-      data.name() + '\n' + data.fingerprint() + '\n' + std::to_string(gpu.device().index);
+  const int device = gpu.device().index;
   const std::lock_guard lock(mutex_);
   std::erase_if(kept_, [](const Kept& kept) { return kept.set.expired(); });
   for (const Kept& kept : kept_) {
-    if (kept.key == key) {
+    if (kept.identity == data.identity() && kept.device == device) {
       return kept.set.lock();
     }
   }
@@ -182,7 +181,7 @@ std::shared_ptr<const ResidentSet> ResidentSets::get(const Dataset& data, Gpu& g
              Gpu::Queue::compute);
     gpu.synchronise();
   }
-  kept_.push_back({key, set});
+  kept_.push_back({data.identity(), device, set});
   return set;
 }
 

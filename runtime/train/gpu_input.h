@@ -24,7 +24,8 @@ struct ResidentSet {
   std::shared_ptr<std::byte> labels;
 };
 
-/// The sets that lie on the GPUs of this process. Thread-safe; a set goes with its last user.
+/// The sets that lie on the GPUs of this process. Trials that train on one Dataset object share its
+/// copy. Thread-safe; a set goes with its last user.
 class ResidentSets {
  public:
   std::shared_ptr<const ResidentSet> get(const Dataset& data, Gpu& gpu);
@@ -34,7 +35,8 @@ class ResidentSets {
 
  private:
   struct Kept {
-    std::string key;
+    std::uint64_t identity = 0;
+    int device = 0;
     std::weak_ptr<const ResidentSet> set;
   };
   std::mutex mutex_;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
+#include <numeric>
 
 #include "collectives/node/node_communicator.h"
 #include "runtime/base/error.h"
@@ -13,6 +15,7 @@
 #include "runtime/train/gradient_pool.h"
 #include "runtime/train/plan.h"
 #include "runtime/train/trainer.h"
+#include "tests/data/data_files.h"
 #include "tests/support/ranks.h"
 
 namespace muster::test {
@@ -445,6 +448,59 @@ TEST(GpuTraining, SeveralTrialsShareOneCopyOfTheSet) {
   const auto second = sets.get(*data.train, *gpu);
   EXPECT_EQ(first, second);
   EXPECT_EQ(gpu->lane_bytes(), 0U) << "what all trials use is not what one of them takes";
+}
+
+std::vector<float> features_of(const Dataset& data) {
+  std::vector<std::uint64_t> rows(data.rows());
+  std::iota(rows.begin(), rows.end(), 0);
+  std::vector<float> features(rows.size() * data.shape().feature_bytes() / sizeof(float));
+  std::vector<std::byte> labels(rows.size() * data.shape().label_bytes());
+  data.gather(rows, std::as_writable_bytes(std::span(features)), labels);
+  return features;
+}
+
+/// The rows of two splits are as many, of one table, and of one fingerprint.
+TEST(GpuTraining, TrialsOfDifferentSplitsTrainOnTheirOwnRows) {
+  JobSettings job = mlp_job();
+  job.data.validation_fraction = 0.25;
+  const auto solo = solo_node_group();
+  const auto gpu = host_gpu();
+  ResidentSets sets;
+  std::vector<DataSets> kept;
+  std::vector<std::shared_ptr<const ResidentSet>> resident;
+  for (job.data.split_seed = 0; job.data.split_seed < 2; ++job.data.split_seed) {
+    kept.push_back(open_data(job.data, *solo));
+    resident.push_back(sets.get(*kept.back().train, *gpu));
+    const std::vector<float> own = features_of(*kept.back().train);
+    EXPECT_EQ(std::memcmp(resident.back()->features.get(), own.data(), own.size() * sizeof(float)),
+              0)
+        << "split " << job.data.split_seed;
+  }
+  EXPECT_EQ(sets.bytes(), 2 * ResidentSets::bytes_of(*kept[0].train));
+}
+
+/// A fingerprint looks at 64 rows; these differ in another.
+TEST(GpuTraining, SetsWithOtherLabelsShareNoCopy) {
+  const TemporaryDirectory folder;
+  const auto file = [&](const std::string& name, const std::string& shape, std::string bytes) {
+    write_file_atomically(folder.path() / name, npy("|u1", shape, bytes));
+    return (folder.path() / name).string();
+  };
+  std::string classes(128, '\0');
+  classes[2] = 1;
+  JobSettings job = mlp_job();
+  job.data = {.path = file("x.npy", "128, 4", std::string(512, 'x')),
+              .labels = file("y.npy", "128,", classes)};
+  const auto solo = solo_node_group();
+  const DataSets first = open_data(job.data, *solo);
+  classes[1] = 1;
+  job.data.labels = file("z.npy", "128,", classes);
+  const DataSets second = open_data(job.data, *solo);
+  ASSERT_EQ(first.train->fingerprint(), second.train->fingerprint());
+  const auto gpu = host_gpu();
+  ResidentSets sets;
+  const auto kept = sets.get(*first.train, *gpu);
+  EXPECT_NE(sets.get(*second.train, *gpu), kept);
 }
 
 }  // namespace
