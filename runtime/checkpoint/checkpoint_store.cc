@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "runtime/base/error.h"
@@ -175,7 +176,8 @@ void CheckpointStore::retain(int keep, int keep_best, const std::vector<Path>& a
        ++i) {
     kept.insert(valid[i].path);
   }
-  std::erase_if(valid, [](const CheckpointEntry& entry) { return !entry.score; });
+  std::erase_if(
+      valid, [](const CheckpointEntry& entry) { return !entry.score || std::isnan(*entry.score); });
   std::ranges::stable_sort(valid, std::greater{},
                            [](const CheckpointEntry& entry) { return *entry.score; });
   for (std::size_t i = 0; i < valid.size() && i < static_cast<std::size_t>(std::max(keep_best, 0));

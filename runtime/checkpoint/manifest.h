@@ -27,7 +27,7 @@ struct Setting {
 /// What a save says about the state it saves.
 struct CheckpointInfo {
   std::int64_t step = 0;
-  std::optional<double> score;  ///< for keep_best; greater is better
+  std::optional<double> score;  ///< for keep_best; greater is better, NaN is none
   std::vector<Setting>
       settings;  ///< must be equal when the state is loaded: model, data, optimiser, seed
   std::vector<Setting>

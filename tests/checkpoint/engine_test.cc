@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 
 #include "runtime/base/crc32c.h"
 #include "runtime/base/error.h"
@@ -177,25 +178,29 @@ TEST_F(EngineTest, SavesTheSameStepAgainWithoutTouchingTheFirst) {
 }
 
 TEST_F(EngineTest, KeepsTheNewestAndTheBest) {
-  SampleState state;
-  const StateTree tree = state.tree();
-  EngineOptions keeping = options();
-  keeping.keep = 2;
-  keeping.keep_best = 1;
-  CheckpointEngine saver(keeping, *alone_, posix_file_system(), clock_);
-  saver.prepare(tree);
-  for (const auto& [step, score] :
-       std::vector<std::pair<int, double>>{{1, 0.1}, {2, 0.9}, {3, 0.5}, {4, 0.4}, {5, 0.3}}) {
-    state.fill(step);
-    CheckpointInfo info = info_of(step);
-    info.score = score;
-    saver.save_now(tree, info);
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const auto& scores : {std::vector{0.1, 0.9, 0.5, 0.4, 0.3}, {0.1, 0.9, nan, nan, nan}}) {
+    SampleState state;
+    const StateTree tree = state.tree();
+    EngineOptions keeping = options();
+    keeping.keep = 2;
+    keeping.keep_best = 1;
+    CheckpointEngine saver(keeping, *alone_, posix_file_system(), clock_);
+    saver.prepare(tree);
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      const auto step = static_cast<int>(i) + 1;
+      state.fill(step);
+      CheckpointInfo info = info_of(step);
+      info.score = scores[i];
+      saver.save_now(tree, info);
+    }
+    std::vector<std::string> names;
+    for (const Path& path : saver.store().names()) {
+      names.push_back(path.filename().string());
+      std::filesystem::remove_all(path);
+    }
+    EXPECT_EQ(names, (std::vector<std::string>{"step-00000005", "step-00000004", "step-00000002"}));
   }
-  std::vector<std::string> names;
-  for (const Path& path : saver.store().names()) {
-    names.push_back(path.filename().string());
-  }
-  EXPECT_EQ(names, (std::vector<std::string>{"step-00000005", "step-00000004", "step-00000002"}));
 }
 
 TEST_F(EngineTest, RemovesWhatADeadWriterLeft) {
