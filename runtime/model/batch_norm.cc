@@ -26,16 +26,20 @@ void keep_statistics(BatchStatistics& into, const at::Tensor& mean,
 
 }  // namespace
 
-void throw_too_few_values(const std::string& layer, bool over_all_ranks) {
+void throw_too_few_values(const std::string& layer, NormOver over) {
+  std::string remedy =
+      "raise train.batch_size or drop the last ragged batch (data.drop_last = true)";
+  if (over != NormOver::all_ranks) {
+    remedy = fmt::format(
+        "raise train.batch_size, lower train.accumulate, use fewer ranks, {}drop the last ragged "
+        "batch (data.drop_last = true){}",
+        over == NormOver::gpu ? "or " : "",
+        over == NormOver::gpu ? "" : ", or set model.batch_norm = synchronised");
+  }
   throw Error(
       Fault::bad_input,
-      fmt::format(
-          "batch norm {} has one value a channel {}, which has no variance; {}", layer,
-          over_all_ranks ? "over all ranks" : "on this rank",
-          over_all_ranks
-              ? "raise train.batch_size or drop the last ragged batch (data.drop_last = true)"
-              : "raise train.batch_size, use fewer ranks, drop the last ragged batch "
-                "(data.drop_last = true), or set model.batch_norm = synchronised"));
+      fmt::format("batch norm {} has one value a channel {}, which has no variance; {}", layer,
+                  over == NormOver::all_ranks ? "over all ranks" : "on this rank", remedy));
 }
 
 at::Tensor batch_norm(const std::string& layer, const at::Tensor& input,
@@ -43,6 +47,10 @@ at::Tensor batch_norm(const std::string& layer, const at::Tensor& input,
   if (!pass.training) {
     return at::batch_norm(input, tensors.weight, tensors.bias, tensors.running_mean,
                           tensors.running_variance, false, 0, batch_norm_epsilon, false);
+  }
+  const std::int64_t count = input.numel() / std::max<std::int64_t>(input.size(1), 1);
+  if (count == 1 && pass.synchronise == nullptr) {
+    throw_too_few_values(layer, pass.gpu != nullptr ? NormOver::gpu : NormOver::rank);
   }
   if (pass.gpu !=
       nullptr) {  // statistics stay where they are; the trainer averages them over ranks
@@ -52,10 +60,6 @@ at::Tensor batch_norm(const std::string& layer, const at::Tensor& input,
   }
   if (pass.synchronise != nullptr) {
     return synchronised_batch_norm(layer, input, tensors, *pass.synchronise, pass.statistics);
-  }
-  const std::int64_t count = input.numel() / std::max<std::int64_t>(input.size(1), 1);
-  if (count == 1) {
-    throw_too_few_values(layer, false);
   }
   auto [output, mean, inverse_deviation] = at::native_batch_norm(
       input, tensors.weight, tensors.bias, std::nullopt, std::nullopt, true, 0, batch_norm_epsilon);

@@ -34,6 +34,8 @@ at::Tensor synchronised_batch_norm(const std::string& layer, const at::Tensor& i
                                    BatchStatistics* statistics);
 
 inline constexpr double batch_norm_epsilon = 1e-5;
-[[noreturn]] void throw_too_few_values(const std::string& layer, bool over_all_ranks);
+/// Whose values there is one of.
+enum class NormOver { rank, gpu, all_ranks };
+[[noreturn]] void throw_too_few_values(const std::string& layer, NormOver over);
 
 }  // namespace muster

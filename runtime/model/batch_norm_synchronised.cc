@@ -62,7 +62,7 @@ class SynchronisedNorm : public torch::autograd::Function<SynchronisedNorm> {
     const Sums sums = reduce(reducer, local, sum_over_samples(values.to(at::kDouble).square()),
                              values.numel() / values.size(1));
     if (sums.count < 2) {
-      throw_too_few_values(layer, true);
+      throw_too_few_values(layer, NormOver::all_ranks);
     }
     const at::Tensor mean = sums.first / sums.count;
     const at::Tensor variance = (sums.second / sums.count - mean.square()).clamp_min(0);

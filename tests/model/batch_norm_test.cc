@@ -13,11 +13,14 @@
 
 #include "runtime/base/error.h"
 #include "runtime/config/model_settings.h"
+#include "runtime/gpu/host_gpu.h"
+#include "runtime/model/gpu_ops.h"
 
 namespace muster {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 /// What a pass over some samples gave: outputs and gradients.
 struct Outcome {
@@ -143,6 +146,24 @@ TEST(BatchNorm, RefusesOneValueAChannel) {
   ThreadReducer::Shared alone(1);
   ThreadReducer reducer(alone, 0);
   EXPECT_THROW(run(one, one, &reducer), Error);
+}
+
+TEST(BatchNorm, RefusesOneValueAChannelOnAGpuToo) {
+  const auto gpu = host_gpu();
+  const GpuPass on_gpu{.gpu = gpu.get()};
+  const BatchNormTensors tensors{.weight = at::zeros({3}),
+                                 .bias = at::zeros({3}),
+                                 .running_mean = at::zeros({3}),
+                                 .running_variance = at::zeros({3})};
+  const at::Tensor one = wave({1, 3, 1, 1}, 1);
+  try {
+    batch_norm("bn", one, tensors, {.training = true, .gpu = &on_gpu});
+    FAIL() << "one value was normalised";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("batch norm bn has one value a channel on this rank"));
+    EXPECT_THAT(error.what(), Not(HasSubstr("synchronised"))) << "which GPUs do not do";
+  }
+  EXPECT_NO_THROW(batch_norm("bn", one, tensors, {.gpu = &on_gpu})) << "evaluation";
 }
 
 TEST(BatchNorm, MovesItsRunningStatisticsWhenTold) {
