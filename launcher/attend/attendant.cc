@@ -20,11 +20,11 @@
 #include "launcher/engine/end_record.h"
 #include "launcher/engine/keeper.h"
 #include "launcher/engine/line_reader.h"
+#include "launcher/engine/machine_place.h"
 #include "launcher/engine/orders.h"
 #include "launcher/engine/owner_lock.h"
 #include "launcher/engine/process.h"
 #include "launcher/engine/resources.h"
-#include "launcher/engine/slurm_environment.h"
 #include "launcher/program/program_job.h"
 #include "launcher/supervise/fault_report.h"
 #include "launcher/supervise/hang_watch.h"
@@ -60,18 +60,6 @@ std::unique_ptr<ControlPage> find_page(pid_t rank) {
 
 std::int64_t wall_ns() {
   return std::chrono::system_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
-}
-
-/// Under PMIx the environment has it only as Slurm writes it: "2(x3),1", by node.
-int local_size_of(const LaunchContext& context, const Environment& environment) {
-  const auto counts = environment.find("SLURM_STEP_TASKS_PER_NODE");
-  const auto node = environment.find("SLURM_NODEID");
-  if (context.local_size > 0 || counts == environment.end() || node == environment.end()) {
-    return context.local_size;
-  }
-  const auto all = expand_counts(counts->second);
-  const auto index = static_cast<std::size_t>(parse_int(node->second).value_or(0));
-  return index < all.size() ? all[index] : 1;
 }
 
 /// As Slurm calls this machine, where it does: that name can be left out of a later start.
@@ -128,7 +116,9 @@ class Attendant {
     spec.command = options_.command;
     spec.environment = process_environment();
     spec.environment["MUSTER_ATTENDED"] = "1";  // the rank leaves the run's files to the supervisor
-    const int local_size = std::max(local_size_of(context_, spec.environment), 1);
+    const int local_size = context_.local_size > 0  // under PMIx Slurm's own variables know it
+                               ? context_.local_size
+                               : machine_place(spec.environment).local_size;
     const Machine machine = this_machine();
     const auto shares = divide(machine, local_size, options_.threads);
     const auto& share = shares.at(static_cast<std::size_t>(context_.local_rank % local_size));

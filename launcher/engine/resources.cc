@@ -121,8 +121,10 @@ std::vector<std::string> visible_gpus(const std::optional<std::string>& setting,
     return named_gpus(*setting);
   }
   std::vector<std::string> gpus;
+  // Where the driver was never used since the machine started, CUDA itself makes the files.
+  const bool are_made = posix_file_system().exists(places.devices / "nvidiactl");
   for (const auto& name : posix_file_system().list(places.cards)) {
-    if (may_open(places.cards / name, places.devices)) {
+    if (!are_made || may_open(places.cards / name, places.devices)) {
       gpus.push_back(std::to_string(gpus.size()));  // CUDA counts those that it can open
     }
   }

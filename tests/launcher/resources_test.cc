@@ -94,7 +94,9 @@ TEST(Resources, CountsTheCardsThatItMayOpen) {
   add("0000:3b:00.0", "Model: \t\t NVIDIA H100\nDevice Minor: \t 0\n");
   add("0000:4c:00.0", "Device Minor: \t 1\n");
   add("0000:5d:00.0", "Model: \t\t Unknown\n");
+  EXPECT_THAT(visible_gpus(std::nullopt, places), testing::SizeIs(4)) << "never used so far";
   posix_file_system().make_directory(places.devices);
+  write_file_atomically(places.devices / "nvidiactl", "");
   write_file_atomically(places.devices / "nvidia3", "");
   write_file_atomically(places.devices / "nvidia1", "");
   write_file_atomically(places.devices / "nvidia", "");
