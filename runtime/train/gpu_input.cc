@@ -231,16 +231,22 @@ at::Tensor GpuInput::labels(std::uint64_t first, std::uint64_t count) const {
   return labels_.narrow(0, static_cast<std::int64_t>(first), static_cast<std::int64_t>(count));
 }
 
-std::unique_ptr<GpuInput> make_gpu_input(const Dataset& data, Gpu& gpu, ResidentSets& sets,
-                                         const GpuInput::Options& options, Residency residency) {
+bool may_reside(const Dataset& data, const Gpu& gpu) {
   const bool fits = ResidentSets::bytes_of(data) <= gpu.memory().free / 4 &&
                     data.rows() <= std::numeric_limits<std::uint32_t>::max();
   const bool is_whole =
       data.shape().feature_bytes() % 4 == 0 && data.shape().label_bytes() % 4 == 0;
   const bool is_free = data.random_access() && data.mixing().block_rows == 0;  // in its order
-  if (residency == Residency::automatic && fits && is_whole && is_free) {
-    return std::make_unique<ResidentInput>(data, gpu, options, sets.get(data, gpu));
-  }
+  return fits && is_whole && is_free;
+}
+
+std::unique_ptr<GpuInput> resident_input(const Dataset& data, Gpu& gpu, ResidentSets& sets,
+                                         const GpuInput::Options& options) {
+  return std::make_unique<ResidentInput>(data, gpu, options, sets.get(data, gpu));
+}
+
+std::unique_ptr<GpuInput> streamed_input(const Dataset& data, Gpu& gpu,
+                                         const GpuInput::Options& options) {
   return std::make_unique<StreamedInput>(data, gpu, options);
 }
 

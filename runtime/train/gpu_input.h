@@ -91,9 +91,12 @@ class GpuInput {
   at::Tensor labels_;
 };
 
-/// Resident where it fits in a quarter of what is free, unless told otherwise.
-enum class Residency { automatic, never };
-std::unique_ptr<GpuInput> make_gpu_input(const Dataset& data, Gpu& gpu, ResidentSets& sets,
-                                         const GpuInput::Options& options, Residency residency);
+/// Whether a set can lie on the GPU: its rows may be taken in any order, and it fits in a quarter
+/// of what is free. Each rank asks its own GPU, and all must do alike.
+bool may_reside(const Dataset& data, const Gpu& gpu);
+std::unique_ptr<GpuInput> resident_input(const Dataset& data, Gpu& gpu, ResidentSets& sets,
+                                         const GpuInput::Options& options);
+std::unique_ptr<GpuInput> streamed_input(const Dataset& data, Gpu& gpu,
+                                         const GpuInput::Options& options);
 
 }  // namespace muster

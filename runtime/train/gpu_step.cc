@@ -12,24 +12,6 @@
 #include "runtime/train/train_state.h"
 
 namespace muster {
-namespace {
-
-std::unique_ptr<GpuInput> input_of(const Dataset& data, Gpu& gpu, ResidentSets& sets,
-                                   Communicator& world, const GpuStep::Options& options) {
-  return make_gpu_input(data, gpu, sets,
-                        GpuInput::Options{.batch = options.batch,
-                                          .seed = options.seed,
-                                          .drop_last = options.drop_last,
-                                          .prefetch = options.prefetch,
-                                          .rank = static_cast<std::uint64_t>(world.rank()),
-                                          .ranks = static_cast<std::uint64_t>(world.size()),
-                                          .crop_padding = options.crop_padding,
-                                          .flips = options.flips},
-                        options.residency);
-}
-
-}  // namespace
-
 GpuStep::Impl::Impl(Model& trained, const Dataset& data, const Loss& loss,
                     const GpuParts& gpu_parts, Communicator& ranks, const Options& wanted,
                     std::function<void(const std::string&)> say)
@@ -38,11 +20,28 @@ GpuStep::Impl::Impl(Model& trained, const Dataset& data, const Loss& loss,
       parts(gpu_parts),
       world(ranks),
       remark(std::move(say)),
-      input(input_of(data, *parts.gpu, parts.residents != nullptr ? *parts.residents : own_sets,
-                     world, options)),
+      input(make_input(data)),
       scope(parts.gpu->enter()),
       program(trained, loss, *input, parts, world, options),
       mover(*parts.gpu) {}
+
+/// Resident on all ranks or on none: those that were would queue blocks of steps, and the others
+/// one by one.
+std::unique_ptr<GpuInput> GpuStep::Impl::make_input(const Dataset& data) {
+  const GpuInput::Options how{.batch = options.batch,
+                              .seed = options.seed,
+                              .drop_last = options.drop_last,
+                              .prefetch = options.prefetch,
+                              .rank = static_cast<std::uint64_t>(world.rank()),
+                              .ranks = static_cast<std::uint64_t>(world.size()),
+                              .crop_padding = options.crop_padding,
+                              .flips = options.flips};
+  if (!all_have(may_reside(data, *parts.gpu))) {
+    return streamed_input(data, *parts.gpu, how);
+  }
+  ResidentSets& sets = parts.residents != nullptr ? *parts.residents : own_sets;
+  return resident_input(data, *parts.gpu, sets, how);
+}
 
 void GpuStep::Impl::average_buffers() {
   if (parts.device == nullptr || !model.has_batch_norm()) {

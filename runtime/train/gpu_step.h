@@ -57,7 +57,6 @@ class GpuStep {
     GraphMode graph = GraphMode::automatic;
     std::uint64_t steps_a_graph = 8;  ///< where data are resident and steps short
     double short_step_seconds = 2e-3;
-    Residency residency = Residency::automatic;
     bool recomputes = false;
     bool seeds_torch = false;  ///< for models that draw from torch's generator: anew each step
     std::uint32_t crop_padding = 0;

@@ -41,6 +41,7 @@ struct GpuStep::Impl {
   Impl(Model& trained, const Dataset& data, const Loss& loss, const GpuParts& gpu_parts,
        Communicator& ranks, const Options& wanted, std::function<void(const std::string&)> say);
 
+  std::unique_ptr<GpuInput> make_input(const Dataset& data);
   DataPosition position(std::uint64_t at) const {
     return {at / input->plan().steps(), at % input->plan().steps()};
   }

@@ -40,6 +40,14 @@ JobSettings mlp_job() {
   return job;
 }
 
+/// With too little memory for its set.
+JobSettings large_set_job() {
+  JobSettings job = mlp_job();
+  job.data.rows = 4000;
+  return job;
+}
+constexpr std::uint64_t little_memory = 1000000;
+
 JobSettings gpt_job() {
   JobSettings job = mlp_job();
   job.model.kind = "gpt";
@@ -253,10 +261,42 @@ TEST(GpuTraining, AllRanksPlayGraphsOrNone) {
 }
 
 TEST(GpuTraining, CopiedAheadEqualsResident) {
-  const JobSettings job = mlp_job();
-  const Trained resident = run(job, 2, true);
-  const Trained streamed = run(job, 2, true, 3, {.memory = 150000});  // too little for the set
+  const JobSettings job = large_set_job();
+  std::vector<std::string> trace;
+  const Trained resident = run(job, 1, true, 1, {.trace = &trace});
+  EXPECT_THAT(trace, Contains("order")) << "of rows that are resident";
+  trace.clear();
+  const Trained streamed = run(job, 1, true, 1, {.memory = little_memory, .trace = &trace});
+  EXPECT_THAT(trace, testing::Not(Contains("order")));
   EXPECT_EQ(resident.parameters, streamed.parameters);
+  EXPECT_EQ(run(job, 2, true, 1).parameters,
+            run(job, 2, true, 1, {.memory = little_memory}).parameters);
+}
+
+/// Who has it resident plays graphs of several steps, which the others would not.
+TEST(GpuTraining, TheSetIsResidentOnAllRanksOrOnNone) {
+  GradientPool::install();
+  JobSettings job = large_set_job();
+  job.train.graph_steps = 3;
+  job.train.short_ms = 1e6;
+  std::array<std::vector<std::string>, 2> traces;
+  std::array<Trained, 2> trained;
+  const auto endings = run_threads(2, [&](LocalGroup& group) {
+    const auto rank = static_cast<std::size_t>(group.rank());
+    HostGpuOptions options{.trace = &traces.at(rank)};
+    if (rank == 1) {
+      options.memory = little_memory;
+    }
+    trained.at(rank) = run_rank(job, group, true, 1, options);
+  });
+  EXPECT_THAT(endings, testing::Each(""));
+  for (const auto& trace : traces) {
+    EXPECT_THAT(trace, testing::Not(Contains("order")));
+  }
+  EXPECT_EQ(trained[0].mode, "graph of one step");
+  EXPECT_EQ(trained[0].parameters, trained[1].parameters);
+}
+
 }
 
 TEST(GpuTraining, AccumulationEqualsTheWholeBatch) {
