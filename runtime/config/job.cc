@@ -110,7 +110,9 @@ void describe_train(Keys& keys, TrainSettings& train) {
       .one_of({"float32", "bf16", "fp16"});
   keys.add("train.graph", train.graph, "GPU: capture the whole step in a CUDA graph")
       .one_of({"auto", "on", "off"});
-  keys.add("train.graph_steps", train.graph_steps, "GPU: short steps in one graph").at_least(1);
+  keys.add("train.graph_steps", train.graph_steps, "GPU: short steps in one graph")
+      .at_least(1)
+      .at_most(128);
   keys.add("train.short_ms", train.short_ms, "GPU: a step that takes less is short").at_least(0);
   keys.add("train.recompute", train.recompute,
            "GPU: compute activations again in backward instead of keeping them (gpt)");

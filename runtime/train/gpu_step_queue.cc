@@ -98,6 +98,8 @@ bool GpuStep::Impl::all_have(bool own) {
 }
 
 void GpuStep::Impl::queue(std::uint64_t steps) {
+  require(most_blocks_ahead * steps <= GpuProgram::result_count,
+          "room for the results of all steps that are queued");
   while (blocks.size() >= most_blocks_ahead) {
     blocks.front().over->wait();
     collect(false);

@@ -88,6 +88,8 @@ TEST(JobSettings, SaysWhatDoesNotGoTogether) {
   EXPECT_THAT(complaint<JobSettings>("[debug]\nrules = overfit dead_unit\n"),
               HasSubstr("debug.rules: no rule 'dead_unit'; they are vanishing_gradient"));
   EXPECT_THAT(complaint<JobSettings>("name = a/b\n"), HasSubstr("cannot be a directory"));
+  EXPECT_THAT(complaint<JobSettings>("[train]\ngraph_steps = 129\n"),
+              HasSubstr("train.graph_steps must be at most 128"));
 }
 
 TEST(JobSettings, AProblemIsNamedOnceForEachKeyThatHasOne) {

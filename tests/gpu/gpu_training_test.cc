@@ -220,6 +220,10 @@ TEST(GpuTraining, AGraphOfSeveralStepsEqualsSingleOnes) {
   }
   job.train.short_ms = 0;
   EXPECT_EQ(run(job, 1, true, 14).mode, "graph of one step");
+  job.train.short_ms = 1e6;
+  job.train.graph_steps = 128;  // the most
+  job.train.batch_size = 1;
+  EXPECT_EQ(run(job, 1, true, 2).mode, "graph of 128 steps");
 }
 
 TEST(GpuTraining, SaysOnceWhyThereIsNoGraph) {
