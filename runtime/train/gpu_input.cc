@@ -190,10 +190,11 @@ GpuInput::GpuInput(const Dataset& data, Gpu& gpu, const Options& options)
       gpu_(gpu),
       options_(options),
       plan_{.rows = data.rows(), .batch = options.batch, .drop_last = options.drop_last} {
-  const std::uint64_t most = own_part({0, plan_.batch}).count;
+  // Of a batch smaller than the ranks are many, one without samples still has tensors.
+  const std::uint64_t most = std::max<std::uint64_t>(1, own_part({0, plan_.batch}).count);
   const DataShape& shape = data.shape();
-  feature_memory_ = gpu.allocate(std::max<std::uint64_t>(1, most) * shape.feature_bytes());
-  label_memory_ = gpu.allocate(std::max<std::uint64_t>(1, most) * shape.label_bytes());
+  feature_memory_ = gpu.allocate(most * shape.feature_bytes());
+  label_memory_ = gpu.allocate(most * shape.label_bytes());
   features_ = batch_tensor(gpu, feature_memory_, most, shape.features, shape.feature_type);
   labels_ = batch_tensor(gpu, label_memory_, most, shape.label_shape, shape.label_type());
 }

@@ -47,13 +47,16 @@ void GpuStep::Impl::average_buffers() {
   if (parts.device == nullptr || !model.has_batch_norm()) {
     return;
   }
+  const double share = static_cast<double>(input->own_part({0, options.batch}).count) /
+                       static_cast<double>(options.batch);  // a rank without samples has no say
   for (const NamedTensor& buffer : model.buffers()) {
     if (buffer.tensor.scalar_type() == at::kFloat && buffer.tensor.numel() > 0) {
+      buffer.tensor.mul_(share);
       parts.device
           ->all_reduce({.data = buffer.tensor.mutable_data_ptr(),
                         .count = static_cast<std::size_t>(buffer.tensor.numel()),
                         .device = parts.gpu->device()},
-                       ReduceOp::mean)
+                       ReduceOp::sum)
           .wait();
     }
   }

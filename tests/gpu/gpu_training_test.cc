@@ -7,6 +7,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 
 #include "collectives/node/node_communicator.h"
@@ -84,6 +85,14 @@ struct Trained {
   std::vector<std::string> remarks;
   std::string mode;
   double loss(std::size_t epoch) const { return reports.at(epoch).values.at(0).second; }
+  double value(std::size_t epoch, std::string_view name) const {
+    for (const auto& [known, value] : reports.at(epoch).values) {
+      if (known == name) {
+        return value;
+      }
+    }
+    return std::numeric_limits<double>::quiet_NaN();
+  }
 };
 
 std::vector<float> parameters_of(Trainer& trainer, const Model& model) {
@@ -109,7 +118,10 @@ Trained run_rank(JobSettings job, LocalGroup& group, bool on_gpu, int epochs,
   const auto model = make_model(job.model, data.train->shape(), job.train.seed);
   Listener listener;
   const auto gpu = host_gpu(options);
-  TrainerParts parts{.model = *model, .train = *data.train, .ranks = {group, *across, world}};
+  TrainerParts parts{.model = *model,
+                     .train = *data.train,
+                     .validation = data.validation.get(),
+                     .ranks = {group, *across, world}};
   if (on_gpu) {
     parts.gpu.gpu = gpu.get();
     parts.gpu.device = world.size() > 1 ? &world : nullptr;
@@ -301,6 +313,29 @@ TEST(GpuTraining, TheSetIsResidentOnAllRanksOrOnNone) {
   EXPECT_EQ(trained[0].parameters, trained[1].parameters);
 }
 
+TEST(GpuTraining, ABatchThatIsSmallerThanTheRanksAreMany) {
+  JobSettings resnet = mlp_job();
+  resnet.model.kind = "resnet18";
+  resnet.model.width = 4;
+  resnet.data.shape = "3 16 16";
+  resnet.optimizer.lr = 1e-3;
+  for (JobSettings job : {mlp_job(), gpt_job(), resnet}) {
+    job.data.rows = 12;
+    job.data.validation_rows = 12;
+    job.train.batch_size = 2;
+    const Trained cpu = run(job, 3, false);
+    const Trained gpu = run(job, 3, true);
+    EXPECT_LT(furthest(cpu, gpu), 2e-4) << job.model.kind;
+    EXPECT_NEAR(cpu.loss(2), gpu.loss(2), 1e-4 * cpu.loss(2)) << job.model.kind;
+    EXPECT_NEAR(cpu.value(2, "val_loss"), gpu.value(2, "val_loss"), 2e-4)
+        << job.model.kind << ": whose statistics are those of the ranks that have samples";
+  }
+  JobSettings job = large_set_job();
+  job.train.batch_size = 2;
+  job.train.steps = 6;
+  EXPECT_EQ(run(job, 3, true).parameters,
+            run(job, 3, true, 3, {.memory = little_memory}).parameters)
+      << "copied ahead";
 }
 
 TEST(GpuTraining, AccumulationEqualsTheWholeBatch) {
