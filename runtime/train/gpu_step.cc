@@ -99,6 +99,8 @@ GpuStep::Outcome GpuStep::step(std::uint64_t room, Wishes own) {
   outcome.is_boundary = impl.ahead == 0;
   if (outcome.is_boundary) {
     outcome.agreed = impl.agreed;
+    // One that was asked for meanwhile is the one that follows now.
+    impl.asked.checkpoint = impl.asked.checkpoint && !impl.agreed.checkpoint;
   }
   return outcome;
 }

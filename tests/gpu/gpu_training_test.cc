@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -482,6 +483,55 @@ TEST(GpuTraining, ContinuesFromACheckpointThatWasTakenUnderWay) {
     EXPECT_EQ(resumed.step(), 10U);
     resumed.run();
     EXPECT_EQ(parameters_of(whole, *model), parameters_of(resumed, *again)) << amp;
+  }
+}
+
+/// Asks for a checkpoint in the middle of a block.
+class Asker final : public StateKeeper {
+ public:
+  bool due(std::uint64_t step) override {
+    if (step == 100) {
+      ++control.checkpoint_hint;
+    }
+    return false;
+  }
+  void save(const StateTree& /*tree*/, std::uint64_t step,
+            std::optional<double> /*score*/) override {
+    saved.push_back(step);
+  }
+  ControlHeader control;
+  std::vector<std::uint64_t> saved;
+};
+
+/// Steps of a block hear of it one after the other.
+TEST(GpuTraining, WhoAsksForACheckpointGetsOne) {
+  at::set_num_threads(1);
+  JobSettings job = mlp_job();
+  job.data.rows = 64 * 32;
+  job.train.epochs = 4;
+  job.train.short_ms = 1e6;
+  for (const int steps : {1, 5}) {
+    job.train.graph_steps = steps;
+    const auto solo = solo_node_group();
+    const auto world = solo_communicator();
+    const auto across = solo_communicator();
+    const DataSets data = open_data(job.data, *solo);
+    const auto model = make_model(job.model, data.train->shape(), 7);
+    Listener listener;
+    const auto gpu = host_gpu();
+    Asker asker;
+    Trainer trainer(job,
+                    {.model = *model,
+                     .train = *data.train,
+                     .ranks = {*solo, *across, *world},
+                     .control = &asker.control,
+                     .keeper = &asker,
+                     .gpu = {.gpu = gpu.get()}},
+                    listener);
+    trainer.run();
+    EXPECT_EQ(trainer.gpu_mode(),
+              steps == 1 ? "graph of one step" : fmt::format("graph of {} steps", steps));
+    EXPECT_THAT(asker.saved, testing::SizeIs(1)) << steps;
   }
 }
 
