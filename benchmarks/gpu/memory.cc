@@ -34,7 +34,6 @@ std::vector<JobSettings> mixed_jobs(const GpuBench& bench) {
     own.batch = std::uint64_t{32} << random.below(bench.small ? 2 : 5);
     JobSettings job = job_of(own);
     job.data.rows = bench.small ? 512 : 4096;
-    job.train.epochs = 20;  // enough steps, and no table of rates that would be most of the memory
     job.model.hidden = std::to_string(64 << random.below(bench.small ? 2 : 6));
     job.model.width = static_cast<int>(16 << random.below(bench.small ? 1 : 3));
     job.train.short_ms = bench.small ? 1e6 : job.train.short_ms;  // slow where no card is

@@ -72,9 +72,9 @@ struct DecideJob {
   const StepNotes* notes = nullptr;
   StepResult* results = nullptr;  ///< pinned
   std::uint64_t result_count = 1;
-  const float* rates = nullptr;  ///< of every step of the run, on the GPU
-  std::uint64_t rate_count = 1;
-  double clip_norm = 0;  ///< 0: none
+  const float* rates = nullptr;  ///< on the GPU, that of a step at step % count
+  std::uint64_t rate_count = 1;  ///< a power of two
+  double clip_norm = 0;          ///< 0: none
   bool corrects = true;  ///< by Adam's powers of the betas, which one thread takes a while for
   double beta1 = 0.9;
   double beta2 = 0.999;

@@ -131,11 +131,6 @@ MUSTER_ANYWHERE void scale_loss(StepState& s, bool skips, std::uint32_t growth_e
   }
 }
 
-/// Where a step's number (from 0) lies in the table of rates; the last one holds on.
-MUSTER_ANYWHERE float rate_of(const DecideJob& job, std::uint64_t step) {
-  return job.rates[step < job.rate_count ? step : job.rate_count - 1];
-}
-
 /// What decide() reads besides the notes: asked for while they are still on their way, for one
 /// thread waits for memory long.
 struct Before {
@@ -144,7 +139,7 @@ struct Before {
 };
 MUSTER_ANYWHERE Before before_decide(const DecideJob& job) {
   const StepState state = *job.state;
-  return {state, rate_of(job, state.step)};
+  return {state, job.rates[state.step & (job.rate_count - 1)]};
 }
 
 MUSTER_ANYWHERE void decide(const DecideJob& job, const StepNotes& notes, const Before& before) {

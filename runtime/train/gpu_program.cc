@@ -13,8 +13,6 @@
 namespace muster {
 namespace {
 
-constexpr std::uint64_t most_rates = std::uint64_t{1} << 24;  // then the last one holds
-
 UpdateJob::Kind kind_of(const OptimizerRule& rule) {
   if (rule.kind == OptimizerRule::Kind::adam) {
     return UpdateJob::Kind::adam;
@@ -46,14 +44,9 @@ GpuProgram::GpuProgram(Model& model, const Loss& loss, GpuInput& input, const Gp
       options_(options),
       state_(gpu_.allocate(sizeof(StepState))),
       notes_(gpu_.allocate(sizeof(StepNotes))),
-      results_(gpu_.allocate_pinned(result_count * sizeof(StepResult))) {
-  std::vector<float> rates(std::clamp<std::uint64_t>(options.steps, 1, most_rates));
-  for (std::uint64_t step = 0; step < rates.size(); ++step) {
-    rates[step] = static_cast<float>(rate_at(options.schedule, step));
-  }
-  rates_ = gpu_.allocate(rates.size() * sizeof(float));
-  gpu_.copy(rates_.get(), rates.data(), rates.size() * sizeof(float), Gpu::Queue::compute);
-  gpu_.synchronise();
+      results_(gpu_.allocate_pinned(result_count * sizeof(StepResult))),
+      rates_(gpu_.allocate(2 * rates_a_piece * sizeof(float))),
+      rates_to_copy_(gpu_.allocate_pinned(2 * rates_a_piece * sizeof(float))) {
   const std::uint64_t own = std::max<std::uint64_t>(1, input.own_part({0, options.batch}).count);
   const std::uint64_t losses = loss_count(own);
   losses_memory_ = gpu_.allocate(losses * sizeof(float));
@@ -142,6 +135,25 @@ void GpuProgram::prepare(std::uint64_t whole) {
   }
 }
 
+/// A piece takes the place of the one before the last, whose steps lie before it in the queue. That
+/// one's copy was made long ago: the host is a few blocks of steps ahead, or has waited for all.
+void GpuProgram::bring_rates(std::uint64_t first, std::uint64_t steps) {
+  static_assert(rates_a_piece > result_count, "queued steps are of two pieces at most");
+  for (std::uint64_t piece = first / rates_a_piece; piece * rates_a_piece < first + steps;
+       ++piece) {
+    if (std::exchange(pieces_there_[piece % 2], piece) == piece) {
+      continue;
+    }
+    const std::uint64_t at = piece % 2 * rates_a_piece;
+    float* rates = reinterpret_cast<float*>(rates_to_copy_.get()) + at;
+    for (std::uint64_t i = 0; i < rates_a_piece; ++i) {
+      rates[i] = static_cast<float>(rate_at(options_.schedule, piece * rates_a_piece + i));
+    }
+    gpu_.copy(reinterpret_cast<float*>(rates_.get()) + at, rates, rates_a_piece * sizeof(float),
+              Gpu::Queue::compute);
+  }
+}
+
 at::Tensor GpuProgram::seed_of(std::uint64_t whole) {
   const at::Tensor& share = seeds_.at(whole);
   return options_.amp == DType::float16 ? at::mul(share, scale_) : share;
@@ -190,7 +202,7 @@ void GpuProgram::update(std::uint64_t own, std::uint64_t whole) {
                          .results = results(),
                          .result_count = result_count,
                          .rates = reinterpret_cast<const float*>(rates_.get()),
-                         .rate_count = std::clamp<std::uint64_t>(options_.steps, 1, most_rates),
+                         .rate_count = 2 * rates_a_piece,
                          .clip_norm = rule.clip_norm,
                          .corrects = rule.kind != OptimizerRule::Kind::sgd,
                          .beta1 = rule.beta1,

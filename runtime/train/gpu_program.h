@@ -6,8 +6,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "runtime/model/gpu_ops.h"
@@ -29,6 +31,8 @@ class GpuProgram {
 
   /// Before step() sees a batch of `whole` samples the first time.
   void prepare(std::uint64_t whole);
+  /// Before steps [first, first + steps) are queued; outside of graphs.
+  void bring_rates(std::uint64_t first, std::uint64_t steps);
   /// Queues one step with `own` of `whole` samples.
   void step(std::uint64_t own, std::uint64_t whole);
   /// After step() threw: nothing of it is left that the next one would add to.
@@ -42,6 +46,7 @@ class GpuProgram {
 
  private:
   struct Hook;
+  static constexpr std::uint64_t rates_a_piece = 2048;
   void move_to_gpu();
   std::vector<std::size_t> observe(const std::vector<NamedTensor>& parameters);
   std::vector<NamedTensor> in_agreed_order();
@@ -76,7 +81,9 @@ class GpuProgram {
   std::shared_ptr<std::byte> state_;
   std::shared_ptr<std::byte> notes_;
   std::shared_ptr<std::byte> results_;
-  std::shared_ptr<std::byte> rates_;
+  std::shared_ptr<std::byte> rates_;          // of two pieces of the run
+  std::shared_ptr<std::byte> rates_to_copy_;  // the same, pinned
+  std::array<std::optional<std::uint64_t>, 2> pieces_there_;
   std::shared_ptr<std::byte> losses_memory_;
   std::shared_ptr<std::byte> partial_;
   std::shared_ptr<std::byte> arrived_;

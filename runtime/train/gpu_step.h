@@ -52,7 +52,6 @@ class GpuStep {
     std::size_t bucket_bytes = std::size_t{25} << 20;
     OptimizerRule rule;
     ScheduleRule schedule;
-    std::uint64_t steps = 0;  ///< of the whole run
     GroupRules groups;
     GraphMode graph = GraphMode::automatic;
     std::uint64_t steps_a_graph = 8;  ///< where data are resident and steps short

@@ -106,6 +106,7 @@ void GpuStep::Impl::queue(std::uint64_t steps) {
   }
   const Shape shape = shape_of(next, steps);
   program.prepare(shape.whole);
+  program.bring_rates(next, steps);
   input->prepare(position(next));
   if (options.seeds_torch) {
     parts.gpu->seed(mix(mix(options.seed, next), static_cast<std::uint64_t>(world.rank()), 0));

@@ -196,7 +196,6 @@ GpuStep::Options gpu_options(const JobSettings& job, const DataShape& shape,
                           .bucket_bytes = static_cast<std::size_t>(train.bucket_mb * 1048576.0),
                           .rule = rule,
                           .schedule = schedule_rule(job.schedule, job.optimizer.lr, length),
-                          .steps = length.steps,
                           .groups = group_rules(job.optimizer, job.model),
                           .graph = train.graph == "on"    ? GraphMode::on
                                    : train.graph == "off" ? GraphMode::off

@@ -535,6 +535,40 @@ TEST(GpuTraining, WhoAsksForACheckpointGetsOne) {
   }
 }
 
+/// Few rates lie on the GPU: those of steps far off, across pieces, and of steps before.
+TEST(GpuTraining, EachStepHasItsRateHoweverLongTheRun) {
+  const auto solo = solo_node_group();
+  const auto world = solo_communicator();
+  const DataSets data = open_data(mlp_job().data, *solo);
+  const auto gpu = host_gpu();
+  for (const std::uint64_t start :
+       {std::uint64_t{2}, std::uint64_t{4093}, std::uint64_t{1} << 33}) {
+    const auto model = make_model(mlp_job().model, data.train->shape(), 7);
+    GpuStep step(*model, *data.train, Loss{}, {.gpu = gpu.get()}, *world,
+                 {.batch = 32,
+                  .schedule = {.kind = ScheduleRule::Kind::step, .every = start + 4, .factor = 0}},
+                 [](const std::string& text) { FAIL() << text; });
+    const auto parameters = [&] {
+      std::vector<float> all;
+      step.on_host([&] {
+        const at::Tensor first = model->parameters().front().tensor.detach().contiguous();
+        const auto* values = first.const_data_ptr<float>();
+        all.assign(values, values + first.numel());
+      });
+      return all;
+    };
+    for (const std::uint64_t from : {start, start, std::uint64_t{0}}) {
+      step.seek(from, from);
+      for (std::uint64_t at = from; at < from + 8; ++at) {
+        const std::vector<float> before = parameters();
+        step.step(1, {});
+        step.drain();
+        EXPECT_EQ(parameters() != before, at < start + 4) << "step " << at;
+      }
+    }
+  }
+}
+
 /// A worker tells by these words that a trial did not fit, which is no failure of it.
 TEST(GpuTraining, SaysOutOfMemoryInTheWordsThatWorkersKnow) {
   GradientPool::install();

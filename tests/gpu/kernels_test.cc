@@ -117,7 +117,7 @@ TEST_P(UpdateKernel, FollowsItsRuleWithClipAndScale) {
   StepState state{.loss_scale = 4};
   StepNotes notes{.loss = 1, .squares = squares};
   std::vector<StepResult> results(2);
-  const std::vector<float> rates{0.01F, 0.02F, 0.03F};
+  const std::vector<float> rates{0.01F, 0.02F, 0.03F, 0.04F};
   for (int t = 1; t <= 3; ++t) {
     host_kernels::run(DecideJob{.state = &state,
                                 .notes = &notes,

@@ -99,7 +99,7 @@ TEST_F(CardLanes, ALaneEndsWhileAnotherReadsItsDataSet) {
   const auto lane = gpus->lane(0);
   const auto model = make_model({.kind = "linear"}, data.shape(), 1);
   const auto alone = solo_communicator();
-  GpuStep step(*model, data, Loss{}, {.gpu = lane.get()}, *alone, {.batch = 16, .steps = 4},
+  GpuStep step(*model, data, Loss{}, {.gpu = lane.get()}, *alone, {.batch = 16},
                [](const std::string& text) { FAIL() << text; });
   EXPECT_EQ(other, nullptr);
   std::size_t finished = 0;
