@@ -64,6 +64,13 @@ TEST_F(OptionsOnCard, ARaggedBatchIsCutByItsOwnLength) {
   ::unsetenv("PRETEND_CARD_COUNT");
 }
 
+/// Two samples a step: the third rank has none, and its step is captured as well.
+TEST_F(OptionsOnCard, ARankWithoutSamplesTrainsAlong) {
+  ::setenv("PRETEND_CARD_COUNT", "3", 1);
+  expect_as_on_cpu(mlp, "--ranks 3 --data.rows 12 --train.batch_size 2");
+  ::unsetenv("PRETEND_CARD_COUNT");
+}
+
 TEST_F(OptionsOnCard, ImagesAreChangedAlikeWhereverTheyLie) {
   const std::string job = images();
   const std::string change = " --train.device cuda --train.crop_padding 2 --train.flip true";
