@@ -105,6 +105,11 @@ Finding gpus(World& world) {
         "training runs on the CPUs: Muster's GPU half needs a driver that speaks CUDA 13, which "
         "is 580 or newer"};
   }
+  if (!world.has_gpu_module()) {
+    return {"gpus", "GPUs", State::poor, value + "; no libmuster_cuda.so beside the programs",
+            "training runs on the CPUs: Muster's GPU half was not built; configure with "
+            "-DMUSTER_WITH_CUDA=ON, which needs the CUDA toolkit (nvcc), and build again"};
+  }
   if (const auto visible = world.variable("CUDA_VISIBLE_DEVICES"); visible && visible->empty()) {
     return {"gpus", "GPUs", State::poor, value,
             "CUDA_VISIBLE_DEVICES is empty, which hides them all: unset it"};

@@ -22,6 +22,7 @@
 #include "runtime/base/file_system.h"
 #include "runtime/base/handle.h"
 #include "runtime/base/text.h"
+#include "runtime/gpu/open_gpus.h"
 
 namespace muster {
 namespace {
@@ -240,6 +241,11 @@ class SystemWorld final : public World {
   }
 
   std::optional<DriverFacts> nvidia_driver() override { return Nvml().facts(); }
+
+  bool has_gpu_module() override {
+    return std::ranges::any_of(gpu_module_places(),
+                               [](const Path& place) { return posix_file_system().exists(place); });
+  }
 
   std::optional<std::string> nccl_version() override {
     const std::string torch = build_torch_libraries();

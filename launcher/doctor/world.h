@@ -38,6 +38,8 @@ class World {
   /// Bytes a second that a durable write to a new file in `directory` reaches.
   virtual double write_rate(const std::string& directory) = 0;
   virtual std::optional<DriverFacts> nvidia_driver() = 0;
+  /// Whether the half of Muster that speaks CUDA is where the programs look for it.
+  virtual bool has_gpu_module() = 0;
   virtual std::optional<std::string> nccl_version() = 0;
   virtual std::optional<std::string> pmix_version() = 0;
   /// The BLAS inside libtorch and its version: "Intel MKL 2024.2".

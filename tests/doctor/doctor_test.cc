@@ -37,6 +37,7 @@ class FakeWorld final : public World {
     return rate;
   }
   std::optional<DriverFacts> nvidia_driver() override { return driver; }
+  bool has_gpu_module() override { return has_module; }
   std::optional<std::string> nccl_version() override { return nccl; }
   std::optional<std::string> pmix_version() override { return pmix; }
   std::optional<std::string> torch_blas() override { return blas; }
@@ -50,6 +51,7 @@ class FakeWorld final : public World {
   std::optional<DriverFacts> driver;
   std::optional<std::string> nccl, pmix, blas;
   bool has_rank = false;
+  bool has_module = false;
 
  private:
   static std::optional<std::string> answer(const std::map<std::string, std::string>& from,
@@ -77,6 +79,7 @@ FakeWorld whole_machine() {
   world.pmix = "OpenPMIx 4.2.2";
   world.blas = "Intel MKL";
   world.has_rank = true;
+  world.has_module = true;
   return world;
 }
 
@@ -98,6 +101,16 @@ TEST(Doctor, SaysThatADriverIsTooOldForTheGpuHalf) {
   EXPECT_THAT(gpus.value, testing::HasSubstr("speaks CUDA 12.4"));
   world.driver->cuda = 13000;
   EXPECT_EQ(part(examine(world, "."), "gpus").state, State::good);
+}
+
+TEST(Doctor, SaysThatCardsLieIdleWithoutTheGpuHalf) {
+  auto world = whole_machine();
+  world.has_module = false;
+  const auto findings = examine(world, ".");
+  const auto& gpus = part(findings, "gpus");
+  EXPECT_EQ(gpus.state, State::poor);
+  EXPECT_THAT(gpus.value, HasSubstr("no libmuster_cuda.so"));
+  EXPECT_THAT(gpus.remedy, HasSubstr("-DMUSTER_WITH_CUDA=ON"));
 }
 
 TEST(Doctor, FindsNothingWrongWithAWholeMachine) {
