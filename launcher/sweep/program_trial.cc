@@ -154,8 +154,18 @@ std::vector<std::string> ProgramTrial::complaints() const {
   return sentences;
 }
 
+/// What it has written of its failure. A Muster job that was killed did not come to that: what is
+/// there is of an attempt that it had overcome.
+std::string ProgramTrial::own_words(const Rank& rank) const {
+  if (!plan_.is_job) {
+    return failure_text(job_);
+  }
+  const bool has_spoken = rank.ended->code().has_value();
+  return has_spoken ? read_file_if_there(job_.directory / "failure").value_or("") : "";
+}
+
 std::string ProgramTrial::failure_of(const Rank& rank) const {
-  if (const auto own = std::string(trim(failure_text(job_))); !own.empty()) {
+  if (const auto own = std::string(trim(own_words(rank))); !own.empty()) {
     return own.substr(0, own.find('\n'));
   }
   if (rank.ended->exec_error != 0) {

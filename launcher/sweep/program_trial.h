@@ -113,6 +113,7 @@ class ProgramTrial {
   void enforce_limits(Monotonic now);
   void watch_memory();
   bool has_run_out_of_memory(const Rank& rank) const;
+  std::string own_words(const Rank& rank) const;
   std::string failure_of(const Rank& rank) const;
   TrialEnding ending() const;
 

@@ -18,10 +18,14 @@ namespace muster {
 
 namespace {
 
-/// A full disk must not end the sweep.
+/// Unless a Muster job has said it there itself, with what to do. A full disk must not end the
+/// sweep.
 void write_failure(const ProgramTrial& trial, const std::string& reason) {
+  const Path file = trial.directory() / "failure";
   try {
-    write_file_atomically(trial.directory() / "failure", reason + "\n");
+    if (!read_file_if_there(file).value_or("").starts_with(reason)) {
+      write_file_atomically(file, reason + "\n");
+    }
   } catch (const Error& error) {
     log::warning(report(error));
   }

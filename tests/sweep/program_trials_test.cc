@@ -233,6 +233,26 @@ TEST_F(ProgramTrials, WhatTheProgramWritesToFailureIsTheReason) {
   EXPECT_EQ(until_ended().back().reason, "out of data");
 }
 
+/// `muster train` in the trial's directory, which gets --runs and --name last.
+TEST_F(ProgramTrials, WhatAJobWritesToFailureIsTheReasonAndStays) {
+  plan_.is_job = true;
+  make_runner(
+      "printf 'rank 1: reading: no file\\n\\nWhat to do: look.\\n' > trials/0001/failure; "
+      "echo 'What to do: correct the configuration' >&2; exit 64");
+  start();
+  EXPECT_EQ(until_ended().back().reason, "rank 1: reading: no file");
+  EXPECT_EQ(file("failure"), "rank 1: reading: no file\n\nWhat to do: look.\n");
+}
+
+TEST_F(ProgramTrials, WhatAJobHadOvercomeBeforeItWasKilledIsNotTheReason) {
+  plan_.is_job = true;
+  make_runner("echo 'rank 1: reading: no file' > trials/0001/failure; kill -SEGV $$");
+  start();
+  const auto reason = until_ended().back().reason;
+  EXPECT_THAT(reason, HasSubstr("SIGSEGV"));
+  EXPECT_EQ(file("failure"), reason + "\n");
+}
+
 TEST_F(ProgramTrials, AMetricThatNeverComesIsAFailureWithASentence) {
   make_runner("echo accuracy: 0.5");
   start();
