@@ -4,18 +4,24 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <string_view>
 
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/base/text.h"
 
 namespace muster {
 namespace {
+
+constexpr const char* folder_name = "muster-mps-";
+constexpr int no_such_program = 127;
 
 Path pipes_in(const Path& folder) {
   return folder / "pipe";
@@ -51,34 +57,13 @@ std::vector<char*> pointers_to(std::vector<std::string>& words) {
   return pointers;
 }
 
-}  // namespace
-
-MpsServer::MpsServer(MpsOptions options) : options_(std::move(options)) {
-  posix_file_system().make_directory(pipes_in(options_.folder));
-  posix_file_system().make_directory(logs_in(options_.folder));
-  const int code = control("");
-  is_running_ = code == 0;
-  if (!is_running_) {
-    why_ = code == 127 ? fmt::format("there is no {} here", options_.program)
-                       : fmt::format("{} -d ended with {}; its log is in {}", options_.program,
-                                     code, logs_in(options_.folder).string());
-  }
-}
-
-MpsServer::~MpsServer() {
-  if (is_running_ && control("quit\n") != 0) {
-    log::warning(fmt::format("{} did not quit; its folder is {}", options_.program,
-                             options_.folder.string()));
-  }
-}
-
 /// With a command: sends it to the daemon. Without: starts the daemon, which leaves its starter.
-int MpsServer::control(const std::string& command) const {
-  std::vector<std::string> words{options_.program};
+int control(const std::string& program, const Path& folder, const std::string& command) {
+  std::vector<std::string> words{program};
   if (command.empty()) {
     words.emplace_back("-d");
   }
-  std::vector<std::string> settings = daemon_environment(options_.folder);
+  std::vector<std::string> settings = daemon_environment(folder);
   int ends[2] = {-1, -1};  // NOLINT(modernize-avoid-c-arrays): pipe() fills it
   if (::pipe2(ends, O_CLOEXEC) != 0) {
     throw_errno("pipe", errno);
@@ -89,7 +74,7 @@ int MpsServer::control(const std::string& command) const {
   ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
   ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
   pid_t child = 0;
-  const int failure = ::posix_spawnp(&child, options_.program.c_str(), &actions, nullptr,
+  const int failure = ::posix_spawnp(&child, program.c_str(), &actions, nullptr,
                                      pointers_to(words).data(), pointers_to(settings).data());
   ::posix_spawn_file_actions_destroy(&actions);
   ::close(ends[0]);
@@ -98,12 +83,63 @@ int MpsServer::control(const std::string& command) const {
   }
   ::close(ends[1]);
   if (failure != 0) {
-    return 127;
+    return no_such_program;
   }
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/// "ended with 1: Failed to start: another daemon is running", by the last line of its log.
+std::string last_words(const Path& folder) {
+  const auto log = read_file_if_there(logs_in(folder) / "control.log").value_or("");
+  const auto text = trim(log);
+  const auto line = text.substr(text.rfind('\n') + 1);
+  return line.empty() ? "" : ": " + std::string(line);
+}
+
+/// Of this user, with a daemon's folder inside, and nobody's any more.
+bool is_left(const Path& folder) {
+  struct stat facts {};
+  return ::lstat(folder.c_str(), &facts) == 0 && S_ISDIR(facts.st_mode) &&
+         facts.st_uid == ::geteuid() && posix_file_system().exists(pipes_in(folder)) &&
+         !is_owned(folder, std::chrono::system_clock::now());
+}
+
+/// A name that nobody could have taken before.
+Path private_folder(const Path& temporary) {
+  std::string name = temporary / (folder_name + std::string("XXXXXX"));
+  if (::mkdtemp(name.data()) == nullptr) {
+    throw_errno("make a folder in " + temporary.string(), errno);
+  }
+  return name;
+}
+
+}  // namespace
+
+MpsServer::MpsServer(MpsOptions options)
+    : options_(std::move(options)),
+      owner_(options_.folder, clock_, [](const std::string& text) { log::info(text); }) {
+  posix_file_system().make_directory(pipes_in(options_.folder));  // owned already: see is_left
+  posix_file_system().make_directory(logs_in(options_.folder));
+  const int code = control(options_.program, options_.folder, "");
+  is_running_ = code == 0;
+  if (!is_running_) {
+    why_ = code == no_such_program ? fmt::format("there is no {} here", options_.program)
+                                   : fmt::format("{} -d ended with {}{}", options_.program, code,
+                                                 last_words(options_.folder));
+  }
+}
+
+MpsServer::~MpsServer() {
+  if (is_running_ && control(options_.program, options_.folder, "quit\n") != 0) {
+    log::warning(fmt::format("{} did not quit; its folder is {}", options_.program,
+                             options_.folder.string()));
+    return;
+  }
+  std::error_code stays;
+  std::filesystem::remove_all(options_.folder, stays);
 }
 
 std::vector<std::pair<std::string, std::string>> MpsServer::environment(
@@ -121,13 +157,32 @@ std::vector<std::pair<std::string, std::string>> MpsServer::environment(
   return settings;
 }
 
+void quit_left_servers(const Path& temporary, const std::string& program) {
+  for (const std::string& name : posix_file_system().list(temporary)) {
+    const Path folder = temporary / name;
+    if (!name.starts_with(folder_name) || !is_left(folder)) {
+      continue;
+    }
+    if (control(program, folder, "quit\n") == no_such_program) {
+      return;
+    }
+    log::info(fmt::format("the MPS daemon of a sweep that was killed has been told to quit ({})",
+                          folder.string()));
+    std::error_code stays;
+    std::filesystem::remove_all(folder, stays);
+  }
+}
+
 std::unique_ptr<MpsServer> share_cards(const Machine& machine, std::size_t trials,
                                        Environment& environment) {
   if (machine.gpus.empty() || trials <= machine.gpus.size()) {
     return nullptr;
   }
-  auto server = std::make_unique<MpsServer>(MpsOptions{
-      .folder = std::filesystem::temp_directory_path() / fmt::format("muster-mps-{}", ::getpid())});
+  const Path temporary = std::filesystem::temp_directory_path();
+  MpsOptions options;
+  quit_left_servers(temporary, options.program);
+  options.folder = private_folder(temporary);
+  auto server = std::make_unique<MpsServer>(std::move(options));
   if (!server->is_running()) {
     log::info(fmt::format("trials take turns on the GPU, without MPS: {}", server->why()));
     return nullptr;

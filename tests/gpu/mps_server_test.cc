@@ -51,15 +51,43 @@ TEST(MpsServer, RunsADaemonInFoldersOfItsOwnAndTellsItToQuit) {
       << "trials name the cards of the machine";
   ::unsetenv("CUDA_VISIBLE_DEVICES");
   EXPECT_THAT(calls, HasSubstr("quit"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "own"));
+}
+
+/// The kernel frees a dead owner's lock; here nobody ever took it.
+TEST(MpsServer, TheNextSweepEndsDaemonsThatWereLeft) {
+  const Path folder = fresh_folder("mps_left");
+  const Path control = fake_control(folder, 0);
+  std::filesystem::create_directories(folder / "muster-mps-dead/pipe");
+  std::filesystem::create_directories(folder / "another/pipe");
+  std::filesystem::create_directory_symlink(folder / "another", folder / "muster-mps-link");
+  const MpsServer alive({.folder = folder / "muster-mps-alive", .program = control});
+  quit_left_servers(folder, control);
+  EXPECT_FALSE(std::filesystem::exists(folder / "muster-mps-dead"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "another/pipe"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "muster-mps-alive/pipe"));
+  const std::string calls = read_file(folder / "calls");
+  EXPECT_THAT(calls,
+              HasSubstr("pipe=" + (folder / "muster-mps-dead/pipe").string() + " cards=\nquit\n"));
+  EXPECT_EQ(calls.find("quit"), calls.rfind("quit"));
+}
+
+TEST(MpsServer, WhatWasLeftStaysWhereNobodyCanTellItToQuit) {
+  const Path folder = fresh_folder("mps_stays");
+  std::filesystem::create_directories(folder / "muster-mps-dead/pipe");
+  quit_left_servers(folder, "/nowhere/mps-control");
+  EXPECT_TRUE(std::filesystem::exists(folder / "muster-mps-dead/pipe"));
 }
 
 TEST(MpsServer, SaysWhyItDoesNotRun) {
   const Path folder = fresh_folder("mps_refused");
+  std::filesystem::create_directories(folder / "own/log");
+  std::ofstream(folder / "own/log/control.log") << "Start\nCannot create the daemon\n";
   const MpsServer refused({.folder = folder / "own", .program = fake_control(folder, 3)});
   EXPECT_FALSE(refused.is_running());
-  EXPECT_THAT(refused.why(), HasSubstr("ended with 3"));
+  EXPECT_THAT(refused.why(), HasSubstr("ended with 3: Cannot create the daemon"));
   EXPECT_THAT(refused.environment(0), IsEmpty());
-  const MpsServer absent({.folder = folder / "own", .program = "/nowhere/mps-control"});
+  const MpsServer absent({.folder = folder / "none", .program = "/nowhere/mps-control"});
   EXPECT_THAT(absent.why(), HasSubstr("there is no /nowhere/mps-control"));
 }
 
