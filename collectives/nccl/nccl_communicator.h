@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "collectives/nccl/nccl_table.h"
+#include "runtime/base/error.h"
 #include "runtime/comm/communicator.h"
 #include "runtime/comm/control_page.h"
 
@@ -35,6 +36,9 @@ struct NcclOptions {
   /// Asked at every look: a sentence when another rank has failed or the machine's control page
   /// says so, empty otherwise. NCCL wants all ranks aborted, not the first alone.
   std::function<std::string()> trouble_elsewhere;
+  /// Each rank had a GPU of its own before: two on one are the machine's fault then, not the
+  /// user's.
+  bool had_own = false;
 };
 
 class NcclCommunicator final : public Communicator {
@@ -83,12 +87,14 @@ class NcclCommunicator final : public Communicator {
                    std::unique_ptr<Communicator> owned);
   void connect();
   void refuse_shared_gpus();
+  Fault fault_of_sharing(std::size_t a, std::size_t b) const;
   void open_streams();
-  void settle(std::string_view what);
+  void settle(std::string_view what, std::string_view remedy = "");
   nccl::Result ask(nccl::Result* state);
   template <class Call>
   Work issue(std::string_view name, const Buffer& buffer, Call&& call);
   void check(nccl::Result result, std::string_view what);
+  std::string words_for(nccl::Result result) const;
   void check_cuda(int error, std::string_view what);
   void check_alive();
   nccl::Event new_event();

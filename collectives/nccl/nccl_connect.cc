@@ -6,17 +6,31 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
 #include <vector>
 
 #include "collectives/nccl/nccl_communicator.h"
 #include "runtime/base/error.h"
 
 namespace muster {
+namespace {
+
+/// Names of machines may repeat; NCCL too takes what was booted as one for one machine.
+std::string boot_id() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  std::getline(file, id);
+  return id;
+}
+
+}  // namespace
 
 /// NCCL's own words for this send people looking in the wrong place.
 void NcclCommunicator::refuse_shared_gpus() {
   struct Card {
     std::array<char, 64> machine{};
+    std::array<char, 40> boot{};
     std::array<char, 32> bus{};
   };
   Card mine;
@@ -24,6 +38,8 @@ void NcclCommunicator::refuse_shared_gpus() {
   if (const char* named =
           std::getenv("NCCL_HOSTID")) {  // NCCL itself goes by it: tests on one card
     std::strncpy(mine.machine.data(), named, mine.machine.size() - 1);
+  } else {
+    boot_id().copy(mine.boot.data(), mine.boot.size() - 1);
   }
   check_cuda(cuda_.pci_bus_id(mine.bus.data(), static_cast<int>(mine.bus.size()), options_.device),
              "cudaDeviceGetPCIBusId");
@@ -35,8 +51,9 @@ void NcclCommunicator::refuse_shared_gpus() {
       .wait();
   for (std::size_t a = 0; a < cards.size(); ++a) {
     for (std::size_t b = a + 1; b < cards.size(); ++b) {
-      if (cards[a].machine == cards[b].machine && cards[a].bus == cards[b].bus) {
-        throw Error(Fault::bad_input,
+      if (cards[a].machine == cards[b].machine && cards[a].boot == cards[b].boot &&
+          cards[a].bus == cards[b].bus) {
+        throw Error(fault_of_sharing(a, b),
                     fmt::format("ranks {} and {} both use GPU {} of {}: start one rank for each "
                                 "GPU, or give each its own "
                                 "with CUDA_VISIBLE_DEVICES",
@@ -44,6 +61,14 @@ void NcclCommunicator::refuse_shared_gpus() {
       }
     }
   }
+}
+
+/// Of the machine's faults, that machine's ranks alone are the cause.
+Fault NcclCommunicator::fault_of_sharing(std::size_t a, std::size_t b) const {
+  const auto own = static_cast<std::size_t>(rank());
+  return !options_.had_own      ? Fault::bad_input
+         : own == a || own == b ? Fault::io
+                                : Fault::communication;
 }
 
 void NcclCommunicator::connect() {
@@ -66,12 +91,14 @@ void NcclCommunicator::connect() {
   if (result != nccl::in_progress) {
     check(result, "ncclCommInitRankConfig");
   }
-  settle(fmt::format("connecting {} ranks", size()));
+  settle(fmt::format("connecting {} ranks", size()),
+         "; NCCL_DEBUG=INFO tells how it tries to reach the others, and NCCL_SOCKET_IFNAME names "
+         "the network that it takes");
 }
 
 /// Calls on a non-blocking communicator are over when it no longer says "in progress": after some
 /// microseconds for an operation, which a step waits for, and after seconds for a connection.
-void NcclCommunicator::settle(std::string_view what) {
+void NcclCommunicator::settle(std::string_view what, std::string_view remedy) {
   const auto start = std::chrono::steady_clock::now();
   const auto give_up = start + options_.start_deadline;
   constexpr std::chrono::milliseconds soon{2};
@@ -84,9 +111,9 @@ void NcclCommunicator::settle(std::string_view what) {
     }
     const auto now = std::chrono::steady_clock::now();
     if (now > give_up) {
-      const auto sentence =
-          fmt::format("NCCL: {} took longer than {} s on rank {}", what,
-                      std::chrono::duration<double>(options_.start_deadline).count(), rank());
+      const auto sentence = fmt::format(
+          "NCCL: {} took longer than {} s on rank {}{}", what,
+          std::chrono::duration<double>(options_.start_deadline).count(), rank(), remedy);
       fail(sentence);
       throw Error(Fault::communication, sentence);
     }

@@ -70,6 +70,7 @@ NcclTable load_nccl(const std::vector<std::string>& names) {
   library.optional(table.split, "ncclCommSplit");
   library.optional(table.register_buffer, "ncclCommRegister");
   library.optional(table.deregister_buffer, "ncclCommDeregister");
+  library.optional(table.last_error, "ncclGetLastError");
   library.optional(table.shrink, "ncclCommShrink");
   return table;
 }

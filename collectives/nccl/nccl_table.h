@@ -66,6 +66,7 @@ struct NcclTable {
   Result (*register_buffer)(Comm comm, void* data, std::size_t bytes,
                             void** handle) = nullptr;              // 2.19
   Result (*deregister_buffer)(Comm comm, void* handle) = nullptr;  // 2.19
+  const char* (*last_error)(Comm comm) = nullptr;                  ///< of the process; 2.13
   Result (*shrink)(Comm comm, int* excluded, int count, Comm* rest, Config* config,
                    int flags) = nullptr;  // 2.27
 };

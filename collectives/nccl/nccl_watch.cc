@@ -5,6 +5,7 @@
 #include "collectives/nccl/nccl_communicator.h"
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
+#include "runtime/base/text.h"
 #include "runtime/base/thread_name.h"
 
 namespace muster {
@@ -13,11 +14,17 @@ using SteadyClock = std::chrono::steady_clock;
 
 void NcclCommunicator::check(nccl::Result result, std::string_view what) {
   if (result != nccl::success) [[unlikely]] {
-    const auto sentence =
-        fmt::format("{} on rank {}: {}", what, rank(), table_.error_string(result));
+    const auto sentence = fmt::format("{} on rank {}: {}", what, rank(), words_for(result));
     fail(sentence);
     throw Error(Fault::communication, sentence);
   }
+}
+
+/// "unhandled cuda error" alone is all that the code says.
+std::string NcclCommunicator::words_for(nccl::Result result) const {
+  const char* last = table_.last_error == nullptr ? nullptr : table_.last_error(nullptr);
+  const auto more = trim(last == nullptr ? "" : last);
+  return table_.error_string(result) + (more.empty() ? "" : fmt::format(" ({})", more));
 }
 
 void NcclCommunicator::check_cuda(int error, std::string_view what) {
@@ -127,7 +134,7 @@ std::string NcclCommunicator::trouble() {
   const std::lock_guard lock(mutex_);
   const auto what = pending_.empty() ? "no operation under way" : pending_.front().what;
   if (state != nccl::success && state != nccl::in_progress) {
-    return fmt::format("NCCL on rank {}, {}: {}", rank(), what, table_.error_string(state));
+    return fmt::format("NCCL on rank {}, {}: {}", rank(), what, words_for(state));
   }
   if (!pending_.empty() && SteadyClock::now() > pending_.front().deadline) {
     return fmt::format(

@@ -240,7 +240,8 @@ TEST(NcclCommunicator, ReportsErrorsThatComeLater) {
 TEST(NcclCommunicator, ReportsACallThatFails) {
   const FakeNccl fake({.fail_operation = 2});
   EXPECT_THAT(run(2, reduce_three_times),
-              Each(HasSubstr("all_reduce of 100 float32 (operation 2) on rank")));
+              Each(AllOf(HasSubstr("all_reduce of 100 float32 (operation 2) on rank"),
+                         HasSubstr("internal error (socket: connection refused)"))));
 }
 
 TEST(NcclCommunicator, AbortsWhenAnotherRankHasFailed) {
@@ -283,7 +284,8 @@ TEST(NcclCommunicator, AsksNothingOfNcclThatWasAborted) {
 TEST(NcclCommunicator, GivesUpConnectingAtTheDeadline) {
   const FakeNccl fake({.never_connects = true});
   EXPECT_THAT(run(2, reduce_three_times, hasty),
-              Each(HasSubstr("connecting 2 ranks took longer than 0.3 s on rank")));
+              Each(AllOf(HasSubstr("connecting 2 ranks took longer than 0.3 s on rank"),
+                         HasSubstr("NCCL_SOCKET_IFNAME"))));
   EXPECT_GE(fake.aborts(), 1);
 }
 
@@ -298,6 +300,22 @@ TEST(NcclCommunicator, RefusesTwoRanksOnOneGpu) {
   EXPECT_THAT(run(2, reduce_three_times),
               Each(AllOf(HasSubstr("ranks 0 and 1 both use GPU 0000:00:00.0"),
                          HasSubstr("CUDA_VISIBLE_DEVICES"))));
+}
+
+TEST(NcclCommunicator, TwoRanksOnOneGpuThatHadTheirOwnAreNoFaultOfTheUser) {
+  const FakeNccl fake({.one_gpu_for_all = true});
+  auto before = patient;
+  before.had_own = true;
+  std::array<Fault, 3> faults{};
+  run_threads(static_cast<int>(faults.size()), [&](LocalGroup& group) {
+    NodeCommunicator host(group);
+    try {
+      const NcclCommunicator comm(nccl_table, cuda_table, host, before);
+    } catch (const Error& error) {
+      faults.at(static_cast<std::size_t>(host.rank())) = error.fault();
+    }
+  });
+  EXPECT_THAT(faults, testing::ElementsAre(Fault::io, Fault::io, Fault::communication));
 }
 
 TEST(NcclCommunicator, RefusesMemoryOfTheHost) {

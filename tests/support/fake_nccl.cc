@@ -182,6 +182,10 @@ const char* error_string(Result result) {
   return result == nccl::remote_error ? "remote process exited" : "internal error";
 }
 
+const char* last_nccl_error(Comm /*comm*/) {
+  return "socket: connection refused\n";
+}
+
 /// `finish` runs on the last rank that calls, on all ranks' memory.
 template <class Finish>
 Result enqueue(Comm comm, Stream stream, std::string text, const void* in, void* out,
@@ -489,6 +493,7 @@ nccl::NcclTable FakeNccl::nccl_table() {
           .split = split,
           .register_buffer = register_buffer,
           .deregister_buffer = deregister_buffer,
+          .last_error = last_nccl_error,
           .shrink = shrink};
 }
 
