@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <initializer_list>
 #include <set>
 #include <tuple>
 
@@ -43,6 +44,17 @@ std::string in_one_line(const std::string& text) {
     }
   }
   return line;
+}
+
+bool has_any(const std::string& text, std::initializer_list<std::string_view> words) {
+  return std::ranges::any_of(words, [&](auto word) { return text.find(word) != text.npos; });
+}
+
+/// Words of the CUDA runtime, torch and NCCL for what a card did; and of a run that finds its card
+/// no more.
+bool blames_a_gpu(const std::string& text) {
+  return has_any(text, {", on GPU ", "CUDA error", "unhandled cuda error", "CUDA finds no GPU",
+                        "has trained on GPUs"});
 }
 
 }  // namespace
@@ -141,6 +153,17 @@ std::string remedy_for(const FaultReport& report, const std::string& log_file) {
   if (first.text.find("out of memory") != std::string::npos) {
     return "What to do: a smaller train.batch_size or model, train.amp = bf16, or train.recompute "
            "(gpt) takes less; if another process has the GPU's memory, nvidia-smi names it.";
+  }
+  if (first.text.find("busy or unavailable") != std::string::npos) {
+    return "What to do: another process may have the card to itself: 'nvidia-smi -q -d COMPUTE' "
+           "shows whether its compute mode is exclusive, nvidia-smi who uses it. Start one process "
+           "for each card, or have the administrator set the mode to DEFAULT (nvidia-smi -c 0).";
+  }
+  if (blames_a_gpu(first.text)) {
+    return fmt::format(
+        "What to do: on that machine, 'dmesg | grep Xid' and 'nvidia-smi -q' say whether the card "
+        "is at fault; otherwise read {}. The same command continues from the last checkpoint.",
+        log_file);
   }
   if (!first.stacks.empty()) {
     return fmt::format(

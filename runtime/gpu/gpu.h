@@ -51,7 +51,7 @@ class Gpu {
   enum class Queue : std::uint8_t { compute, copy };
   virtual ~Gpu() = default;
 
-  virtual std::string name() const = 0;    ///< "NVIDIA H200"
+  virtual std::string name() const = 0;    ///< "NVIDIA H200 at 0000:4a:00.0"
   virtual Device device() const = 0;       ///< where tensors are made
   virtual GpuMemory memory() const = 0;    ///< any thread
   virtual std::uint64_t lane_bytes() = 0;  ///< the most that this lane's pool and arena have taken

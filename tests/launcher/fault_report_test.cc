@@ -130,5 +130,25 @@ TEST(FaultReport, SaysWhatTakesLessOfAGpusMemory) {
   EXPECT_THAT(remedy_for(FaultReport{beyond, 1}, "log"), HasSubstr("train.batch_size"));
 }
 
+TEST(FaultReport, SaysHowToAskWhetherTheCardIsAtFault) {
+  auto lost = fault(0, 1, Fault::io);
+  for (const char* text :
+       {"a GPU kernel or copy: an illegal memory access was encountered, on GPU 0000:4a:00.0",
+        "CUDA error: unspecified launch failure",
+        "this run has trained on GPUs, and n1 has none for it now: CUDA finds no GPU"}) {
+    lost.text = text;
+    const auto remedy = remedy_for(FaultReport{lost, 0}, "log/rank-0.log");
+    EXPECT_THAT(remedy, HasSubstr("dmesg | grep Xid")) << text;
+    EXPECT_THAT(remedy, HasSubstr("log/rank-0.log")) << text;
+  }
+}
+
+TEST(FaultReport, SaysWhoMayHaveABusyCard) {
+  auto busy = fault(0, 1, Fault::io);
+  busy.text =
+      "cudaStreamCreate: CUDA-capable device(s) is/are busy or unavailable, on GPU 0000:4a:00.0";
+  EXPECT_THAT(remedy_for(FaultReport{busy, 0}, "log"), HasSubstr("nvidia-smi -q -d COMPUTE"));
+}
+
 }  // namespace
 }  // namespace muster

@@ -28,10 +28,11 @@ std::atomic<int> lane_count = 0;
 
 class Event final : public GpuMark {
  public:
-  explicit Event(cudaStream_t stream) {
+  Event(cudaStream_t stream, int device) : device_(device) {
     const unsigned sleeps = lane_count > 1 ? cudaEventBlockingSync : cudaEventDefault;
-    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | sleeps), "cudaEventCreate");
-    check(cudaEventRecord(event_, stream), "cudaEventRecord");
+    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | sleeps), "cudaEventCreate",
+          device_);
+    check(cudaEventRecord(event_, stream), "cudaEventRecord", device_);
   }
   ~Event() override { cudaEventDestroy(event_); }
   Event(const Event&) = delete;
@@ -43,13 +44,14 @@ class Event final : public GpuMark {
       cudaGetLastError();  // remembers it, and the next launch would be blamed
       return false;
     }
-    check(state, "a GPU kernel or copy");
+    check(state, "a GPU kernel or copy", device_);
     return true;
   }
-  void wait() override { check(cudaEventSynchronize(event_), "a GPU kernel or copy"); }
+  void wait() override { check(cudaEventSynchronize(event_), "a GPU kernel or copy", device_); }
   cudaEvent_t raw() const { return event_; }
 
  private:
+  int device_;
   cudaEvent_t event_ = nullptr;
 };
 
@@ -88,14 +90,14 @@ bool CudaGpu::has_company() const {
 }
 
 std::string CudaGpu::name() const {
-  return at::cuda::getDeviceProperties(device_)->name;
+  return fmt::format("{} at {}", at::cuda::getDeviceProperties(device_)->name, bus_of(device_));
 }
 
 GpuMemory CudaGpu::memory() const {
   const c10::cuda::CUDAGuard guard(device_);
   std::size_t free = 0;
   std::size_t total = 0;
-  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo", device_);
   return {free, total};
 }
 
@@ -132,7 +134,7 @@ std::shared_ptr<std::byte> CudaGpu::allocate_shared(std::size_t bytes) {
     cudaGetLastError();
     throw_out_of_memory(bytes);
   }
-  check(error, "cudaMalloc");
+  check(error, "cudaMalloc", device_);
   std::shared_ptr<std::byte> memory{static_cast<std::byte*>(data),
                                     [](std::byte* gone) { cudaFree(gone); }};
   make_zero(data, bytes);
@@ -143,14 +145,15 @@ std::shared_ptr<std::byte> CudaGpu::allocate_pinned(std::size_t bytes) {
   const c10::cuda::CUDAGuard guard(device_);
   void* data = nullptr;
   check(cudaHostAlloc(&data, std::max<std::size_t>(bytes, 1), cudaHostAllocDefault),
-        "cudaHostAlloc");
+        "cudaHostAlloc", device_);
   std::memset(data, 0, bytes);
   return {static_cast<std::byte*>(data), [](std::byte* memory) { cudaFreeHost(memory); }};
 }
 
 void CudaGpu::make_zero(void* data, std::size_t bytes) {
-  check(cudaMemsetAsync(data, 0, bytes, raw(Queue::compute)), "cudaMemset");
-  check(cudaStreamSynchronize(raw(Queue::compute)), "cudaMemset");  // before any other queue's
+  check(cudaMemsetAsync(data, 0, bytes, raw(Queue::compute)), "cudaMemset", device_);
+  check(cudaStreamSynchronize(raw(Queue::compute)), "cudaMemset",
+        device_);  // before any other queue's
 }
 
 void CudaGpu::throw_out_of_memory(std::size_t bytes) const {
@@ -163,30 +166,31 @@ void CudaGpu::throw_out_of_memory(std::size_t bytes) const {
 
 void CudaGpu::copy(void* to, const void* from, std::size_t bytes, Queue queue) {
   const c10::cuda::CUDAGuard guard(device_);
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, raw(queue)), "cudaMemcpyAsync");
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, raw(queue)), "cudaMemcpyAsync",
+        device_);
 }
 
 GpuEvent CudaGpu::record(Queue queue) {
   const c10::cuda::CUDAGuard guard(device_);
-  return std::make_shared<Event>(raw(queue));
+  return std::make_shared<Event>(raw(queue), device_);
 }
 
 void CudaGpu::wait(Queue queue, const GpuEvent& event) {
   check(cudaStreamWaitEvent(raw(queue), static_cast<Event&>(*event).raw(), 0),
-        "cudaStreamWaitEvent");
+        "cudaStreamWaitEvent", device_);
 }
 
 void CudaGpu::synchronise() {
   const c10::cuda::CUDAGuard guard(device_);
-  check(cudaStreamSynchronize(raw(Queue::compute)), "the GPU's work");
-  check(cudaStreamSynchronize(raw(Queue::copy)), "the GPU's copies");
+  check(cudaStreamSynchronize(raw(Queue::compute)), "the GPU's work", device_);
+  check(cudaStreamSynchronize(raw(Queue::copy)), "the GPU's copies", device_);
 }
 
 template <class Job>
 void CudaGpu::queue(const char* what, const Job& job) {
   cudaGetLastError();  // what somebody else has left is not this launch's
   launch(job, raw(Queue::compute));
-  check(cudaGetLastError(), what);
+  check(cudaGetLastError(), what, device_);
 }
 
 void CudaGpu::run(const PackJob& job) {

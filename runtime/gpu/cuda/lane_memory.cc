@@ -37,7 +37,7 @@ OwnQueue::OwnQueue(c10::DeviceIndex device) : device_(device) {
   auto& here = idle.of[device];
   if (here.empty()) {
     const c10::cuda::CUDAGuard guard(device);
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate", device);
   } else {
     stream_ = here.back();
     here.pop_back();

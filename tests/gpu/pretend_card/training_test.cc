@@ -123,6 +123,16 @@ TEST_F(OnCard, TrialsThatDoNotFitTogetherComeFewerAtOnce) {
                                                HasSubstr("without a CUDA graph"))));
 }
 
+TEST_F(OnCard, AFaultNamesItsCard) {
+  std::ofstream(folder.path() / "breaks") << "once";
+  ::setenv("PRETEND_CARD_BREAKS", (folder.path() / "breaks").c_str(), 1);
+  const auto run = train(mlp, "fault", "--restarts_per_hour 0 --train.graph off", 12);
+  ::unsetenv("PRETEND_CARD_BREAKS");
+  EXPECT_EQ(run.code, 1) << run.output;
+  EXPECT_THAT(run.output, HasSubstr("a pretended card at 0000:00:00.0"));
+  EXPECT_THAT(run.output, HasSubstr("an error of the pretended card, on GPU 0000:00:00.0"));
+}
+
 TEST_F(OnCard, RanksThatShareACardAreRefused) {
   const auto both = train(mlp, "shared", "--train.device cuda --ranks 2");
   EXPECT_NE(both.code, 0);
