@@ -19,8 +19,8 @@ namespace {
 const CommandHelp help{
     .usage = "muster resume NAME [--section.key value ...]",
     .about =
-        "Runs the stored command of a run again, with more budget if asked: limits, hosts, ranks "
-        "and logging may differ from "
+        "Runs the stored command of a run again, with more budget if asked: limits, hosts, ranks, "
+        "train.device and logging may differ from "
         "before, nothing else may. A sweep takes more budget so: --tune.max_trials 200.",
     .examples = {
         {"muster resume digits", "go on where it stopped"},

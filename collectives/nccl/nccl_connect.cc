@@ -54,10 +54,11 @@ void NcclCommunicator::refuse_shared_gpus() {
       if (cards[a].machine == cards[b].machine && cards[a].boot == cards[b].boot &&
           cards[a].bus == cards[b].bus) {
         throw Error(fault_of_sharing(a, b),
-                    fmt::format("ranks {} and {} both use GPU {} of {}: start one rank for each "
+                    fmt::format("ranks {} and {} both use GPU {} of {}{}: start one rank for each "
                                 "GPU, or give each its own "
                                 "with CUDA_VISIBLE_DEVICES",
-                                a, b, cards[a].bus.data(), cards[a].machine.data()));
+                                a, b, cards[a].bus.data(), cards[a].machine.data(),
+                                options_.had_own ? ", which had one for each before" : ""));
       }
     }
   }

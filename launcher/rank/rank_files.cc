@@ -17,6 +17,20 @@ namespace muster {
 namespace {
 
 constexpr std::int64_t no_limit = std::numeric_limits<std::int64_t>::max();
+constexpr const char* gpus_name = "gpus";
+
+/// How far a run was told to go, for when it has been there.
+std::string goal_of(const TrainSettings& train) {
+  return std::to_string(train.epochs) + " epochs, " +
+         std::to_string(train.steps.value_or(no_limit)) + " steps at most\n";
+}
+
+/// Whether that goal is no nearer than today's.
+bool is_as_far(const std::string& goal, const TrainSettings& train) {
+  const auto before = words(goal);
+  return before.size() > 2 && parse_int(before[0]).value_or(0) >= train.epochs &&
+         parse_int(before[2]).value_or(0) >= train.steps.value_or(no_limit);
+}
 
 }  // namespace
 
@@ -93,15 +107,34 @@ void RankFiles::write_failure(const std::string& text) const {
 }
 
 void RankFiles::write_finished(const TrainSettings& train) const {
-  write_file_durably(root_ / "finished", std::to_string(train.epochs) + " epochs, " +
-                                             std::to_string(train.steps.value_or(no_limit)) +
-                                             " steps at most\n");
+  write_file_durably(root_ / "finished", goal_of(train));
 }
 
 bool RankFiles::has_finished(const TrainSettings& train) const {
-  const auto before = words(read_file_if_there(root_ / "finished").value_or(""));
-  return before.size() > 2 && parse_int(before[0]).value_or(0) >= train.epochs &&
-         parse_int(before[2]).value_or(0) >= train.steps.value_or(no_limit);
+  return is_as_far(read_file_if_there(root_ / "finished").value_or(""), train);
+}
+
+bool RankFiles::needs_gpus(const TrainSettings& train) const {
+  const auto before = read_file_if_there(root_ / gpus_name);
+  return before && !is_as_far(*before, train);
+}
+
+void RankFiles::note_gpus() const {
+  if (rank_ == 0) {
+    write_file_durably(root_ / gpus_name, "");
+  }
+}
+
+void RankFiles::note_finished_on_gpus(const TrainSettings& train) const {
+  if (rank_ == 0) {
+    write_file_durably(root_ / gpus_name, goal_of(train));
+  }
+}
+
+void RankFiles::forget_gpus() const {
+  if (rank_ == 0) {
+    posix_file_system().remove(root_ / gpus_name);
+  }
 }
 
 }  // namespace muster

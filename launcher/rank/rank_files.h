@@ -1,6 +1,7 @@
 /// RankFiles: the run's directory as a rank uses it. Where `muster` supervises, it owns the
 /// directory: config.ini, status.json, the lock and the logs; a rank then writes metrics,
-/// checkpoints and the model only. Started by mpirun or srun, rank 0 does all of it.
+/// checkpoints, the model and whether it was on GPUs only. Started by mpirun or srun, rank 0 does
+/// all of it.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -28,6 +29,13 @@ class RankFiles {
   /// Rank 0 without a supervisor.
   void write_state(const std::string& state, std::uint64_t step, double epoch) const;
   void write_failure(const std::string& text) const;
+
+  /// Whether it has trained on GPUs, the last time that it trained, and is not yet as far as it is
+  /// told to go: kept by rank 0 in the file `gpus`.
+  bool needs_gpus(const TrainSettings& train) const;
+  void note_gpus() const;
+  void note_finished_on_gpus(const TrainSettings& train) const;
+  void forget_gpus() const;
 
   /// For runs that leave no checkpoint when they end (checkpoint.on_exit = false): how far they
   /// were told to go when they finished, in the file `finished`.

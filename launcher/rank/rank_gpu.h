@@ -16,12 +16,15 @@ namespace muster {
 class RankGpu {
  public:
   /// Empty (parts().gpu null) where train.device or the machines say CPU: all ranks have a GPU, or
-  /// none uses one. Throws bad_input where a GPU was asked for and cannot be had.
+  /// none uses one. A GPU that cannot be had is an error where it was asked for, and where the run
+  /// has trained on GPUs before (`used_gpus`): then of the machine (io), and another may have one.
   /// `control` says when another rank has given up: this one's NCCL would wait for it for ever.
   RankGpu(const TrainSettings& train, Communicator& world, RankSlot* flight,
-          const ControlHeader& control);
+          const ControlHeader& control, bool used_gpus = false);
   GpuParts parts();
-  std::string text() const;  ///< "NVIDIA H200", or why it is the CPU
+  std::string text() const;  ///< "NVIDIA H200 at 0000:4a:00.0", or why it is the CPU
+  /// Whether it is the CPU by nobody's choice, with an NVIDIA driver on some rank's machine.
+  bool leaves_idle() const { return leaves_idle_; }
 
  private:
   std::unique_ptr<Gpu> gpu_;
@@ -29,6 +32,7 @@ class RankGpu {
   nccl::CudaTable cuda_table_;
   std::unique_ptr<NcclCommunicator> device_;
   std::string text_;
+  bool leaves_idle_ = false;
 };
 
 }  // namespace muster

@@ -16,7 +16,6 @@
 #include "runtime/base/exit_codes.h"
 #include "runtime/base/log.h"
 #include "runtime/data/dataset.h"
-#include "runtime/gpu/open_gpus.h"
 #include "runtime/model/export.h"
 #include "runtime/model/model.h"
 #include "runtime/train/trainer.h"
@@ -32,7 +31,7 @@ class TrainRank {
         meeting_(ranks),
         ranks_{ranks.node(), ranks.lane() != nullptr ? *ranks.lane() : *alone_, ranks.world()},
         files_(job, ranks_.world.rank(), is_supervised),
-        gpu_(job.train, ranks_.world, &ranks.slot(), ranks.page().header()),
+        gpu_(job.train, ranks_.world, &ranks.slot(), ranks.page().header(), needs_gpus()),
         engine_(engine_options(job.checkpoint, files_.checkpoints()), ranks_.world,
                 posix_file_system(), clock_) {}
 
@@ -40,6 +39,9 @@ class TrainRank {
 
  private:
   bool is_first() const { return ranks_.world.rank() == 0; }
+  bool is_on_gpus() { return gpu_.parts().gpu != nullptr; }
+  bool told_by_first(bool says);
+  bool needs_gpus() { return told_by_first(is_first() && files_.needs_gpus(job_.train)); }
   void enter(Phase phase);
   void say_finished() const;
   void build();
@@ -67,6 +69,13 @@ class TrainRank {
   std::unique_ptr<KeptModel> kept_;
 };
 
+/// What rank 0 says, which reads the run's directory.
+bool TrainRank::told_by_first(bool says) {
+  std::int32_t word = says ? 1 : 0;
+  ranks_.world.broadcast(buffer_of(&word, 1), 0).wait();
+  return word != 0;
+}
+
 void TrainRank::enter(Phase phase) {
   meeting_.slot().phase.store(phase);
   meeting_.slot().phase_since_ns.store(monotonic_ns());
@@ -77,25 +86,28 @@ int TrainRank::run(const Keys& keys, const Resolved& resolved) {
   const int threads = job_.train.threads.value_or(each);
   at::set_num_threads(threads);
   files_.settle(keys, resolved);
-  std::int32_t had_finished = is_first() && files_.has_finished(job_.train) ? 1 : 0;
-  ranks_.world.broadcast(buffer_of(&had_finished, 1), 0).wait();
+  const bool had_finished = told_by_first(is_first() && files_.has_finished(job_.train));
   files_.open_log();
   if (is_first()) {
     log::info(fmt::format("training '{}' on {} rank{}, {} thread{} each{}", job_.name,
                           ranks_.world.size(), ranks_.world.size() == 1 ? "" : "s", threads,
-                          threads == 1 ? "" : "s",
-                          gpu_.parts().gpu != nullptr ? ", " + gpu_.text() : ""));
-    if (gpu_.parts().gpu == nullptr && job_.train.device == "auto" && has_gpu_driver()) {
-      log::warning(fmt::format(
-          "this machine has an NVIDIA driver, but the run is on CPUs: {} (train.device = cuda "
-          "insists on a GPU, cpu takes none)",
-          gpu_.text().empty() ? "another rank has no GPU" : gpu_.text()));
+                          threads == 1 ? "" : "s", is_on_gpus() ? ", " + gpu_.text() : ""));
+    if (gpu_.leaves_idle()) {
+      log::warning(
+          fmt::format("the run is on CPUs, though there is an NVIDIA driver: {} (train.device = "
+                      "cuda insists on a GPU, cpu takes none)",
+                      gpu_.text()));
     }
+  } else if (is_on_gpus()) {
+    log::info("on " + gpu_.text());
   }
-  if (had_finished != 0) {
+  if (had_finished) {
     say_finished();
     enter(Phase::finished);
     return exit_finished;
+  }
+  if (is_on_gpus()) {
+    files_.note_gpus();
   }
   build();
   resume();
@@ -103,6 +115,9 @@ int TrainRank::run(const Keys& keys, const Resolved& resolved) {
     say_finished();
   } else {
     files_.write_state("training", trainer_->step(), 0);
+    if (!is_on_gpus()) {
+      files_.forget_gpus();
+    }
   }
   const TrainEnd end = trainer_->run();
   const int code = end == TrainEnd::noticed   ? leave()
@@ -256,6 +271,9 @@ int TrainRank::finish() {
   }
   if (is_first() && !job_.checkpoint.on_exit) {
     files_.write_finished(job_.train);
+  }
+  if (is_on_gpus()) {
+    files_.note_finished_on_gpus(job_.train);
   }
   ranks_.world.barrier();
   files_.write_state("finished", trainer_->step(), job_.train.epochs);

@@ -54,7 +54,7 @@ bool has_any(const std::string& text, std::initializer_list<std::string_view> wo
 /// no more.
 bool blames_a_gpu(const std::string& text) {
   return has_any(text, {", on GPU ", "CUDA error", "unhandled cuda error", "CUDA finds no GPU",
-                        "has trained on GPUs"});
+                        "has trained on GPUs", "which had one for each before"});
 }
 
 }  // namespace

@@ -120,7 +120,9 @@ void describe_train(Keys& keys, TrainSettings& train) {
            "GPU: images are shifted by up to so many pixels, at random")
       .at_least(0);
   keys.add("train.flip", train.flip, "GPU: images are mirrored, at random");
-  keys.add("train.device", train.device, "Where it runs").one_of({"auto", "cpu", "cuda"});
+  keys.add("train.device", train.device, "Where it runs")
+      .one_of({"auto", "cpu", "cuda"})
+      .may_change();
   describe_train_outcome(keys, train);
 }
 

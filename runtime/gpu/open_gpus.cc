@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 struct Opened {
   Gpus* gpus = nullptr;
   std::string why;
+  Fault fault = Fault::bad_input;  ///< io: what should be at hand does not work
 };
 
 /// The GPU half of libtorch registers itself when it is opened, if torch was not used before.
@@ -36,15 +37,15 @@ Opened open_module() {
   for (const auto& place : gpu_module_places()) {
     std::error_code none;
     if (fs::exists(place, none)) {
-      Opened opened;
+      Opened opened{.fault = Fault::io};
       opened.gpus = open_gpu_module(place, opened.why);
       return opened;
     }
     looked.push_back(place.string());
   }
-  return {nullptr, fmt::format("libmuster_cuda.so is not there (looked for {}): configure with "
-                               "-DMUSTER_WITH_CUDA=ON",
-                               join(looked, ", "))};
+  return {.why = fmt::format("libmuster_cuda.so is not there (looked for {}): configure with "
+                             "-DMUSTER_WITH_CUDA=ON",
+                             join(looked, ", "))};
 }
 
 /// Once a process: what a module leaves in libtorch stays.
@@ -53,7 +54,7 @@ const Opened& opened_once() {
   static Opened opened;
   std::call_once(once, [] {
     opened = has_gpu_driver() ? open_module()
-                              : Opened{nullptr, "there is no NVIDIA driver on this machine"};
+                              : Opened{.why = "there is no NVIDIA driver on this machine"};
   });
   return opened;
 }
@@ -105,7 +106,7 @@ Gpus* open_gpus(const std::string& wanted, std::string& why) {
   why = opened.why;
   if (opened.gpus == nullptr && wanted == "cuda") {
     throw Error(
-        Fault::bad_input,
+        opened.fault,
         fmt::format("train.device = cuda, but {}; leave it at auto to train on the CPU", why));
   }
   return opened.gpus;

@@ -26,7 +26,8 @@ Gpus* open_gpu_module(const std::filesystem::path& file, std::string& why);
 void ask_for_queues();
 
 /// Null where train.device leaves it out: "cpu", or "auto" without driver, module or card; then
-/// `why` says which. "cuda" throws Error(bad_input) with that sentence and the remedy instead.
+/// `why` says which. "cuda" throws that sentence and the remedy instead: bad_input without driver
+/// or module, io where they are there and give no card, which another machine may have.
 Gpus* open_gpus(const std::string& wanted, std::string& why);
 
 /// What the module's one function returns: extern "C" muster_gpus(version).

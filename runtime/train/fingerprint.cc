@@ -23,9 +23,9 @@ constexpr std::array<std::string_view, 7> places{
     "data.path",  "data.labels", "data.validation", "data.validation_labels",
     "model.init", "model.file",  "model.init_map"};
 /// How sums are taken; as ranks and threads, they may be others.
-constexpr std::array<std::string_view, 9> ways{
-    "train.exchange", "train.bucket_mb",   "train.device",   "train.shard_optimizer", "train.wire",
-    "train.graph",    "train.graph_steps", "train.short_ms", "train.recompute"};
+constexpr std::array<std::string_view, 8> ways{
+    "train.exchange", "train.bucket_mb",   "train.shard_optimizer", "train.wire",
+    "train.graph",    "train.graph_steps", "train.short_ms",        "train.recompute"};
 
 bool is_training_key(std::string_view key) {
   constexpr std::array<std::string_view, 5> sections{"model.", "data.", "optimizer.", "schedule.",
@@ -91,6 +91,7 @@ CheckpointInfo fingerprint(const JobSettings& job, const Model& model, const Dat
                    {"sample", sample_text(data.shape())}};
   info.environment = {{"ranks", std::to_string(ranks)},
                       {"threads", std::to_string(at::get_num_threads())},
+                      {"train.device", job.train.device},
                       {"libtorch", TORCH_VERSION},
                       {"processor", at::get_cpu_capability()}};
   const Normalisation by = data.normalisation();

@@ -312,6 +312,7 @@ TEST(NcclCommunicator, TwoRanksOnOneGpuThatHadTheirOwnAreNoFaultOfTheUser) {
     try {
       const NcclCommunicator comm(nccl_table, cuda_table, host, before);
     } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("which had one for each before"));
       faults.at(static_cast<std::size_t>(host.rank())) = error.fault();
     }
   });

@@ -16,33 +16,42 @@ using muster::pretend::card;
 
 namespace {
 
+bool is_withheld() {
+  const char* lacks = std::getenv("PRETEND_CARD_LACKS");
+  const char* rank = std::getenv("RANK");
+  return lacks != nullptr && rank != nullptr && std::strcmp(lacks, rank) == 0;
+}
+
 /// The numbers of the cards that are there and visible, in the order of CUDA_VISIBLE_DEVICES:
-/// PRETEND_CARD_COUNT of them, or 1. All have one memory.
-const std::vector<int>& devices() {
-  static const std::vector<int> visible = [] {
-    const char* count = std::getenv("PRETEND_CARD_COUNT");
-    const int all = count == nullptr ? 1 : std::atoi(count);
-    std::vector<int> list;
-    const char* words = std::getenv("CUDA_VISIBLE_DEVICES");
-    if (words == nullptr) {
-      list.resize(static_cast<std::size_t>(all));
-      std::iota(list.begin(), list.end(), 0);
-      return list;
-    }
-    std::istringstream stream(words);
-    for (std::string word; std::getline(stream, word, ',');) {
-      char* end = nullptr;
-      const long number = std::strtol(word.c_str(), &end, 10);
-      if (end == word.c_str() || number < 0 || number >= all) {
-        break;
-      }
-      if (std::ranges::find(list, number) != list.end()) {
-        return std::vector<int>();
-      }
-      list.push_back(static_cast<int>(number));
-    }
+/// PRETEND_CARD_COUNT of them, or 1. All have one memory. None for the rank that PRETEND_CARD_LACKS
+/// names, of those that on_card.sh starts.
+std::vector<int> visible_devices() {
+  const char* count = std::getenv("PRETEND_CARD_COUNT");
+  const int all = is_withheld() ? 0 : count == nullptr ? 1 : std::atoi(count);
+  std::vector<int> list;
+  const char* words = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (words == nullptr) {
+    list.resize(static_cast<std::size_t>(all));
+    std::iota(list.begin(), list.end(), 0);
     return list;
-  }();
+  }
+  std::istringstream stream(words);
+  for (std::string word; std::getline(stream, word, ',');) {
+    char* end = nullptr;
+    const long number = std::strtol(word.c_str(), &end, 10);
+    if (end == word.c_str() || number < 0 || number >= all) {
+      break;
+    }
+    if (std::ranges::find(list, number) != list.end()) {
+      return {};
+    }
+    list.push_back(static_cast<int>(number));
+  }
+  return list;
+}
+
+const std::vector<int>& devices() {
+  static const std::vector<int> visible = visible_devices();
   return visible;
 }
 
@@ -213,6 +222,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "no error";
     case cudaErrorMemoryAllocation:
       return "out of memory";
+    case cudaErrorNoDevice:
+      return "no CUDA-capable device is detected";
     case cudaErrorStreamCaptureUnsupported:
       return "operation not permitted when stream is capturing";
     case cudaErrorStreamCaptureInvalidated:

@@ -101,6 +101,16 @@ class OnCard : public testing::Test {
         fmt::format("cd {} && CUDA_VISIBLE_DEVICES=0 {} {} muster tune sweep.ini --name {}",
                     folder.path().string(), PRETEND_CARD_RUN, PRETEND_CARD_FOLDER, name));
   }
+  /// A rank as torchrun starts it, of a run of that name.
+  ShellOutcome ranks(int count, const std::string& name, const std::string& options) {
+    const Path job = folder.path() / "job.ini";
+    std::ofstream(job) << mlp;
+    return shell(
+        fmt::format("{} -n {} {} muster-rank {} --runs {} --name {} --bind false "
+                    "--train.batch_size 32 {}",
+                    PRETEND_CARD_RUN, count, PRETEND_CARD_FOLDER, job.string(),
+                    folder.path().string(), name, options));
+  }
   std::vector<double> losses(const std::string& name) const {
     std::vector<double> all;
     std::ifstream file(folder.path() / name / "metrics.jsonl");

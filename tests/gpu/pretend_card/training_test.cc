@@ -123,6 +123,58 @@ TEST_F(OnCard, TrialsThatDoNotFitTogetherComeFewerAtOnce) {
                                                HasSubstr("without a CUDA graph"))));
 }
 
+TEST_F(OnCard, ARunThatLosesItsCardDoesNotGoOnOnTheCpu) {
+  ASSERT_EQ(train(mlp, "lost", "").code, 0);
+  ::setenv("PRETEND_CARD_COUNT", "0", 1);
+  const auto finished = train(mlp, "lost", "");
+  const auto lost = train(mlp, "lost", "", 4);
+  const auto insists = train(mlp, "lost", "--train.device cuda", 4);
+  const auto by_hand = train(mlp, "lost", "--train.device cpu", 4);
+  const auto after = train(mlp, "lost", "", 5);
+  ::unsetenv("PRETEND_CARD_COUNT");
+  EXPECT_EQ(finished.code, 0) << finished.output;
+  EXPECT_THAT(finished.output, HasSubstr("has finished"));
+  for (const auto& run : {lost, insists}) {
+    EXPECT_EQ(run.code, 1) << run.output;
+    EXPECT_THAT(run.output, HasSubstr("this run has trained on GPUs"));
+    EXPECT_THAT(run.output, HasSubstr("no CUDA-capable device is detected"));
+    EXPECT_THAT(run.output, HasSubstr("--train.device=cpu goes on without"));
+    EXPECT_THAT(run.output, HasSubstr("dmesg | grep Xid"));
+    EXPECT_THAT(run.output, HasSubstr("starting again")) << "another try may find it";
+  }
+  EXPECT_EQ(by_hand.code, 0) << by_hand.output;
+  EXPECT_THAT(by_hand.output, HasSubstr("finished after 32 steps"));
+  EXPECT_EQ(after.code, 0) << after.output;
+}
+
+TEST_F(OnCard, RanksOfALostCardDoNotShareAnothers) {
+  ::setenv("PRETEND_CARD_COUNT", "2", 1);
+  ASSERT_EQ(train(mlp, "both", "--ranks 2").code, 0);
+  ::setenv("PRETEND_CARD_COUNT", "1", 1);
+  const auto lost = train(mlp, "both", "--ranks 2", 4);
+  ::unsetenv("PRETEND_CARD_COUNT");
+  EXPECT_EQ(lost.code, 1) << lost.output;
+  EXPECT_THAT(lost.output, HasSubstr("which had one for each before"));
+  EXPECT_THAT(lost.output, HasSubstr("dmesg | grep Xid"));
+}
+
+TEST_F(OnCard, AMachineWithoutItsCardIsNoFaultOfTheUser) {
+  ::setenv("PRETEND_CARD_COUNT", "0", 1);
+  const auto run = train(mlp, "none", "--train.device cuda");
+  ::unsetenv("PRETEND_CARD_COUNT");
+  EXPECT_EQ(run.code, 1) << run.output;
+  EXPECT_THAT(run.output, HasSubstr("no CUDA-capable device is detected"));
+}
+
+TEST_F(OnCard, WhichRankHasNoCardIsSaid) {
+  ::setenv("PRETEND_CARD_LACKS", "1", 1);
+  const auto run = ranks(2, "one", "--train.epochs 1");
+  ::unsetenv("PRETEND_CARD_LACKS");
+  EXPECT_EQ(run.code, 0) << run.output;
+  EXPECT_THAT(run.output, testing::ContainsRegex("the run is on CPUs.*rank 1 on .* has no GPU"));
+  EXPECT_THAT(run.output, HasSubstr("no CUDA-capable device is detected"));
+}
+
 TEST_F(OnCard, AFaultNamesItsCard) {
   std::ofstream(folder.path() / "breaks") << "once";
   ::setenv("PRETEND_CARD_BREAKS", (folder.path() / "breaks").c_str(), 1);
