@@ -134,9 +134,19 @@ class Gpt final : public Network {
             const auto out = half_blocks(again, i, start, false);
             return out.first + out.second.value;
           },
-          x);
+          x, parameters_of(block(i) + "."));
     }
     return add_and_norm(pass, "ln_f", {x, {}}, {}).second;
+  }
+
+  std::vector<at::Tensor> parameters_of(const std::string& beginning) const {
+    std::vector<at::Tensor> found;
+    for (const NamedTensor& each : parameters()) {
+      if (each.name.starts_with(beginning)) {
+        found.push_back(each.tensor);
+      }
+    }
+    return found;
   }
 
   void add_norm(const std::string& name) {

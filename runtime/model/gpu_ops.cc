@@ -171,11 +171,14 @@ struct Body : torch::CustomClassHolder {
   std::function<at::Tensor(const at::Tensor&)> run;
 };
 
+/// The parameters are inputs so that there is a node where they alone want gradients. These come to
+/// them from inside, and none from here.
 class Recomputed : public torch::autograd::Function<Recomputed> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
-                            const c10::intrusive_ptr<Body>& body) {
+                            at::TensorList parameters, const c10::intrusive_ptr<Body>& body) {
     context->save_for_backward({input});
+    context->saved_data["parameters"] = static_cast<std::int64_t>(parameters.size());
     context->saved_data["body"] = c10::IValue::make_capsule(body);
     const auto device = input.device().type();
     context->saved_data["autocast"] = at::autocast::is_autocast_enabled(device);
@@ -185,7 +188,8 @@ class Recomputed : public torch::autograd::Function<Recomputed> {
     return body->run(input);
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const at::Tensor input = context->get_saved_variables()[0].detach().set_requires_grad(true);
+    const at::Tensor input =
+        context->get_saved_variables()[0].detach().set_requires_grad(context->needs_input_grad(0));
     at::Tensor output;
     {  // backward may run in a thread of torch's, whose autocast has another type
       const AutocastScope autocast(
@@ -195,7 +199,9 @@ class Recomputed : public torch::autograd::Function<Recomputed> {
       output = static_cast<Body*>(context->saved_data["body"].toCapsule().get())->run(input);
     }
     torch::autograd::backward({output}, {gradients[0]});
-    return {input.grad(), at::Tensor()};
+    variable_list all(2 + count(context->saved_data["parameters"].toInt()));
+    all.front() = input.grad();
+    return all;
   }
 };
 
@@ -237,10 +243,10 @@ void cross_entropy(Gpu& gpu, const at::Tensor& logits, const at::Tensor& labels,
 }
 
 at::Tensor recomputed(const std::function<at::Tensor(const at::Tensor&)>& body,
-                      const at::Tensor& input) {
+                      const at::Tensor& input, at::TensorList parameters) {
   auto kept = c10::make_intrusive<Body>();
   kept->run = body;
-  return Recomputed::apply(input, kept);
+  return Recomputed::apply(input, parameters, kept);
 }
 
 }  // namespace muster::gpu_ops

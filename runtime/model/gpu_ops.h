@@ -93,10 +93,11 @@ at::Tensor relu_pool(Gpu& gpu, const at::Tensor& x, const at::Tensor& bias);
 void cross_entropy(Gpu& gpu, const at::Tensor& logits, const at::Tensor& labels, double smoothing,
                    double scale, const at::Tensor& gradient_scale, const at::Tensor& losses);
 
-/// body(inputs), whose inner activations are not kept: backward runs it again. Outputs and inputs
-/// are float tensors; parameters used inside get their gradients too.
+/// body(input), whose inner activations are not kept: backward runs it again. Output and input are
+/// float tensors. `parameters` are those used inside, which get their gradients whether the input
+/// wants one or not; without any of them, nor the input, that does, nothing is run again.
 at::Tensor recomputed(const std::function<at::Tensor(const at::Tensor&)>& body,
-                      const at::Tensor& input);
+                      const at::Tensor& input, at::TensorList parameters);
 
 }  // namespace gpu_ops
 }  // namespace muster

@@ -415,6 +415,20 @@ TEST(GpuTraining, RecomputedActivationsChangeNothing) {
   EXPECT_LT(furthest(kept, run(job, 2, true)), 2e-5);
 }
 
+/// Nothing before the first block, nor in it, wants a gradient.
+TEST(GpuTraining, RecomputedBlocksTrainBehindFrozenOnes) {
+  JobSettings job = gpt_job();
+  job.model.freeze = {"wte", "wpe"};
+  for (const std::string more : {"wte", "h.0"}) {
+    job.model.freeze.push_back(more);
+    job.train.recompute = false;
+    const Trained kept = run(job, 1, true);
+    EXPECT_GT(kept.loss(0), kept.loss(2)) << "it learns";
+    job.train.recompute = true;
+    EXPECT_LT(furthest(kept, run(job, 1, true)), 2e-5) << more;
+  }
+}
+
 TEST(GpuTraining, BatchNormMovesItsStatisticsWhereTheyLie) {
   JobSettings job = mlp_job();
   job.model.kind = "cnn";

@@ -364,9 +364,31 @@ TEST(Recomputed, GivesTheSameGradientsAndKeepsNothing) {
   const at::Tensor of_x = x.grad().clone();
   w.mutable_grad().reset();
   x.mutable_grad().reset();
-  gpu_ops::recomputed(body, x * 1).sum().backward();
+  gpu_ops::recomputed(body, x * 1, {w}).sum().backward();
   EXPECT_LT(largest(of_w - w.grad()), 1e-6);
   EXPECT_LT(largest(of_x - x.grad()), 1e-6);
+}
+
+TEST(Recomputed, TrainsItsParametersWhereTheInputIsNotTrained) {
+  const at::Tensor w = at::randn({8, 8}).set_requires_grad(true);
+  const at::Tensor frozen = at::randn({8, 8});
+  const at::Tensor x = at::randn({4, 8});
+  int runs = 0;
+  const auto body = [&](const at::Tensor& in) {
+    EXPECT_FALSE(in.requires_grad()) << "a gradient that nobody asks for";
+    ++runs;
+    return in.matmul(frozen).tanh().matmul(w);
+  };
+  body(x).sum().backward();
+  const at::Tensor of_w = w.grad().clone();
+  w.mutable_grad().reset();
+  gpu_ops::recomputed(body, x, {frozen, w}).sum().backward();
+  ASSERT_TRUE(w.grad().defined());
+  EXPECT_LT(largest(of_w - w.grad()), 1e-6);
+  w.set_requires_grad(false);
+  runs = 0;
+  EXPECT_FALSE(gpu_ops::recomputed(body, x, {frozen, w}).requires_grad());
+  EXPECT_EQ(runs, 1);
 }
 
 /// On a card backward runs in a thread of torch's own, whose autocast was never told the type.
@@ -382,7 +404,7 @@ TEST(Recomputed, RunsInTheSamePrecisionInWhateverThreadBackwardRuns) {
   at::Tensor y;
   {
     const AutocastScope half(true, at::kCPU, at::kHalf);
-    y = gpu_ops::recomputed(body, x * 1).sum();
+    y = gpu_ops::recomputed(body, x * 1, {w}).sum();
   }
   std::thread([&] { torch::autograd::backward({y}, {at::ones_like(y)}); }).join();
   EXPECT_THAT(types, testing::ElementsAre(at::kHalf, at::kHalf));
