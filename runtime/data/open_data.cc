@@ -131,14 +131,16 @@ std::int64_t largest_token(const Column& tokens) {
   return most;
 }
 
+/// The windows of a text but for `apart` of them at its end, or these alone.
 std::unique_ptr<Dataset> token_set(const DataSettings& settings, const TableSource& source,
-                                   std::int64_t vocabulary, bool from_end, double share,
+                                   std::int64_t vocabulary, double apart, bool takes_end,
                                    NodeGroup& node) {
   Table table = open_table(settings, source, node);
   const std::uint64_t tokens = table.features->info().rows;
   const auto context = static_cast<std::uint64_t>(settings.context);
   const std::uint64_t windows = tokens > 0 ? (tokens - 1) / context : 0;
-  const auto rows = static_cast<std::uint64_t>(std::llround(share * static_cast<double>(windows)));
+  const auto end = static_cast<std::uint64_t>(std::llround(apart * static_cast<double>(windows)));
+  const std::uint64_t rows = takes_end ? end : windows - end;
   if (rows == 0) {
     throw Error(Fault::bad_input,
                 fmt::format("{} holds {} tokens, too few for a sample of data.context = {}",
@@ -153,7 +155,7 @@ std::unique_ptr<Dataset> token_set(const DataSettings& settings, const TableSour
                         .label_shape = {settings.context},
                         .classes = known};
   return std::make_unique<TokenDataset>(std::move(table.features), shape,
-                                        from_end ? windows - rows : 0, rows);
+                                        takes_end ? windows - end : 0, rows);
 }
 
 DataSets open_tokens(const DataSettings& settings, const std::string& format, NodeGroup& node) {
@@ -164,13 +166,12 @@ DataSets open_tokens(const DataSettings& settings, const std::string& format, No
           : settings
                 .validation_fraction;  // the end of the text: neighbours would give each other away
   DataSets sets;
-  sets.train =
-      token_set(settings, train_source(settings), settings.vocabulary, false, 1 - apart, node);
+  sets.train = token_set(settings, train_source(settings), settings.vocabulary, apart, false, node);
   const std::int64_t vocabulary = sets.train->shape().classes;
   if (other) {
-    sets.validation = token_set(settings, *other, vocabulary, false, 1, node);
+    sets.validation = token_set(settings, *other, vocabulary, 0, false, node);
   } else if (apart > 0) {
-    sets.validation = token_set(settings, train_source(settings), vocabulary, true, apart, node);
+    sets.validation = token_set(settings, train_source(settings), vocabulary, apart, true, node);
   }
   return sets;
 }

@@ -126,6 +126,22 @@ TEST_F(FormatsTest, CutsTokensIntoWindows) {
   EXPECT_THAT(next, ElementsAre(5, 6, 7));
 }
 
+/// A tenth of five windows is rounded to one, and their rest to four.
+TEST_F(FormatsTest, SetsTheEndOfATextApart) {
+  const DataSets sets =
+      open({.path = write_values<std::uint16_t>("a.bin", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}),
+            .format = "tokens",
+            .validation_fraction = 0.1,
+            .context = 2});
+  EXPECT_EQ(sets.train->rows(), 4U);
+  ASSERT_EQ(sets.validation->rows(), 1U);
+  const std::vector<std::uint64_t> first{0};
+  std::vector<std::int64_t> inputs(2), next(2);
+  sets.validation->gather(first, std::as_writable_bytes(std::span(inputs)),
+                          std::as_writable_bytes(std::span(next)));
+  EXPECT_THAT(inputs, ElementsAre(9, 10));
+}
+
 TEST_F(FormatsTest, MakesSyntheticRowsOfAnyShape) {
   DataSettings settings{
       .format = "synthetic", .classes = 4, .shape = "3 4 4", .rows = 40, .validation_rows = 8};
