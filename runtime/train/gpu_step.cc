@@ -158,13 +158,18 @@ void GpuStep::restored() {
   impl_->parts.gpu->synchronise();
 }
 
-at::Tensor GpuStep::evaluate(const at::Tensor& features) {
-  const auto scope = impl_->parts.gpu->enter();
+void GpuStep::evaluate(
+    const at::Tensor& features, const at::Tensor& labels,
+    const std::function<void(const at::Tensor& outputs, const at::Tensor& labels)>& look) {
+  Gpu& gpu = *impl_->parts.gpu;
+  const auto scope = gpu.enter();
   const at::NoGradGuard none;
-  const at::Tensor there = features.to(torch_device(*impl_->parts.gpu));
+  const at::Tensor there = features.to(torch_device(gpu));
+  const at::Tensor wanted = labels.to(torch_device(gpu));
   at::Tensor outputs;
-  impl_->parts.gpu->warm([&] { outputs = impl_->program.forward(there, false).to(at::kFloat); });
-  return outputs.to(at::kCPU);  // waits, which other lanes need not
+  gpu.warm([&] { outputs = impl_->program.forward(there, false); });
+  const auto scratch = gpu.scratch();
+  look(outputs, wanted);  // waits, which other lanes need not
 }
 
 void GpuStep::with_average(const std::function<void()>& body) {

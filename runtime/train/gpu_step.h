@@ -105,8 +105,11 @@ class GpuStep {
   /// After the tree was filled.
   void restored();
 
-  /// Forward without gradients, for evaluation: features and outputs on the host.
-  at::Tensor evaluate(const at::Tensor& features);
+  /// Forward without gradients, for evaluation: takes features and labels to the GPU, where `look`
+  /// sees the outputs and the labels. It runs on scratch memory, and waits for its results.
+  void evaluate(
+      const at::Tensor& features, const at::Tensor& labels,
+      const std::function<void(const at::Tensor& outputs, const at::Tensor& labels)>& look);
   /// Runs `body` with the moving average (where there is one) in the model.
   void with_average(const std::function<void()>& body);
   /// Runs `body` with the model's final tensors on the host.

@@ -44,6 +44,14 @@ Loss loss_of(const TrainSettings& train, const DataShape& shape) {
   return loss;
 }
 
+/// The samples that a rank computes at once when it trains, which its GPU has memory for.
+std::uint64_t most_at_once(const TrainSettings& train, const Communicator& world) {
+  const SampleRange whole{0, static_cast<std::uint64_t>(train.batch_size)};
+  const SampleRange own = part_of(whole, 0, static_cast<std::uint64_t>(world.size()));
+  return std::max<std::uint64_t>(
+      1, part_of({0, own.count}, 0, static_cast<std::uint64_t>(train.accumulate)).count);
+}
+
 }  // namespace
 
 Trainer::Impl::Impl(const JobSettings& job_settings, const TrainerParts& trainer_parts,
@@ -104,12 +112,18 @@ void Trainer::Impl::build_evaluator() {
   const auto words =
       job.train.metric.empty() ? usual_metrics(parts.validation->shape()) : job.train.metric;
   check_monitor(words);
+  const auto batch = std::min<std::uint64_t>(256, static_cast<std::uint64_t>(job.train.batch_size));
   evaluator = std::make_unique<Evaluator>(
       *parts.validation, loss, make_metrics(words, parts.validation->shape()),
-      std::min<std::uint64_t>(256, static_cast<std::uint64_t>(job.train.batch_size)),
-      job.train.amp == "bf16" && !gpu);
+      Evaluator::Options{
+          .batch = batch,
+          .at_once = gpu ? std::min(batch, most_at_once(job.train, parts.ranks.world)) : batch,
+          .bf16 = job.train.amp == "bf16" && !gpu});
   if (gpu) {
-    evaluator->set_forward([this](const at::Tensor& features) { return gpu->evaluate(features); });
+    evaluator->set_forward(
+        [this](const at::Tensor& features, const at::Tensor& labels, const Evaluator::Look& look) {
+          gpu->evaluate(features, labels, look);
+        });
   }
 }
 

@@ -94,6 +94,12 @@ struct Trained {
     }
     return std::numeric_limits<double>::quiet_NaN();
   }
+  /// The last report's figures of the validation set.
+  std::vector<std::pair<std::string, double>> figures() const {
+    auto values = reports.back().values;
+    std::erase_if(values, [](const auto& value) { return !value.first.starts_with("val_"); });
+    return values;
+  }
 };
 
 std::vector<float> parameters_of(Trainer& trainer, const Model& model) {
@@ -345,6 +351,55 @@ TEST(GpuTraining, AccumulationEqualsTheWholeBatch) {
   job.train.accumulate = 3;
   const Trained parts = run(job, 2, true);
   EXPECT_LT(furthest(whole, parts), 1e-5);
+}
+
+/// In passes of what a rank computes at once, on the card: they are the CPU's, which takes a batch
+/// at a time.
+TEST(GpuTraining, FiguresDependOnNeitherRanksNorAccumulation) {
+  const auto expect_equal = [](const JobSettings& job, double within) {
+    const auto cpu = run(job, 1, false).figures();
+    ASSERT_GT(cpu.size(), 1U);
+    for (const auto& [ranks, accumulate] : {std::pair(1, 1), std::pair(1, 5), std::pair(3, 2)}) {
+      JobSettings cut = job;
+      cut.train.accumulate = accumulate;
+      const auto gpu = run(cut, ranks, true).figures();
+      ASSERT_EQ(gpu.size(), cpu.size());
+      for (std::size_t i = 0; i < cpu.size(); ++i) {
+        EXPECT_EQ(gpu[i].first, cpu[i].first);
+        EXPECT_NEAR(gpu[i].second, cpu[i].second, within * cpu[i].second) << cpu[i].first;
+      }
+    }
+  };
+  JobSettings classes = mlp_job();
+  classes.data.validation_rows = 77;
+  classes.train.metric = {"accuracy", "top5", "perplexity"};
+  expect_equal(classes, 1e-5);
+  JobSettings values = mlp_job();
+  values.data.task = "values";
+  values.data.validation_rows = 77;
+  values.train.metric = {"mae", "auc"};
+  expect_equal(values, 1e-4);
+  JobSettings tokens = gpt_job();
+  tokens.data.validation_rows = 9;
+  tokens.train.metric = {"accuracy", "perplexity"};
+  expect_equal(tokens, 1e-3);
+}
+
+/// 12 positions a sample of which each is 800 kB: pieces end in the midst of samples.
+TEST(GpuTraining, WideOutputsAreJudgedInPieces) {
+  JobSettings job = gpt_job();
+  job.data.vocabulary = 200000;
+  job.data.rows = 8;
+  job.data.validation_rows = 8;
+  job.model.embedding = 8;
+  job.model.depth = 1;
+  job.optimizer.kind = "sgd";
+  const auto cpu = run(job, 1, false, 1).figures();
+  const auto gpu = run(job, 1, true, 1).figures();
+  ASSERT_EQ(gpu.size(), 2U);
+  for (std::size_t i = 0; i < gpu.size(); ++i) {
+    EXPECT_NEAR(gpu[i].second, cpu[i].second, 1e-4 * cpu[i].second) << cpu[i].first;
+  }
 }
 
 TEST(GpuTraining, LowPrecisionFollowsFloat32) {

@@ -140,6 +140,17 @@ TEST_F(OptionsOnCard, AFullCardHasNoGraph) {
   EXPECT_THAT(losses("full"), testing::SizeIs(3));
 }
 
+/// 8 samples at once have room for what is between their layers, and the 256 of a batch have not.
+TEST_F(OptionsOnCard, AJobThatTrainsIsJudgedInTheSameMemory) {
+  ::setenv("PRETEND_CARD_MEMORY", "64000000", 1);
+  const auto run = train(mlp, "judged",
+                         "--train.device cuda --model.hidden 32768 --optimizer.lr 0.001 "
+                         "--data.validation_rows 256 --train.batch_size 256 --train.accumulate 32");
+  ::unsetenv("PRETEND_CARD_MEMORY");
+  EXPECT_EQ(run.code, 0) << run.output;
+  EXPECT_THAT(run.output, HasSubstr("val_accuracy"));
+}
+
 /// Torch's own generator begins anew in each step: two runs are one, and another seed is another.
 TEST_F(OptionsOnCard, RandomNumbersOfAScriptFollowTheSeedAndTheStep) {
   const std::string options = "--train.device cuda" + script("y = torch.dropout(y, 0.3, True)");
