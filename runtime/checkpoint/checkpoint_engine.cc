@@ -63,6 +63,15 @@ struct CheckpointEngine::Impl {
     return {};
   }
 
+  /// The others have begun by now: a copy that fails here fails this save, as a full disk does.
+  std::function<void()> begin(Snapshot& slot, const StateTree& tree, CheckpointInfo info) {
+    try {
+      return slot.begin(tree, std::move(info), *mover);
+    } catch (const std::exception&) {
+      return [why = std::current_exception()] { std::rethrow_exception(why); };
+    }
+  }
+
   Begin try_save(const StateTree& tree, CheckpointInfo info) {
     const auto begun = clock.now();
     Snapshot* slot = persister->free_slot();
@@ -84,7 +93,7 @@ struct CheckpointEngine::Impl {
       return Begin::failed;
     }
     ++sequence;
-    auto there = slot->begin(tree, std::move(info), *mover);
+    auto there = begin(*slot, tree, std::move(info));
     stall = clock.now() - begun;
     persister->submit({.snapshot = slot,
                        .there = std::move(there),

@@ -187,7 +187,11 @@ class HostGpu final : public Gpu {
   }
   std::shared_ptr<std::byte> allocate_pinned(std::size_t bytes) override {
     refuse_in_graph("pinned memory is allocated");
-    return zeroed(bytes, [] {});
+    if (*pinned_ + bytes > options_.pinned) {
+      throw Error(Fault::io, fmt::format("out of pinned memory: {} bytes asked for", bytes));
+    }
+    *pinned_ += bytes;
+    return zeroed(bytes, [pinned = pinned_, bytes] { *pinned -= bytes; });
   }
 
   void copy(void* to, const void* from, std::size_t bytes, Queue queue) override {
@@ -292,6 +296,8 @@ class HostGpu final : public Gpu {
   HostGpuOptions options_;
   Recording* recording_ = nullptr;  // while a graph is played
   std::shared_ptr<std::atomic<std::uint64_t>> taken_ =
+      std::make_shared<std::atomic<std::uint64_t>>(0);
+  std::shared_ptr<std::atomic<std::uint64_t>> pinned_ =
       std::make_shared<std::atomic<std::uint64_t>>(0);
   std::shared_ptr<LazyCopies> copies_ = std::make_shared<LazyCopies>();
 };

@@ -15,7 +15,8 @@ namespace muster {
 struct HostGpuOptions {
   std::string no_graphs;  ///< why capture() says no; empty: it does not
   std::uint64_t memory = std::uint64_t{8} << 30;
-  std::vector<std::string>* trace = nullptr;  ///< "copy 64", "wait copy", "pack", "replay" ...
+  std::uint64_t pinned = std::uint64_t{8} << 30;  ///< of the host's memory, in all
+  std::vector<std::string>* trace = nullptr;      ///< "copy 64", "wait copy", "pack", "replay" ...
 };
 
 std::unique_ptr<Gpu> host_gpu(const HostGpuOptions& options = {});

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/train/gpu_mover.h"
 
-#include <cstring>
+#include <algorithm>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/base/log.h"
@@ -25,18 +26,41 @@ void GpuMover::finish() {
   gpu_.synchronise();
 }
 
-/// Both are in use only when two checkpoints wait for the disk, and then the engine skips.
-GpuMover::Pinned& GpuMover::free_pinned(std::size_t bytes) {
-  Pinned& pinned = pinned_.at(next_++ % pinned_.size());
-  require(pinned.in_use.expired(), "a checkpoint's memory that nobody reads any more");
-  if (pinned.bytes < bytes) {
-    pinned.memory = gpu_.allocate_pinned(bytes);
-    pinned.bytes = bytes;
+/// Both are in use only when two checkpoints wait for the disk, and then the engine skips. Null
+/// where the host has no such memory left: a checkpoint can do without.
+GpuMover::Pinned* GpuMover::free_pinned(std::size_t bytes) {
+  const auto is_free = [](const Pinned& pinned) { return pinned.in_use.expired(); };
+  const auto fits = [&](const Pinned& pinned) { return is_free(pinned) && pinned.bytes >= bytes; };
+  if (const auto found = std::ranges::find_if(pinned_, fits); found != pinned_.end()) {
+    return found;
   }
-  return pinned;
+  const auto free = std::ranges::find_if(pinned_, is_free);
+  require(free != pinned_.end(), "a checkpoint's memory that nobody reads any more");
+  if (has_no_pinned_) {
+    return nullptr;
+  }
+  try {
+    *free = {};  // the old memory first
+    *free = {.memory = gpu_.allocate_pinned(bytes), .bytes = bytes, .in_use = {}};
+    return free;
+  } catch (const Error& error) {
+    has_no_pinned_ = true;
+    log::warning(
+        "training waits for the copies of its checkpoints: the host has no pinned memory "
+        "for them: " +
+        std::string(error.what()));
+    return nullptr;
+  }
 }
 
-void GpuMover::stage(std::size_t bytes, std::byte* pinned) {
+void GpuMover::copy_now(std::span<const Piece> pieces) {
+  for (const Piece& piece : pieces) {
+    gpu_.copy(piece.host.data(), piece.from.data(), piece.from.size(), Gpu::Queue::compute);
+  }
+  gpu_.synchronise();
+}
+
+void GpuMover::stage(std::span<const Piece> pieces, std::size_t bytes, std::byte* pinned) {
   if (staging_bytes_ < bytes && !has_no_room_) {
     try {
       staging_ = gpu_.allocate(bytes);
@@ -48,7 +72,7 @@ void GpuMover::stage(std::size_t bytes, std::byte* pinned) {
   }
   if (has_no_room_) {
     gpu_.wait(Gpu::Queue::copy, gpu_.record(Gpu::Queue::compute));
-    for (const Piece& piece : pieces_) {
+    for (const Piece& piece : pieces) {
       gpu_.copy(pinned + piece.at, piece.from.data(), piece.from.size(), Gpu::Queue::copy);
     }
     taken_ = gpu_.record(Gpu::Queue::copy);
@@ -58,7 +82,7 @@ void GpuMover::stage(std::size_t bytes, std::byte* pinned) {
   if (taken_) {
     gpu_.wait(Gpu::Queue::compute, taken_);
   }
-  for (const Piece& piece : pieces_) {
+  for (const Piece& piece : pieces) {
     gpu_.copy(staging_.get() + piece.at, piece.from.data(), piece.from.size(), Gpu::Queue::compute);
   }
   gpu_.wait(Gpu::Queue::copy, gpu_.record(Gpu::Queue::compute));
@@ -67,23 +91,26 @@ void GpuMover::stage(std::size_t bytes, std::byte* pinned) {
 }
 
 std::function<void()> GpuMover::finish_later() {
-  if (pieces_.empty()) {
+  std::vector<Piece> pieces = std::exchange(pieces_, {});
+  const std::size_t bytes = std::exchange(piece_bytes_, 0);
+  if (pieces.empty()) {
     return [] {};
   }
-  Pinned& pinned = free_pinned(piece_bytes_);
-  stage(piece_bytes_, pinned.memory.get());
+  Pinned* pinned = free_pinned(bytes);
+  if (pinned == nullptr) {
+    copy_now(pieces);
+    return [] {};
+  }
+  stage(pieces, bytes, pinned->memory.get());
   auto lease = std::make_shared<const int>(0);
-  pinned.in_use = lease;
-  auto finish = [pieces = std::move(pieces_), memory = pinned.memory, copied = taken_, lease] {
+  pinned->in_use = lease;
+  return [pieces = std::move(pieces), memory = pinned->memory, copied = taken_, lease] {
     copied->wait();
     for (const Piece& piece : pieces) {
       stream_copy(piece.host,
                   std::span<const std::byte>(memory.get() + piece.at, piece.from.size()));
     }
   };
-  pieces_.clear();
-  piece_bytes_ = 0;
-  return finish;
 }
 
 }  // namespace muster

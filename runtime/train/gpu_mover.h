@@ -1,7 +1,7 @@
 /// GpuMover: carries the state from the GPU to a checkpoint. The compute queue pays for one copy
 /// inside the GPU; the copy queue takes it from there to pinned memory while training goes on, and
 /// whoever writes the checkpoint waits for that. Where the GPU has no room for the copy, the
-/// compute queue waits for the host's; the host itself never does.
+/// compute queue waits for the host's. The host itself waits only where it has no pinned memory.
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
@@ -36,8 +36,9 @@ class GpuMover final : public Mover {
     std::size_t bytes = 0;
     std::weak_ptr<const void> in_use;
   };
-  Pinned& free_pinned(std::size_t bytes);
-  void stage(std::size_t bytes, std::byte* pinned);
+  Pinned* free_pinned(std::size_t bytes);
+  void stage(std::span<const Piece> pieces, std::size_t bytes, std::byte* pinned);
+  void copy_now(std::span<const Piece> pieces);
 
   Gpu& gpu_;
   std::vector<Piece> pieces_;
@@ -45,9 +46,9 @@ class GpuMover final : public Mover {
   std::shared_ptr<std::byte> staging_;
   std::size_t staging_bytes_ = 0;
   bool has_no_room_ = false;
-  GpuEvent taken_;  // the last copy out of staging_
+  bool has_no_pinned_ = false;  // beyond what it got
+  GpuEvent taken_;              // the last copy out of staging_
   std::array<Pinned, 2> pinned_;
-  std::size_t next_ = 0;
 };
 
 }  // namespace muster

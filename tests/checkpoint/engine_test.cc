@@ -156,6 +156,39 @@ TEST_F(EngineTest, LetsGoOfTheMoversMemoryBeforeTheCommit) {
   EXPECT_EQ(held, 0);
 }
 
+/// Has no memory for the copies that it is told of.
+class FullMover final : public Mover {
+ public:
+  void out(std::span<std::byte> /*host*/, const TensorSlice& /*slice*/,
+           std::span<const std::byte> /*from*/) override {}
+  void in(const TensorSlice& /*slice*/, std::span<std::byte> /*to*/,
+          std::span<const std::byte> /*host*/) override {}
+  void finish() override { throw Error(Fault::io, "out of memory"); }
+};
+
+TEST_F(EngineTest, WarnsLoudlyWhenAPeriodicSaveCannotCopyTheState) {
+  SampleState state;
+  const StateTree tree = state.tree();
+  auto saver = engine();
+  saver->prepare(tree);
+  state.fill(1);
+  saver->save_now(tree, info_of(1));
+  FullMover mover;
+  saver->set_mover(mover);
+  saver->save(tree, info_of(2));
+  saver->wait();
+  EXPECT_THAT(warnings(), HasSubstr("the checkpoint of step 2 was not saved; training goes on, and "
+                                    "the older ones are untouched: out of memory"));
+  EXPECT_THROW(saver->save_now(tree, info_of(3)), Error);
+  EXPECT_EQ(saver->last_committed(), 1);
+  saver->set_mover(host_mover());
+  state.fill(4);
+  saver->save_now(tree, info_of(4));
+  SampleState read;
+  restore(read);
+  EXPECT_EQ(read, expected_at(4));
+}
+
 TEST_F(EngineTest, TakesTheNewestAndFallsBackWhenItIsDamaged) {
   save_steps(3);
   const Path newest = root_ / "checkpoints" / "step-00000003" / "state.h5";

@@ -13,7 +13,9 @@
 
 #include "collectives/node/node_communicator.h"
 #include "runtime/base/error.h"
+#include "runtime/base/log.h"
 #include "runtime/gpu/host_gpu.h"
+#include "runtime/train/gpu_mover.h"
 #include "runtime/train/gradient_pool.h"
 #include "runtime/train/plan.h"
 #include "runtime/train/trainer.h"
@@ -636,6 +638,35 @@ TEST(GpuTraining, EachStepHasItsRateHoweverLongTheRun) {
       }
     }
   }
+}
+
+/// The second of two that are under way at once finds none, and is copied at once.
+TEST(GpuMover, DoesWithoutPinnedMemory) {
+  std::vector<std::string> lines;
+  log::set_sink([&](log::Level /*level*/, std::string_view line) { lines.emplace_back(line); });
+  std::vector<std::string> trace;
+  const auto gpu = host_gpu({.pinned = 150, .trace = &trace});
+  std::vector<std::byte> state(100);
+  GpuMover mover(*gpu);
+  std::array<std::vector<std::byte>, 4> images;
+  std::array<std::function<void()>, 4> there;
+  for (std::size_t save = 0; save < images.size(); ++save) {
+    images.at(save).resize(state.size());
+    std::ranges::fill(state, static_cast<std::byte>(save + 1));
+    mover.out(images.at(save), {}, state);
+    there.at(save) = mover.finish_later();
+    if (save % 2 == 0) {
+      continue;
+    }
+    std::ranges::fill(state, std::byte{});
+    for (const std::size_t due : {save - 1, save}) {
+      std::exchange(there.at(due), {})();
+      EXPECT_THAT(images.at(due), testing::Each(static_cast<std::byte>(due + 1)));
+    }
+  }
+  log::set_sink({});
+  EXPECT_THAT(lines, testing::ElementsAre(HasSubstr("the host has no pinned memory")));
+  EXPECT_EQ(std::ranges::count(trace, "record copy"), 2) << "the first of each two is staged";
 }
 
 /// A worker tells by these words that a trial did not fit, which is no failure of it.

@@ -144,8 +144,12 @@ std::shared_ptr<std::byte> CudaGpu::allocate_shared(std::size_t bytes) {
 std::shared_ptr<std::byte> CudaGpu::allocate_pinned(std::size_t bytes) {
   const c10::cuda::CUDAGuard guard(device_);
   void* data = nullptr;
-  check(cudaHostAlloc(&data, std::max<std::size_t>(bytes, 1), cudaHostAllocDefault),
-        "cudaHostAlloc", device_);
+  const cudaError_t error =
+      cudaHostAlloc(&data, std::max<std::size_t>(bytes, 1), cudaHostAllocDefault);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // else torch takes it for that of its next kernel
+  }
+  check(error, "cudaHostAlloc", device_);
   std::memset(data, 0, bytes);
   return {static_cast<std::byte*>(data), [](std::byte* memory) { cudaFreeHost(memory); }};
 }
