@@ -144,15 +144,29 @@ std::uint64_t ResidentSets::bytes_of(const Dataset& data) {
   return data.rows() * (data.shape().feature_bytes() + data.shape().label_bytes());
 }
 
-std::shared_ptr<const ResidentSet> ResidentSets::get(const Dataset& data, Gpu& gpu) {
-  const int device = gpu.device().index;
-  const std::lock_guard lock(mutex_);
-  std::erase_if(kept_, [](const Kept& kept) { return kept.set.expired(); });
+/// Under the mutex.
+std::shared_ptr<const ResidentSet> ResidentSets::known(const Dataset& data, const Gpu& gpu) const {
   for (const Kept& kept : kept_) {
-    if (kept.identity == data.identity() && kept.device == device) {
-      return kept.set.lock();
+    if (kept.identity == data.identity() && kept.device == gpu.device().index) {
+      if (auto set = kept.set.lock()) {
+        return set;
+      }
     }
   }
+  return nullptr;
+}
+
+std::shared_ptr<const ResidentSet> ResidentSets::find(const Dataset& data, const Gpu& gpu) {
+  const std::lock_guard lock(mutex_);
+  return known(data, gpu);
+}
+
+std::shared_ptr<const ResidentSet> ResidentSets::get(const Dataset& data, Gpu& gpu) {
+  const std::lock_guard lock(mutex_);
+  if (auto there = known(data, gpu)) {
+    return there;
+  }
+  std::erase_if(kept_, [](const Kept& kept) { return kept.set.expired(); });
   const auto set = std::shared_ptr<ResidentSet>(
       new ResidentSet, [bytes = bytes_, own = bytes_of(data)](ResidentSet* gone) {
         delete gone;  // NOLINT(cppcoreguidelines-owning-memory): the owner's end
@@ -181,7 +195,7 @@ std::shared_ptr<const ResidentSet> ResidentSets::get(const Dataset& data, Gpu& g
              Gpu::Queue::compute);
     gpu.synchronise();
   }
-  kept_.push_back({data.identity(), device, set});
+  kept_.push_back({data.identity(), gpu.device().index, set});
   return set;
 }
 

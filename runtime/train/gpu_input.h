@@ -29,6 +29,8 @@ struct ResidentSet {
 class ResidentSets {
  public:
   std::shared_ptr<const ResidentSet> get(const Dataset& data, Gpu& gpu);
+  /// Null where it does not lie there yet.
+  std::shared_ptr<const ResidentSet> find(const Dataset& data, const Gpu& gpu);
   /// Of all that are in use; any thread, at once.
   std::uint64_t bytes() const { return *bytes_; }
   static std::uint64_t bytes_of(const Dataset& data);
@@ -39,6 +41,7 @@ class ResidentSets {
     int device = 0;
     std::weak_ptr<const ResidentSet> set;
   };
+  std::shared_ptr<const ResidentSet> known(const Dataset& data, const Gpu& gpu) const;
   std::mutex mutex_;
   std::vector<Kept> kept_;
   std::shared_ptr<std::atomic<std::uint64_t>> bytes_ =  // sets may outlive this

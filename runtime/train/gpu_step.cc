@@ -36,10 +36,11 @@ std::unique_ptr<GpuInput> GpuStep::Impl::make_input(const Dataset& data) {
                               .ranks = static_cast<std::uint64_t>(world.size()),
                               .crop_padding = options.crop_padding,
                               .flips = options.flips};
-  if (!all_have(may_reside(data, *parts.gpu))) {
+  ResidentSets& sets = parts.residents != nullptr ? *parts.residents : own_sets;
+  const auto there = sets.find(data, *parts.gpu);  // then it takes no room, however little is free
+  if (!all_have(there != nullptr || may_reside(data, *parts.gpu))) {
     return streamed_input(data, *parts.gpu, how);
   }
-  ResidentSets& sets = parts.residents != nullptr ? *parts.residents : own_sets;
   return resident_input(data, *parts.gpu, sets, how);
 }
 

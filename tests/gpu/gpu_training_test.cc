@@ -713,6 +713,28 @@ TEST(GpuTraining, SeveralTrialsShareOneCopyOfTheSet) {
   EXPECT_EQ(gpu->lane_bytes(), 0U) << "what all trials use is not what one of them takes";
 }
 
+/// With it on the GPU, less is free than it would need.
+TEST(GpuTraining, ATrialUsesTheSetThatLiesThereHoweverLittleIsFree) {
+  const JobSettings job = large_set_job();
+  const auto solo = solo_node_group();
+  const auto world = solo_communicator();
+  const DataSets data = open_data(job.data, *solo);
+  std::vector<std::string> trace;
+  const auto gpu =
+      host_gpu({.memory = 9 * ResidentSets::bytes_of(*data.train) / 2, .trace = &trace});
+  ASSERT_TRUE(may_reside(*data.train, *gpu));
+  ResidentSets sets;
+  const auto first = sets.get(*data.train, *gpu);
+  ASSERT_FALSE(may_reside(*data.train, *gpu));
+  const auto model = make_model(job.model, data.train->shape(), 7);
+  GpuStep step(*model, *data.train, Loss{}, {.gpu = gpu.get(), .residents = &sets}, *world,
+               {.batch = 32}, [](const std::string& text) { FAIL() << text; });
+  step.seek(0, 0);
+  step.step(1, {});
+  step.drain();
+  EXPECT_THAT(trace, Contains("order"));
+}
+
 std::vector<float> features_of(const Dataset& data) {
   std::vector<std::uint64_t> rows(data.rows());
   std::iota(rows.begin(), rows.end(), 0);
