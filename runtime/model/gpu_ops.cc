@@ -171,14 +171,13 @@ struct Body : torch::CustomClassHolder {
   std::function<at::Tensor(const at::Tensor&)> run;
 };
 
-/// The parameters are inputs so that there is a node where they alone want gradients. These come to
-/// them from inside, and none from here.
+/// `anchor` is empty: it makes a node where parameters alone want gradients. These come to them
+/// from inside; were they inputs, their hooks would be called a second time.
 class Recomputed : public torch::autograd::Function<Recomputed> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
-                            at::TensorList parameters, const c10::intrusive_ptr<Body>& body) {
+                            const at::Tensor& /*anchor*/, const c10::intrusive_ptr<Body>& body) {
     context->save_for_backward({input});
-    context->saved_data["parameters"] = static_cast<std::int64_t>(parameters.size());
     context->saved_data["body"] = c10::IValue::make_capsule(body);
     const auto device = input.device().type();
     context->saved_data["autocast"] = at::autocast::is_autocast_enabled(device);
@@ -199,9 +198,7 @@ class Recomputed : public torch::autograd::Function<Recomputed> {
       output = static_cast<Body*>(context->saved_data["body"].toCapsule().get())->run(input);
     }
     torch::autograd::backward({output}, {gradients[0]});
-    variable_list all(2 + count(context->saved_data["parameters"].toInt()));
-    all.front() = input.grad();
-    return all;
+    return {input.grad(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -246,7 +243,10 @@ at::Tensor recomputed(const std::function<at::Tensor(const at::Tensor&)>& body,
                       const at::Tensor& input, at::TensorList parameters) {
   auto kept = c10::make_intrusive<Body>();
   kept->run = body;
-  return Recomputed::apply(input, parameters, kept);
+  const bool trains = std::ranges::any_of(
+      parameters, [](const at::Tensor& parameter) { return parameter.requires_grad(); });
+  const at::Tensor anchor = at::empty({0}, input.options()).set_requires_grad(trains);
+  return Recomputed::apply(input, anchor, kept);
 }
 
 }  // namespace muster::gpu_ops
