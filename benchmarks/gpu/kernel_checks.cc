@@ -57,6 +57,26 @@ int check_update(Gpu& gpu, DType type, UpdateJob::Kind kind, const char* name) {
                 1e-6);
 }
 
+/// Kept by a step, and put back by one that is skipped.
+int check_moved(Gpu& gpu) {
+  constexpr std::size_t count = 3 * UpdateJob::moved_part + 12;
+  Twin<float> moved(gpu, count);
+  Twin<float> kept(gpu, count);
+  Twin<StepState> state(gpu, 1);
+  fill(moved, 21);
+  const std::vector<float> before = moved.host;
+  const UpdateJob job{.state = state.device(),
+                      .moved = reinterpret_cast<std::uint32_t*>(moved.device()),
+                      .kept = reinterpret_cast<std::uint32_t*>(kept.device()),
+                      .moved_count = count};
+  gpu.run(job);
+  fill(moved, 22);
+  state.host[0].skips = 1;
+  state.upload();
+  gpu.run(job);
+  return report("what a skipped step puts back", distance(moved.fetched(), before), 0);
+}
+
 /// Squares, losses and what the step makes of them, twice: the count of blocks starts anew.
 int check_step_end(Gpu& gpu) {
   constexpr std::size_t count = 1000003;
@@ -185,6 +205,7 @@ int check_kernels(Gpu& gpu) {
   int wrong = check_update<float>(gpu, DType::float32, UpdateJob::Kind::adamw, "adamw");
   wrong += check_update<Bf16>(gpu, DType::bfloat16, UpdateJob::Kind::adam, "adam bf16");
   wrong += check_update<F16>(gpu, DType::float16, UpdateJob::Kind::nesterov, "nesterov fp16");
+  wrong += check_moved(gpu);
   wrong += check_pack_norm<float>(gpu, DType::float32, "pack and norm");
   wrong += check_pack_norm<Bf16>(gpu, DType::bfloat16, "pack and norm bf16");
   return wrong + check_step_end(gpu) + check_order(gpu) + check_layers(gpu);

@@ -82,7 +82,7 @@ std::string numbers_of(const DecideJob& job) {
   return fmt::format("{} {} {}", job.rate_count, job.clip_norm, job.ema);
 }
 std::string numbers_of(const UpdateJob& job) {
-  return fmt::format("{} {} {}", job.chunk_count, job.momentum, job.decay);
+  return fmt::format("{} {} {} {}", job.chunk_count, job.momentum, job.decay, job.moved_count);
 }
 std::string numbers_of(const GatherJob& job) {
   return fmt::format("{} {} {} {}", job.count, job.first_part, job.batch, job.row_bytes);

@@ -63,6 +63,9 @@ void run(const UpdateJob& job) {
       bodies::update<std::remove_pointer_t<decltype(type)>>(team, job, job.chunks[i]);
     }
   });
+  for (std::uint64_t part = 0; part < job.moved_parts(); ++part) {
+    bodies::settle_moved(team, job, part);
+  }
 }
 
 void run(const OrderJob& job) {

@@ -163,6 +163,16 @@ struct UpdateJob {
   float beta2 = 0.999F;
   float epsilon = 1e-8F;
   float decay = 0;
+  /// What the step's passes moved before it was known whether it is skipped (running statistics):
+  /// put back as it was kept where it is, else kept for the next step. In words of 4 bytes, whole
+  /// 16-byte accesses.
+  static constexpr std::uint64_t moved_part = 2048;  ///< of a block
+  std::uint32_t* moved = nullptr;
+  std::uint32_t* kept = nullptr;
+  std::uint64_t moved_count = 0;
+  constexpr std::uint64_t moved_parts() const {
+    return (moved_count + moved_part - 1) / moved_part;
+  }
 };
 
 /// The order of an epoch: that of runtime/data/order.h for the same key.

@@ -266,4 +266,18 @@ MUSTER_ANYWHERE void update(const Team& team, const UpdateJob& job, const Chunk&
   }
 }
 
+/// Part `part` of what the step moved.
+template <class Team>
+MUSTER_ANYWHERE void settle_moved(const Team& team, const UpdateJob& job, std::uint64_t part) {
+  const bool skips = job.state->skips != 0;
+  const std::uint32_t* from = skips ? job.kept : job.moved;
+  std::uint32_t* to = skips ? job.moved : job.kept;
+  constexpr std::uint64_t most = UpdateJob::moved_part;
+  const std::uint64_t rest = job.moved_count - part * most;
+  const std::uint64_t end = part * most + (rest < most ? rest : most);
+  for (std::uint64_t i = part * most + 4 * team.rank(); i < end; i += 4 * team.size()) {
+    store(to + i, load<Four<std::uint32_t>>(from + i));
+  }
+}
+
 }  // namespace muster::bodies

@@ -28,11 +28,11 @@ std::vector<NamedCount> float_counts(std::span<const NamedTensor> parameters) {
   return counts;
 }
 
+}  // namespace
+
 at::Tensor dense(const at::Tensor& tensor) {
   return tensor.is_non_overlapping_and_dense() ? tensor.detach() : tensor.detach().contiguous();
 }
-
-}  // namespace
 
 c10::Device torch_device(const Gpu& gpu) {
   const Device device = gpu.device();

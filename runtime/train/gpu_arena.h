@@ -21,6 +21,8 @@ namespace muster {
 /// torch's name for where `gpu` makes tensors.
 c10::Device torch_device(const Gpu& gpu);
 at::ScalarType torch_type(DType type);
+/// Its values, of which each element of memory is one.
+at::Tensor dense(const at::Tensor& tensor);
 /// Memory of `gpu` as a tensor that keeps it.
 at::Tensor tensor_on(const Gpu& gpu, const std::shared_ptr<std::byte>& memory, void* data,
                      at::IntArrayRef sizes, at::IntArrayRef strides, DType type);

@@ -43,15 +43,9 @@ GpuProgram::~GpuProgram() {
   }
 }
 
-void GpuProgram::move_to_gpu() {
-  const auto move = [&](const NamedTensor& each) {
-    at::Tensor(each.tensor).set_data(each.tensor.detach().to(torch_device(gpu_)));
-  };
+void GpuProgram::move_parameters() {
   for (const NamedTensor& parameter : distinct(model_.parameters())) {
-    move(parameter);
-  }
-  for (const NamedTensor& buffer : model_.buffers()) {
-    move(buffer);
+    at::Tensor(parameter.tensor).set_data(parameter.tensor.detach().to(torch_device(gpu_)));
   }
 }
 
@@ -61,10 +55,6 @@ std::vector<std::size_t> GpuProgram::observe(const std::vector<NamedTensor>& par
   const std::uint64_t own = input_.own_part(whole).count;
   seen_.clear();
   if (own > 0) {
-    std::vector<at::Tensor> buffers;
-    for (const NamedTensor& buffer : model_.buffers()) {
-      buffers.push_back(buffer.tensor.detach().clone());
-    }
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       at::Tensor(parameters[i].tensor).set_requires_grad(true);
       torch::autograd::impl::set_post_acc_grad_hooks(parameters[i].tensor,
@@ -82,9 +72,7 @@ std::vector<std::size_t> GpuProgram::observe(const std::vector<NamedTensor>& par
       torch::autograd::impl::set_post_acc_grad_hooks(parameter.tensor, nullptr);
       at::Tensor(parameter.tensor).mutable_grad().reset();
     }
-    for (std::size_t i = 0; i < buffers.size(); ++i) {
-      at::Tensor(model_.buffers()[i].tensor).detach().copy_(buffers[i]);
-    }
+    buffers_.put_back();
     gpu_.synchronise();
   }
   return seen_;

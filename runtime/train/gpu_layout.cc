@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t first_bucket_bytes = std::size_t{1} << 20;
 
-std::size_t round_up(std::size_t value, std::size_t to) {
+std::size_t to_whole(std::size_t value, std::size_t to) {
   return (value + to - 1) / to * to;
 }
 
@@ -26,7 +26,7 @@ BucketPlan::BucketPlan(const SegmentTable& table, std::size_t bytes, std::size_t
   const bool is_one = ranks == 1 && table.capacity() <= bytes / element_bytes;
   std::size_t wanted = (is_one ? bytes : std::min(bytes, first_bucket_bytes)) / element_bytes;
   while (at < table.capacity()) {
-    const std::size_t end = std::min(table.capacity(), at + std::max(unit, round_up(wanted, unit)));
+    const std::size_t end = std::min(table.capacity(), at + std::max(unit, to_whole(wanted, unit)));
     buckets_.push_back({at, end});
     at = end;
     wanted = bytes / element_bytes;
@@ -97,7 +97,7 @@ std::vector<Chunk> chunks_of(const SegmentTable& table, const std::vector<Range>
   for (const Range& range : ranges) {
     elements += range.count();
   }
-  const std::size_t most = std::clamp<std::size_t>(round_up(elements / blocks, 1024), 1024, 16384);
+  const std::size_t most = std::clamp<std::size_t>(to_whole(elements / blocks, 1024), 1024, 16384);
   std::vector<Chunk> chunks;
   std::size_t state_at = 0;
   for (const Range& range : ranges) {

@@ -46,14 +46,15 @@ GpuProgram::GpuProgram(Model& model, const Loss& loss, GpuInput& input, const Gp
       notes_(gpu_.allocate(sizeof(StepNotes))),
       results_(gpu_.allocate_pinned(result_count * sizeof(StepResult))),
       rates_(gpu_.allocate(2 * rates_a_piece * sizeof(float))),
-      rates_to_copy_(gpu_.allocate_pinned(2 * rates_a_piece * sizeof(float))) {
+      rates_to_copy_(gpu_.allocate_pinned(2 * rates_a_piece * sizeof(float))),
+      buffers_(gpu_, model.buffers()) {
   const std::uint64_t own = std::max<std::uint64_t>(1, input.own_part({0, options.batch}).count);
   const std::uint64_t losses = loss_count(own);
   losses_memory_ = gpu_.allocate(losses * sizeof(float));
   losses_ = tensor_on(gpu_, losses_memory_, losses_memory_.get(),
                       {static_cast<std::int64_t>(losses)}, {1}, DType::float32);
   scale_ = tensor_on(gpu_, state_, &state()->loss_scale, {1}, {1}, DType::float32);
-  move_to_gpu();
+  move_parameters();
   const auto parameters = in_agreed_order();
   arena_ = std::make_unique<GpuArena>(
       gpu_, parameters,
@@ -249,6 +250,7 @@ void GpuProgram::update(std::uint64_t own, std::uint64_t whole) {
     job.slots.at(slot) = arena_->state(slot);
   }
   job.average = rule.ema > 0 ? arena_->state(slots) : nullptr;
+  buffers_.add_to(job);
   gpu_.run(job);
   bring_shards_together();
 }

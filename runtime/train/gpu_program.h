@@ -14,6 +14,7 @@
 
 #include "runtime/model/gpu_ops.h"
 #include "runtime/train/gpu_arena.h"
+#include "runtime/train/gpu_buffers.h"
 #include "runtime/train/gpu_step.h"
 
 namespace muster {
@@ -40,6 +41,7 @@ class GpuProgram {
 
   at::Tensor forward(const at::Tensor& features, bool training, std::uint64_t part = 0);
   GpuArena& arena() { return *arena_; }
+  GpuBuffers& buffers() { return buffers_; }
   const StepResult& result(std::uint64_t step) const { return results()[step % result_count]; }
   void put_state(const StepState& state);
   StepState get_state();
@@ -47,7 +49,7 @@ class GpuProgram {
  private:
   struct Hook;
   static constexpr std::uint64_t rates_a_piece = 2048;
-  void move_to_gpu();
+  void move_parameters();
   std::vector<std::size_t> observe(const std::vector<NamedTensor>& parameters);
   std::vector<NamedTensor> in_agreed_order();
   void watch_gradients();
@@ -91,6 +93,7 @@ class GpuProgram {
   at::Tensor scale_;  // the loss scale, as a tensor
   std::map<std::uint64_t, at::Tensor> seeds_;
   std::unique_ptr<GpuArena> arena_;
+  GpuBuffers buffers_;
   std::vector<std::size_t> seen_;  // segments, while the order is observed
   bool observes_ = false;
   bool exchanges_ = false;  // this part's gradients are the last

@@ -61,6 +61,7 @@ void GpuStep::Impl::average_buffers() {
           .wait();
     }
   }
+  program.buffers().keep();
 }
 
 GpuStep::GpuStep(Model& model, const Dataset& data, const Loss& loss, const GpuParts& parts,
@@ -127,6 +128,7 @@ void GpuStep::seek(std::uint64_t step, std::uint64_t updates) {
   state.loss_scale = static_cast<float>(impl.kept_scale);
   state.good_steps = static_cast<std::uint32_t>(impl.kept_good_steps);
   impl.program.put_state(state);
+  impl.program.buffers().keep();
   impl.next = step;
   impl.ahead = 0;
   impl.input->seek(impl.position(step));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/script.h>
 
 #include <algorithm>
 #include <array>
@@ -84,6 +85,7 @@ class Listener final : public TrainObserver {
 
 struct Trained {
   std::vector<float> parameters;
+  std::vector<float> buffers;
   std::vector<TrainReport> reports;
   std::vector<std::string> remarks;
   std::string mode;
@@ -104,15 +106,19 @@ struct Trained {
   }
 };
 
+std::vector<float> values_of(const std::vector<NamedTensor>& tensors) {
+  std::vector<float> all;
+  for (const NamedTensor& each : tensors) {
+    const at::Tensor dense = each.tensor.detach().to(at::kFloat).contiguous();
+    const auto* values = dense.const_data_ptr<float>();
+    all.insert(all.end(), values, values + dense.numel());
+  }
+  return all;
+}
+
 std::vector<float> parameters_of(Trainer& trainer, const Model& model) {
   std::vector<float> all;
-  trainer.with_final_parameters([&] {
-    for (const NamedTensor& parameter : model.parameters()) {
-      const at::Tensor dense = parameter.tensor.detach().contiguous();
-      const auto* values = dense.const_data_ptr<float>();
-      all.insert(all.end(), values, values + dense.numel());
-    }
-  });
+  trainer.with_final_parameters([&] { all = values_of(model.parameters()); });
   return all;
 }
 
@@ -139,7 +145,10 @@ Trained run_rank(JobSettings job, LocalGroup& group, bool on_gpu, int epochs,
   trainer.run();
   Trained result{
       .reports = listener.reports, .remarks = listener.remarks, .mode = trainer.gpu_mode()};
-  result.parameters = parameters_of(trainer, *model);
+  trainer.with_final_parameters([&] {
+    result.parameters = values_of(model->parameters());
+    result.buffers = values_of(model->buffers());
+  });
   group.barrier();
   return result;
 }
@@ -158,6 +167,10 @@ Trained run(const JobSettings& job, int ranks, bool on_gpu, int epochs = 3,
     EXPECT_EQ(other.parameters, all[0].parameters) << "ranks agree to the bit";
   }
   return all[0];
+}
+
+bool is_number(float value) {
+  return std::isfinite(value);
 }
 
 double furthest(const Trained& a, const Trained& b) {
@@ -498,6 +511,91 @@ TEST(GpuTraining, BatchNormMovesItsStatisticsWhereTheyLie) {
   job.model.channels_last = true;
   EXPECT_LT(furthest(cpu, run(job, 1, true)), 2e-4);
   EXPECT_LT(furthest(cpu, run(job, 2, true)), 2e-4);
+}
+
+class SkippedStep : public DataFiles {
+ protected:
+  /// Five batches an epoch, of which one has an image that overflows.
+  JobSettings job() {
+    std::vector<float> pixels(std::size_t{40} * 3 * 8 * 8);
+    for (std::size_t i = 0; i < pixels.size(); ++i) {
+      pixels[i] = static_cast<float>(i * 7919 % 101) / 101;
+    }
+    std::fill_n(pixels.begin(), 3 * 8 * 8, 3e38F);
+    std::vector<std::int64_t> labels(40);
+    for (std::size_t i = 0; i < labels.size(); ++i) {
+      labels[i] = static_cast<std::int64_t>(i % 4);
+    }
+    const auto bytes = [](const auto& values) {
+      return std::string(reinterpret_cast<const char*>(values.data()),
+                         values.size() * sizeof values[0]);
+    };
+    JobSettings job = mlp_job();
+    job.data = {};
+    job.data.format = "npy";
+    job.data.path = write("images.npy", npy("<f4", "40, 3, 8, 8", bytes(pixels)));
+    job.data.labels = write("labels.npy", npy("<i8", "40,", bytes(labels)));
+    job.model = {};
+    job.model.kind = "resnet18";
+    job.model.width = 8;
+    job.model.channels_last = true;
+    job.optimizer.lr = 1e-3;  // differences of the last digit do not grow
+    job.optimizer.momentum = 0;
+    job.train.batch_size = 8;
+    job.train.on_nan = "skip";
+    return job;
+  }
+};
+
+TEST_F(SkippedStep, MovesNoRunningStatistics) {
+  JobSettings skipping = job();
+  for (const bool is_last : {true, false}) {  // by our own kernels, and by torch's
+    skipping.model.channels_last = is_last;
+    const Trained cpu = run(skipping, 1, false);
+    const Trained gpu = run(skipping, 1, true);
+    EXPECT_THAT(gpu.remarks, Contains(HasSubstr("is left out (train.on_nan = skip)")));
+    ASSERT_EQ(gpu.buffers.size(), cpu.buffers.size());
+    for (std::size_t i = 0; i < cpu.buffers.size(); ++i) {
+      EXPECT_NEAR(gpu.buffers[i], cpu.buffers[i], 1e-3 * (1 + std::abs(cpu.buffers[i]))) << i;
+    }
+  }
+  skipping.train.accumulate = 2;
+  EXPECT_THAT(run(skipping, 2, true).buffers, testing::Each(testing::Truly(is_number)));
+}
+
+/// Whether steps are short is known after 64 of them.
+TEST_F(SkippedStep, MovesNothingInAGraphOfSeveral) {
+  JobSettings skipping = job();
+  skipping.train.short_ms = 1e6;
+  const Trained single = run(skipping, 1, true, 18);
+  skipping.train.graph_steps = 3;
+  const Trained blocks = run(skipping, 1, true, 18);
+  EXPECT_EQ(blocks.mode, "graph of 3 steps");
+  EXPECT_THAT(blocks.buffers, testing::Each(testing::Truly(is_number)));
+  EXPECT_EQ(single.buffers, blocks.buffers);
+}
+
+/// It counts its passes, as PyTorch's batch norm does, in a number of another type. Opening it was
+/// one.
+TEST_F(SkippedStep, LeavesTheBuffersOfAScriptAlone) {
+  torch::jit::Module module("model");
+  module.register_parameter("weight", at::ones({4, 192}) * 0.01, false);
+  module.register_buffer("odd", at::zeros({3}, at::kBool));
+  module.register_buffer("mean", at::zeros({3}));
+  module.register_buffer("variance", at::ones({3}));
+  module.register_buffer("passes", at::zeros({}, at::kLong));
+  module.define(
+      "def forward(self, x):\n"
+      "    self.passes.add_(1)\n"
+      "    y = torch.batch_norm(x, None, None, self.mean, self.variance, True, 0.1, 1e-5, False)\n"
+      "    return torch.linear(torch.flatten(x + y, 1), self.weight)\n");
+  JobSettings skipping = job();
+  skipping.model.kind = "torchscript";
+  skipping.model.file = (root_ / "model.pt").string();
+  module.save(skipping.model.file);
+  const auto buffers = run(skipping, 1, true).buffers;
+  EXPECT_THAT(buffers, testing::Each(testing::Truly(is_number)));
+  EXPECT_EQ(buffers.back(), 1 + 3 * 4);
 }
 
 /// Keeps the state of one step, as a checkpoint does: later, while training goes on.

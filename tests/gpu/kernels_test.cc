@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <ostream>
@@ -196,6 +197,27 @@ TEST(UpdateKernel, ASkippedStepChangesNothing) {
                               .gradients = flat.gradients.data(),
                               .parameters = flat.parameters.data()});
   EXPECT_EQ(flat.parameters, before);
+}
+
+/// More than a part, and no whole number of them.
+TEST(UpdateKernel, ASkippedStepPutsBackWhatItMoved) {
+  constexpr std::size_t count = UpdateJob::moved_part + 12;
+  struct alignas(16) Words {
+    std::array<std::uint32_t, count> of{};
+  };
+  Words moved;
+  Words kept;
+  moved.of.fill(1);
+  StepState state;
+  const UpdateJob job{
+      .state = &state, .moved = moved.of.data(), .kept = kept.of.data(), .moved_count = count};
+  host_kernels::run(job);
+  EXPECT_THAT(kept.of, testing::Each(1U));
+  moved.of.fill(2);
+  state.skips = 1;
+  host_kernels::run(job);
+  EXPECT_THAT(moved.of, testing::Each(1U));
+  EXPECT_THAT(kept.of, testing::Each(1U));
 }
 
 TEST(PackKernel, ConvertsAddsAndFillsWithZeros) {

@@ -396,6 +396,32 @@ TEST(PackBody, WritesEveryElementOnce) {
   }
 }
 
+TEST(UpdateBody, PutsBackEveryWordThatMoved) {
+  const auto settled = [](std::size_t members, std::uint64_t count) {
+    std::vector<bodies::Four<std::uint32_t>> moved(count / 4, {{1, 2, 3, 4}});
+    std::vector<bodies::Four<std::uint32_t>> kept(count / 4, {{5, 6, 7, 8}});
+    const StepState state{.skips = 1};
+    const UpdateJob job{
+        .state = &state, .moved = moved[0].v, .kept = kept[0].v, .moved_count = count};
+    run_team(members, [&](const ThreadTeam& team) {
+      for (std::uint64_t part = 0; part < job.moved_parts(); ++part) {
+        bodies::settle_moved(team, job, part);
+      }
+    });
+    std::vector<std::uint32_t> all;
+    for (const bodies::Four<std::uint32_t>& four : moved) {
+      all.insert(all.end(), std::begin(four.v), std::end(four.v));
+    }
+    return all;
+  };
+  for (const std::uint64_t count : {std::uint64_t{12}, UpdateJob::moved_part + 20}) {
+    const auto all = settled(4, count);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      EXPECT_EQ(all[i], 5 + i % 4) << i << " of " << count;
+    }
+  }
+}
+
 TEST(GatherBody, SlicesMakeWholeRowsWithTheirLabels) {
   const StepState state{.step = 1};
   const std::vector<std::uint32_t> order{3, 1, 0, 2};

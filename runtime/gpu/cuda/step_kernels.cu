@@ -100,9 +100,15 @@ __global__ void decide_kernel(DecideJob job) {
   bodies::decide(job);
 }
 
+/// Six blocks a multiprocessor: it waits for memory, and spills nothing.
 template <class T>
-__global__ void __launch_bounds__(team_size) update_kernel(const __grid_constant__ UpdateJob job) {
-  bodies::update<T>(BlockTeam(), job, job.chunks[blockIdx.x]);
+__global__ void __launch_bounds__(team_size, 6)
+    update_kernel(const __grid_constant__ UpdateJob job) {
+  if (blockIdx.x < job.chunk_count) {
+    bodies::update<T>(BlockTeam(), job, job.chunks[blockIdx.x]);
+  } else {
+    bodies::settle_moved(BlockTeam(), job, blockIdx.x - job.chunk_count);
+  }
 }
 
 __global__ void __launch_bounds__(team_size) order_kernel(const __grid_constant__ OrderJob job) {
@@ -169,12 +175,13 @@ void launch(const DecideJob& job, cudaStream_t stream) {
 }
 
 void launch(const UpdateJob& job, cudaStream_t stream) {
-  if (job.chunk_count == 0) {
+  const auto blocks = static_cast<unsigned>(job.chunk_count + job.moved_parts());
+  if (blocks == 0) {
     return;
   }
   by_type(job.type, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    start(update_kernel<T>, static_cast<unsigned>(job.chunk_count), team_size, stream, job);
+    start(update_kernel<T>, blocks, team_size, stream, job);
   });
 }
 

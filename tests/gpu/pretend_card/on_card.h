@@ -111,11 +111,11 @@ class OnCard : public testing::Test {
                     PRETEND_CARD_RUN, count, PRETEND_CARD_FOLDER, job.string(),
                     folder.path().string(), name, options));
   }
-  std::vector<double> losses(const std::string& name) const {
+  std::vector<double> losses(const std::string& name, const char* which = "train_loss") const {
     std::vector<double> all;
     std::ifstream file(folder.path() / name / "metrics.jsonl");
     for (std::string line; std::getline(file, line);) {
-      all.push_back(nlohmann::json::parse(line).at("train_loss"));
+      all.push_back(nlohmann::json::parse(line).at(which));
     }
     return all;
   }

@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <torch/script.h>
 
+#include <algorithm>
+#include <optional>
+
 #include "runtime/data/hdf5.h"
 #include "tests/gpu/pretend_card/on_card.h"
 
@@ -31,12 +34,16 @@ class OptionsOnCard : public OnCard {
     module.save((folder.path() / "model.pt").string());
     return " --model.kind torchscript --model.file " + (folder.path() / "model.pt").string();
   }
-  /// 50 images in an HDF5 file of chunks.
-  std::string images() const {
-    const std::string path = (folder.path() / "images.h5").string();
+  /// 50 images in an HDF5 file of chunks, the first of which may be all `first`.
+  std::string images(const std::string& name = "images.h5",
+                     std::optional<float> first = std::nullopt) const {
+    const std::string path = (folder.path() / name).string();
     std::vector<float> pixels(std::size_t{50} * 3 * 16 * 16);
     for (std::size_t i = 0; i < pixels.size(); ++i) {
       pixels[i] = static_cast<float>(i * 7919 % 101) / 101;
+    }
+    if (first) {
+      std::fill_n(pixels.begin(), 3 * 16 * 16, *first);
     }
     std::vector<std::int32_t> labels(50);
     for (std::size_t i = 0; i < labels.size(); ++i) {
@@ -87,6 +94,23 @@ TEST_F(OptionsOnCard, ImagesAreChangedAlikeWhereverTheyLie) {
   const auto none = train(mlp, "none", change);
   EXPECT_NE(none.code, 0);
   EXPECT_THAT(none.output, HasSubstr("are for images"));
+}
+
+TEST_F(OptionsOnCard, AStepThatIsLeftOutMovesNoRunningStatistics) {
+  images("good.h5");
+  const std::string job = images("bad.h5", 3e38F);
+  const std::string options =
+      "--model.kind resnet18 --model.channels_last true --train.on_nan skip --train.batch_size 10 "
+      "--data.validation_features_name features --data.validation_labels_name labels "
+      "--data.validation " +
+      (folder.path() / "good.h5").string();
+  for (const std::string device : {"cpu", "cuda"}) {
+    const auto run = train(job, device, options + " --train.device " + device, 2);
+    ASSERT_EQ(run.code, 0) << run.output;
+    EXPECT_THAT(run.output, HasSubstr("the step is left out"));
+  }
+  EXPECT_THAT(losses("cuda", "val_loss"),
+              testing::Pointwise(testing::DoubleNear(1e-3), losses("cpu", "val_loss")));
 }
 
 /// 140 steps, each with rows that the copy queue has brought.
