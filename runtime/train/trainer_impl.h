@@ -67,6 +67,8 @@ struct Trainer::Impl {
   void say_findings();
   bool stop_is_noticed();
   void advance_buffers(SampleRange whole);
+  void keep_own_buffers();
+  void put_back_own_buffers();
   StepNote note() const;
   bool epoch_is_due() const;
   void close_epoch();
@@ -125,8 +127,9 @@ struct Trainer::Impl {
   std::int64_t shown_ns = 0;
   std::int64_t step_ns = 0;
   bool is_bucketed = false;
-  std::uint64_t skipped = 0;  // steps of this epoch, since this start
-  float fallen_scale = 0;     // of fp16, where a step of this epoch was left out for it
+  std::vector<at::Tensor> own_buffers;  // before the step, of a model that writes them itself
+  std::uint64_t skipped = 0;            // steps of this epoch, since this start
+  float fallen_scale = 0;               // of fp16, where a step of this epoch was left out for it
 };
 
 }  // namespace muster

@@ -24,6 +24,7 @@ double Trainer::Impl::train_step() {
   if (health) {
     health->begin(state.step);
   }
+  keep_own_buffers();
   runner->run(batch, state.step);
   const std::int64_t computed = monotonic_ns();
   enter(Phase::exchange);
@@ -64,6 +65,7 @@ StepNote Trainer::Impl::note() const {
 void Trainer::Impl::settle(const StepOutcome& outcome, const HostBatch& batch) {
   if (outcome.not_finite || outcome.skipped) {
     heed(outcome, state.step + 1);
+    put_back_own_buffers();
   } else {
     ++state.updates;
     const auto weight = static_cast<double>(batch.whole.count);
@@ -159,6 +161,21 @@ void Trainer::Impl::advance_buffers(SampleRange whole) {
     samples[lane] = runner->lane_part(whole, lane).count;
   }
   parts.model.advance_statistics(exchange->statistics(samples));
+}
+
+void Trainer::Impl::keep_own_buffers() {
+  own_buffers.clear();
+  if (parts.model.writes_own_buffers() && job.train.on_nan == "skip") {
+    for (const NamedTensor& buffer : parts.model.buffers()) {
+      own_buffers.push_back(buffer.tensor.detach().clone());
+    }
+  }
+}
+
+void Trainer::Impl::put_back_own_buffers() {
+  for (std::size_t i = 0; i < own_buffers.size(); ++i) {
+    parts.model.buffers()[i].tensor.detach().copy_(own_buffers[i]);
+  }
 }
 
 void Trainer::Impl::enter(Phase phase) {

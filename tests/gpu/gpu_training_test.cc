@@ -593,9 +593,11 @@ TEST_F(SkippedStep, LeavesTheBuffersOfAScriptAlone) {
   skipping.model.kind = "torchscript";
   skipping.model.file = (root_ / "model.pt").string();
   module.save(skipping.model.file);
-  const auto buffers = run(skipping, 1, true).buffers;
-  EXPECT_THAT(buffers, testing::Each(testing::Truly(is_number)));
-  EXPECT_EQ(buffers.back(), 1 + 3 * 4);
+  for (const bool on_gpu : {false, true}) {
+    const auto buffers = run(skipping, 1, on_gpu).buffers;
+    EXPECT_THAT(buffers, testing::Each(testing::Truly(is_number))) << on_gpu;
+    EXPECT_EQ(buffers.back(), 1 + 3 * 4) << on_gpu;
+  }
 }
 
 /// Keeps the state of one step, as a checkpoint does: later, while training goes on.
