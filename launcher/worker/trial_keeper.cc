@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "launcher/sweep/group_store.h"
+#include "runtime/base/error.h"
 #include "runtime/base/log.h"
 #include "runtime/checkpoint/checkpoint_engine.h"
 
@@ -14,8 +15,12 @@ namespace {
 
 class SoloKeeper final : public TrialKeeper {
  public:
-  SoloKeeper(KeeperPlaces places, std::unique_ptr<Snapshot> kept)
-      : places_(std::move(places)), snapshot_(std::move(kept)), saved_(clock_.now()) {}
+  SoloKeeper(KeeperPlaces places, std::unique_ptr<Snapshot> kept,
+             std::function<void(const std::string&)> remark)
+      : places_(std::move(places)),
+        snapshot_(std::move(kept)),
+        remark_(std::move(remark)),
+        saved_(clock_.now()) {}
 
   void bring(Trainer& trainer, double steps) override;
   void keep(Trainer& trainer) override;
@@ -27,16 +32,14 @@ class SoloKeeper final : public TrialKeeper {
     return clock_.now() - saved_ > std::chrono::duration<double>(places_.commit_seconds);
   }
   void save(const StateTree& /*tree*/, std::uint64_t /*step*/,
-            std::optional<double> /*score*/) override {
-    saved_ = clock_.now();
-    keep(*trainer_);
-    commit();
-  }
+            std::optional<double> /*score*/) override;
 
  private:
   bool restore_newest(Trainer& trainer, std::int64_t than);
   KeeperPlaces places_;
   std::unique_ptr<Snapshot> snapshot_;
+  std::function<void(const std::string&)> remark_;
+  bool was_refused_ = false;  // the last save: told once until one succeeds
   SystemClock clock_;
   Monotonic saved_;
   Trainer* trainer_ = nullptr;  // whose state save() is about
@@ -93,6 +96,20 @@ void SoloKeeper::commit() {
   store.retain(1, 0);
 }
 
+void SoloKeeper::save(const StateTree& /*tree*/, std::uint64_t step,
+                      std::optional<double> /*score*/) {
+  saved_ = clock_.now();
+  keep(*trainer_);
+  const std::string problem = try_commit();
+  if (!problem.empty() && !was_refused_) {
+    remark_(
+        fmt::format("its state at step {} was not saved; it goes on, and the older ones are "
+                    "untouched: {}",
+                    step, problem));
+  }
+  was_refused_ = !problem.empty();
+}
+
 EngineOptions options_of(const KeeperPlaces& places) {
   EngineOptions options;
   options.directory = places.directory / "checkpoints";
@@ -133,8 +150,21 @@ class TeamKeeper final : public TrialKeeper {
 
 }  // namespace
 
-std::unique_ptr<TrialKeeper> solo_keeper(KeeperPlaces places, std::unique_ptr<Snapshot> kept) {
-  return std::make_unique<SoloKeeper>(std::move(places), std::move(kept));
+std::string TrialKeeper::try_commit() {
+  try {
+    commit();
+    return {};
+  } catch (const Error& error) {
+    if (fault_of(error) != Fault::io) {
+      throw;
+    }
+    return report(error);
+  }
+}
+
+std::unique_ptr<TrialKeeper> solo_keeper(KeeperPlaces places, std::unique_ptr<Snapshot> kept,
+                                         std::function<void(const std::string&)> remark) {
+  return std::make_unique<SoloKeeper>(std::move(places), std::move(kept), std::move(remark));
 }
 
 std::unique_ptr<TrialKeeper> team_keeper(const KeeperPlaces& places, Communicator& world) {

@@ -5,8 +5,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "runtime/base/clock.h"
 #include "runtime/base/file_system.h"
@@ -24,6 +26,8 @@ class TrialKeeper : public StateKeeper {
   /// The state as it is now, for another launch; not durable before commit().
   virtual void keep(Trainer& trainer) = 0;
   virtual void commit() = 0;
+  /// The same, by a trial that can do without: why it is not durable, or nothing.
+  std::string try_commit();
   /// The trial is over: nothing of it is needed.
   virtual void forget() = 0;
   /// What was kept, when it still waits to be committed with others; else null.
@@ -37,8 +41,10 @@ struct KeeperPlaces {
   double commit_seconds = 30;
 };
 
-/// `kept`: the state, when this process still has it.
-std::unique_ptr<TrialKeeper> solo_keeper(KeeperPlaces places, std::unique_ptr<Snapshot> kept);
+/// `kept`: the state, when this process still has it. `remark` hears when the disk refuses to save
+/// a trial that runs, which goes on.
+std::unique_ptr<TrialKeeper> solo_keeper(KeeperPlaces places, std::unique_ptr<Snapshot> kept,
+                                         std::function<void(const std::string&)> remark);
 /// Collective. `world` outlives it.
 std::unique_ptr<TrialKeeper> team_keeper(const KeeperPlaces& places, Communicator& world);
 

@@ -255,8 +255,9 @@ void TrialLane::build(const RankGroups& groups) {
                             .directory = directory(),
                             .group = host_.group,
                             .commit_seconds = host_.commit_seconds};
-  keeper_ =
-      host_.is_team ? team_keeper(places, groups.world) : solo_keeper(places, std::move(kept_));
+  keeper_ = host_.is_team ? team_keeper(places, groups.world)
+                          : solo_keeper(places, std::move(kept_),
+                                        [this](const std::string& text) { on_remark(text); });
   trainer_ = std::make_unique<Trainer>(job_,
                                        TrainerParts{.model = *model_,
                                                     .train = *data_->train,

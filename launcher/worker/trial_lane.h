@@ -102,6 +102,7 @@ class TrialLane final : public TrainObserver, private StateKeeper {
   void leave(TrainEnd end);
   Order agreed_order(TrainEnd end);
   void pause();
+  void warn_of_loss(const std::string& problem);
   void complete(bool is_answered);
   void open_records();
   void export_model();

@@ -170,8 +170,8 @@ void TrialLane::leave(TrainEnd end) {
     case Order::suspend:
       was_suspended_ = true;
       keeper_->keep(*trainer_);
-      if (host_.is_team) {
-        keeper_->commit();  // else with the others
+      if (host_.is_team) {  // else with the others
+        warn_of_loss(keeper_->try_commit());
       }
       if (trainer_->step() >= whole_steps_) {
         export_model();  // its last report may be answered by `complete` when we have gone
@@ -190,18 +190,30 @@ void TrialLane::leave(TrainEnd end) {
   }
 }
 
-/// The next trial need not wait for this one's disk, unless both do not fit.
+/// The next trial need not wait for this one's disk, unless both do not fit. What the disk refuses
+/// is in memory yet, but for a team's.
 void TrialLane::pause() {
   keeper_->keep(*trainer_);
   const bool must_wait = host_.is_team || *host_.is_tight;
-  if (must_wait) {
-    keeper_->commit();
+  std::string problem = must_wait ? keeper_->try_commit() : "";
+  if (must_wait && problem.empty()) {
     keeper_->forget();
   }
   release();
   say(event(WorkerEvent::Kind::idle));
   if (!must_wait) {
-    keeper_->commit();
+    problem = keeper_->try_commit();
+  }
+  warn_of_loss(problem);
+}
+
+/// Of a commit that it leaves behind.
+void TrialLane::warn_of_loss(const std::string& problem) {
+  if (!problem.empty()) {
+    on_remark(
+        "its state could not be saved; another process would train again what it did since "
+        "its last save: " +
+        problem);
   }
 }
 

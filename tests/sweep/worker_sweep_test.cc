@@ -5,7 +5,9 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -62,6 +64,30 @@ TEST(WorkerSweep, TrialsGoOnWhereTheyWerePausedWhicheverWorkerTakesThem) {
     for (const auto& [epoch, times] : epochs_of(shop, "moving", number)) {
       EXPECT_EQ(times, 1) << "trial " << trial << " trained epoch " << epoch << " again";
     }
+  }
+}
+
+/// They go on from memory.
+TEST(WorkerSweep, TrialsThatNoDiskTakesAreToldAndTrainNothingTwice) {
+  const SweepShop shop;
+  shop.sweep("scheduler = asha\nmin_resource = 1\nmax_resource = 9\nmax_trials = 9\n");
+  for (int trial = 1; trial <= 9; ++trial) {
+    const Path directory = shop.root("full") / "trials" / ("000" + std::to_string(trial));
+    std::filesystem::create_directories(directory);
+    std::filesystem::create_symlink(shop.path() / "nowhere", directory / "checkpoints");
+  }
+  const auto output = finish(shop.start("full", {"--tune.parallel=2", "--ranks=1"}));
+  EXPECT_THAT(output, HasSubstr("its state could not be saved"));
+  EXPECT_THAT(shop.table("full"), HasSubstr(",9,")) << "nothing was promoted";
+  for (int trial = 1; trial <= 9; ++trial) {
+    const auto launches =
+        split(shop.file("full", "trials/000" + std::to_string(trial) + "/log/rank-0.log"), '\n');
+    EXPECT_EQ(std::ranges::count_if(launches,
+                                    [](const std::string& line) {
+                                      return line.find("begins at step 0,") != std::string::npos;
+                                    }),
+              1)
+        << "trial " << trial << " began anew";
   }
 }
 
