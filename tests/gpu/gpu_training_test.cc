@@ -499,7 +499,7 @@ TEST(GpuTraining, RecomputedBlocksTrainBehindFrozenOnes) {
   }
 }
 
-TEST(GpuTraining, BatchNormMovesItsStatisticsWhereTheyLie) {
+TEST(GpuTraining, ACnnLearnsTheSameInEitherOrderOfItsImages) {
   JobSettings job = mlp_job();
   job.model.kind = "cnn";
   job.model.width = 4;
