@@ -167,7 +167,8 @@ class HostGpu final : public Gpu {
   std::string name() const override { return "stand-in"; }
   Device device() const override { return {}; }
   GpuMemory memory() const override {
-    return {options_.memory - std::min(options_.memory, taken_->load()), options_.memory};
+    const std::uint64_t taken = taken_->load() + shared_->load();
+    return {options_.memory - std::min(options_.memory, taken), options_.memory};
   }
   std::uint64_t lane_bytes() override { return taken_->load(); }
   void* stream(Queue /*queue*/) override { return nullptr; }
@@ -183,7 +184,8 @@ class HostGpu final : public Gpu {
     return zeroed(bytes, [taken = taken_, bytes] { *taken -= bytes; });
   }
   std::shared_ptr<std::byte> allocate_shared(std::size_t bytes) override {
-    return zeroed(bytes, [] {});
+    *shared_ += bytes;
+    return zeroed(bytes, [shared = shared_, bytes] { *shared -= bytes; });
   }
   std::shared_ptr<std::byte> allocate_pinned(std::size_t bytes) override {
     refuse_in_graph("pinned memory is allocated");
@@ -296,6 +298,8 @@ class HostGpu final : public Gpu {
   HostGpuOptions options_;
   Recording* recording_ = nullptr;  // while a graph is played
   std::shared_ptr<std::atomic<std::uint64_t>> taken_ =
+      std::make_shared<std::atomic<std::uint64_t>>(0);
+  std::shared_ptr<std::atomic<std::uint64_t>> shared_ =  // by several lanes
       std::make_shared<std::atomic<std::uint64_t>>(0);
   std::shared_ptr<std::atomic<std::uint64_t>> pinned_ =
       std::make_shared<std::atomic<std::uint64_t>>(0);

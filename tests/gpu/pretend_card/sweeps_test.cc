@@ -10,7 +10,7 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr auto four_cards = "PRETEND_CARD_COUNT=4 CUDA_VISIBLE_DEVICES=3,2,1,0 ";
+constexpr auto four_cards = "PRETEND_CARD_COUNT=4 CUDA_VISIBLE_DEVICES=3,2,1,0";
 
 class SweepsOnCards : public OnCard {
  protected:
@@ -22,7 +22,8 @@ class SweepsOnCards : public OnCard {
         << trial;
   }
   ShellOutcome run(const std::string& command) const {
-    return shell(fmt::format("cd {} && {}{}", folder.path().string(), four_cards, command));
+    return shell(fmt::format("cd {} && export {} && {{ {}; }}", folder.path().string(), four_cards,
+                             command));
   }
   static std::string card_program(const std::string& words) {
     return fmt::format("{} {} {}", PRETEND_CARD_RUN, PRETEND_CARD_FOLDER, words);
@@ -61,16 +62,11 @@ TEST_F(SweepsOnCards, TrialsThatAreToUseNoneRunOnCores) {
 /// One that joins by itself, as those that srun starts do, takes the card of its place.
 TEST_F(SweepsOnCards, AWorkerThatJoinsTakesTheCardOfItsPlace) {
   write("");
-  ASSERT_EQ(run(card_program("muster tune sweep.ini --name joined --tune.max_trials 1")).code, 0);
-  const auto worker = [&](int place) {
-    return run(fmt::format("SLURM_LOCALID={} ", place) +
-               card_program("muster-rank --worker --spool sweeps/joined & ") +
-               card_program("muster tune sweep.ini --name joined --tune.max_trials 20 "
-                            "--tune.parallel 8; wait"));
-  };
-  const auto second = worker(1);
-  ASSERT_EQ(second.code, 0) << second.output;
-  EXPECT_THAT(second.output, HasSubstr("trials share a GPU (a pretended card at 0000:02:00.0)"));
+  const auto sweep =
+      run("SLURM_LOCALID=1 " + card_program("muster-rank --worker --spool sweeps/joined & ") +
+          card_program("muster tune sweep.ini --name joined --tune.max_trials 30 --ranks 1; wait"));
+  ASSERT_EQ(sweep.code, 0) << sweep.output;
+  EXPECT_THAT(sweep.output, HasSubstr("trials share a GPU (a pretended card at 0000:02:00.0)"));
 }
 
 }  // namespace
