@@ -4,6 +4,7 @@
 #include <execinfo.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <array>
@@ -69,6 +70,45 @@ const char* name_of_crash(int signal) noexcept {
   }
 }
 
+/// A call of a function that is not there (address 0) has no frame to begin at. While this lives,
+/// its caller's is where the crash was.
+class CallerOfNothing {
+ public:
+  CallerOfNothing(int signal, const siginfo_t& info, void* context) noexcept {
+#if defined(__x86_64__)
+    auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+    const greg_t at = registers[REG_RIP];
+    if (signal != SIGSEGV || at != reinterpret_cast<greg_t>(info.si_addr)) {
+      return;
+    }
+    registers_ = registers;
+    at_ = at;
+    registers[REG_RIP] = *reinterpret_cast<greg_t*>(registers[REG_RSP]);
+    registers[REG_RSP] += static_cast<greg_t>(sizeof(void*));
+#else
+    static_cast<void>(signal);
+    static_cast<void>(info);
+    static_cast<void>(context);
+#endif
+  }
+  ~CallerOfNothing() {
+#if defined(__x86_64__)
+    if (registers_ != nullptr) {  // for the core
+      registers_[REG_RIP] = at_;
+      registers_[REG_RSP] -= static_cast<greg_t>(sizeof(void*));
+    }
+#endif
+  }
+  CallerOfNothing(const CallerOfNothing&) = delete;
+  CallerOfNothing& operator=(const CallerOfNothing&) = delete;
+
+ private:
+#if defined(__x86_64__)
+  greg_t* registers_ = nullptr;
+  greg_t at_ = 0;
+#endif
+};
+
 void add_back_trace(Words& words) noexcept {
   std::array<void*, 40> frames{};
   const int count = ::backtrace(frames.data(), static_cast<int>(frames.size()));
@@ -80,7 +120,7 @@ void add_back_trace(Words& words) noexcept {
   words.add_scratch();
 }
 
-void on_crash(int signal, siginfo_t* info, void* /*context*/) noexcept {
+void on_crash(int signal, siginfo_t* info, void* context) noexcept {
   if (!crashing.test_and_set()) {  // another thread, or we ourselves, may crash meanwhile
     Words words;
     words.add("crashed with ");
@@ -93,7 +133,10 @@ void on_crash(int signal, siginfo_t* info, void* /*context*/) noexcept {
     ::prctl(PR_GET_NAME, thread.data());
     words.add(", in thread ");
     words.add(thread.data());
-    add_back_trace(words);
+    {
+      const CallerOfNothing caller(signal, *info, context);
+      add_back_trace(words);
+    }
     [[maybe_unused]] const auto written =
         ::write(STDERR_FILENO, words.view().data(), words.view().size());
     if (RankSlot* slot = the_slot.load()) {

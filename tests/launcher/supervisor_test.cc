@@ -97,6 +97,16 @@ TEST(Supervisor, ACrashLeavesItsSignalAndBackTraceInTheRecord) {
   EXPECT_THAT(abort.output(), HasSubstr("rank 0: crashed with SIGABRT, in thread"));
 }
 
+/// Where nothing is, no frame begins.
+TEST(Supervisor, ACallOfNothingLeavesTheBackTraceOfItsCaller) {
+  const Workshop shop;
+  auto muster = shop.train("--steps 60 --step-ms 3 --crash-at 25 --rank 1 --how call",
+                           {"--restarts_per_hour=0"});
+  EXPECT_EQ(muster.wait(), 1) << muster.output();
+  EXPECT_THAT(muster.output(), HasSubstr("rank 1: crashed with SIGSEGV at address 0x0"));
+  EXPECT_THAT(shop.file("failure"), HasSubstr("(muster_test_rank)"));
+}
+
 TEST(Supervisor, NeverRetriesAUsersError) {
   const Workshop shop;
   auto muster = shop.train("--steps 60 --crash-at 15 --rank 0 --how input");

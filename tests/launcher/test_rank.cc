@@ -1,8 +1,8 @@
 // A rank without a model: it beats, checkpoints a counter, honours notices, and misbehaves on
 // demand. test_rank --steps 100 --step-ms 5 [--crash-at S | --crash-after N] [--rank R --how
-// segv|abort|exit:K|kill|hang|ignore|fork|error] [--once FILE] With --once, only the process that
-// manages to create FILE misbehaves, so that a restarted job goes on. SPDX-License-Identifier:
-// Apache-2.0
+// segv|call|abort|exit:K|kill|hang|ignore|fork|error] [--once FILE] With --once, only the process
+// that manages to create FILE misbehaves, so that a restarted job goes on.
+// SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -94,6 +94,8 @@ struct Rank {
     std::fflush(stdout);
     if (how == "segv") {
       write_where_nothing_is();
+    } else if (how == "call") {
+      call_what_is_not_there();
     } else if (how == "abort") {
       std::abort();
     } else if (how == "kill") {
@@ -110,6 +112,13 @@ struct Rank {
     } else if (how.starts_with("exit:")) {
       ::_exit(std::stoi(how.substr(5)));
     }
+  }
+
+  [[gnu::noinline, gnu::no_sanitize("undefined", "address")]] static void call_what_is_not_there() {
+    using Function = void (*)();
+    volatile Function nothing = nullptr;
+    nothing();
+    fmt::print("it came back\n");
   }
 
   [[gnu::noinline, gnu::no_sanitize("undefined", "address")]] static void write_where_nothing_is() {
