@@ -59,6 +59,10 @@ ProcessWorkersPlan process_plan(const SweepSettings& settings, const Path& root,
         fmt::format("--gpu-sharers={}", (workers + machine.gpus.size() - 1) / machine.gpus.size()));
   }
   plan.log = root / "workers.log";
+  if (uses_cards(settings, machine) && workers < machine.gpus.size() && settings.ranks > 0) {
+    log::warning(counted(workers, "worker") + ": " +
+                 misfit(machine.gpus.size(), workers, "--ranks=0"));
+  }
   return plan;
 }
 

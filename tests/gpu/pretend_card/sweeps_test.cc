@@ -52,6 +52,14 @@ TEST_F(SweepsOnCards, AWorkerWorksOnEachCard) {
   EXPECT_EQ(std::set(cards.begin(), cards.end()).size(), 4U) << workers_log("each");
 }
 
+TEST_F(SweepsOnCards, FewerWorkersThanCardsAreToldOf) {
+  write("");
+  const auto sweep = run(card_program("muster tune sweep.ini --name few --ranks 1"));
+  ASSERT_EQ(sweep.code, 0) << sweep.output;
+  EXPECT_THAT(sweep.output, HasSubstr("1 worker: 3 of 4 GPUs idle (--ranks=0 uses all)"));
+  EXPECT_EQ(cards_in(workers_log("few")).size(), 1U) << workers_log("few");
+}
+
 TEST_F(SweepsOnCards, TrialsThatAreToUseNoneRunOnCores) {
   write("gpus = 0\n");
   const auto sweep = run(card_program("muster tune sweep.ini --name none"));
