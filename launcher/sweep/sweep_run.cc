@@ -59,11 +59,15 @@ ProcessWorkersPlan process_plan(const SweepSettings& settings, const Path& root,
         fmt::format("--gpu-sharers={}", (workers + machine.gpus.size() - 1) / machine.gpus.size()));
   }
   plan.log = root / "workers.log";
+  return plan;
+}
+
+void warn_of_idle_cards(const SweepSettings& settings, const Machine& machine) {
+  const std::size_t workers = workers_on(settings, machine);
   if (uses_cards(settings, machine) && workers < machine.gpus.size() && settings.ranks > 0) {
     log::warning(counted(workers, "worker") + ": " +
                  misfit(machine.gpus.size(), workers, "--ranks=0"));
   }
-  return plan;
 }
 
 StepWorkersPlan step_plan(const SweepSettings& settings, const Path& root,
@@ -135,6 +139,7 @@ std::unique_ptr<WorkerSource> SweepRun::Impl::local_workers() {
                                          clock);
   }
   if (!needs_processes(settings)) {
+    warn_of_idle_cards(settings, machine);
     return std::make_unique<ProcessWorkers>(process_plan(settings, root, options, machine), clock);
   }
   const std::size_t slots = trials_at_once(settings, machine);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "launcher/engine/machine_place.h"
 #include "runtime/base/text.h"
 
 namespace muster {
@@ -17,6 +18,14 @@ hpo::StudySetup setup_of(const SweepSettings& settings) {
 
 bool uses_cards(const SweepSettings& settings, const Machine& machine) {
   return !machine.gpus.empty() && settings.trial.gpus != 0;
+}
+
+void see_cards_of_worker(const SweepSettings& settings) {
+  if (settings.trial.gpus == 0) {
+    see_no_card();
+  } else {
+    see_only_own_card();
+  }
 }
 
 std::size_t workers_on(const SweepSettings& settings, const Machine& machine) {

@@ -33,6 +33,9 @@ hpo::StudySetup setup_of(const SweepSettings& settings);
 
 /// Trials run on this machine's cards.
 bool uses_cards(const SweepSettings& settings, const Machine& machine);
+/// What a worker for trials as threads sees of its machine's cards from here on: its own, or none.
+/// To be called before CUDA is first asked.
+void see_cards_of_worker(const SweepSettings& settings);
 /// Workers for jobs of one rank on this machine: one a card, or one for all cores, unless somebody
 /// has said how many.
 std::size_t workers_on(const SweepSettings& settings, const Machine& machine);

@@ -10,7 +10,6 @@
 #include <iostream>
 
 #include "launcher/cli/command.h"
-#include "launcher/engine/machine_place.h"
 #include "launcher/engine/resources.h"
 #include "launcher/sweep/spool_service.h"
 #include "launcher/sweep/trial_plans.h"
@@ -108,7 +107,7 @@ SpoolCrew crew_of(const SpoolService& service, const SpoolSession& session) {
   TrialWorkerPlan plan = worker_plan_from(session.words);
   plan.sweep = service.sweep;  // as it is called on this machine
   const auto settings = settings_of(service.sweep);
-  settings.trial.gpus == 0 ? see_no_card() : see_only_own_card();
+  see_cards_of_worker(settings);
   return {.slots = trials_at_once(settings, this_machine()), .make = [plan](SweepWorker::Say say) {
             return std::make_unique<TrialWorker>(plan, std::move(say));
           }};

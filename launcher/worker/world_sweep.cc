@@ -137,27 +137,27 @@ class EventQueue {
 };
 
 /// What one rank of the machine may use of it.
-Machine own_share(const LaunchContext& place) {
+Machine own_share(MachinePlace place) {
   const Machine all = this_machine();
-  const auto shares = divide(all, std::max(1, place.local_size));
+  const auto shares = divide(all, place.local_size);
   const auto& share = shares.at(static_cast<std::size_t>(place.local_rank) % shares.size());
-  return {share.cpus, own_cards(all.gpus, {place.local_rank, place.local_size})};
+  return {share.cpus, own_cards(all.gpus, place)};
 }
 
 std::unique_ptr<SweepWorker> make_worker(const WorldSweep& sweep, std::size_t slots,
                                          OpenTeam open_team, Clock& clock, SweepWorker::Say say) {
   const auto& settings = sweep.settings;
-  const auto place = launch_context(process_environment());
+  const auto place = machine_place(process_environment());
   if (!is_job(settings)) {
     return std::make_unique<ProgramWorker>(
         program_plan(settings, sweep_directory(settings), process_environment(), ""),
         own_share(place), slots, clock, std::move(say));
   }
-  settings.trial.gpus == 0 ? see_no_card() : see_only_own_card();
+  see_cards_of_worker(settings);
   TrialWorkerPlan plan = worker_plan_from(job_worker_words(settings));
   plan.open_team = std::move(open_team);
   if (const auto left = memory_left()) {
-    plan.memory = left->bytes / static_cast<std::uint64_t>(std::max(1, place.local_size));
+    plan.memory = left->bytes / static_cast<std::uint64_t>(place.local_size);
   }
   return std::make_unique<TrialWorker>(std::move(plan), std::move(say));
 }

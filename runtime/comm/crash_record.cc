@@ -4,14 +4,15 @@
 #include <execinfo.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <array>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/base/saved_registers.h"
 
 namespace muster {
 namespace {
@@ -75,38 +76,28 @@ const char* name_of_crash(int signal) noexcept {
 class CallerOfNothing {
  public:
   CallerOfNothing(int signal, const siginfo_t& info, void* context) noexcept {
-#if defined(__x86_64__)
-    auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
-    const greg_t at = registers[REG_RIP];
-    if (signal != SIGSEGV || at != reinterpret_cast<greg_t>(info.si_addr)) {
+    const auto there = saved_registers(context);
+    if (signal != SIGSEGV || there.counter == nullptr ||
+        *there.counter != reinterpret_cast<long long>(info.si_addr)) {
       return;
     }
-    registers_ = registers;
-    at_ = at;
-    registers[REG_RIP] = *reinterpret_cast<greg_t*>(registers[REG_RSP]);
-    registers[REG_RSP] += static_cast<greg_t>(sizeof(void*));
-#else
-    static_cast<void>(signal);
-    static_cast<void>(info);
-    static_cast<void>(context);
-#endif
+    registers_ = there;
+    at_ = std::exchange(*there.counter, *reinterpret_cast<long long*>(*there.stack));
+    *there.stack += size_of_place;
   }
   ~CallerOfNothing() {
-#if defined(__x86_64__)
-    if (registers_ != nullptr) {  // for the core
-      registers_[REG_RIP] = at_;
-      registers_[REG_RSP] -= static_cast<greg_t>(sizeof(void*));
+    if (registers_.counter != nullptr) {  // for the core
+      *registers_.counter = at_;
+      *registers_.stack -= size_of_place;
     }
-#endif
   }
   CallerOfNothing(const CallerOfNothing&) = delete;
   CallerOfNothing& operator=(const CallerOfNothing&) = delete;
 
  private:
-#if defined(__x86_64__)
-  greg_t* registers_ = nullptr;
-  greg_t at_ = 0;
-#endif
+  static constexpr long long size_of_place = sizeof(void*);
+  SavedRegisters registers_;
+  long long at_ = 0;
 };
 
 void add_back_trace(Words& words) noexcept {
