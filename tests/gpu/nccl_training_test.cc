@@ -10,6 +10,7 @@
 #include "runtime/train/gradient_pool.h"
 #include "runtime/train/trainer.h"
 #include "tests/support/fake_nccl.h"
+#include "tests/support/listener.h"
 #include "tests/support/ranks.h"
 
 namespace muster::test {
@@ -67,13 +68,6 @@ class AtOnce final : public Communicator {
   NcclCommunicator& comm_;
 };
 
-class Silent final : public TrainObserver {
- public:
-  Verdict on_report(const TrainReport& /*report*/) override { return Verdict::go_on; }
-  void on_remark(const std::string& /*text*/) override {}
-  void on_progress(const TrainReport& /*report*/) override {}
-};
-
 JobSettings job_of() {
   JobSettings job;
   job.model.hidden = "16";
@@ -103,7 +97,7 @@ std::vector<FakeTrace> trace_ranks(int ranks, const JobSettings& job) {
     const DataSets data = open_data(job.data, group);
     const auto model = make_model(job.model, data.train->shape(), job.train.seed);
     const auto gpu = host_gpu();
-    Silent silent;
+    Listener silent;
     Trainer trainer(job,
                     {.model = *model,
                      .train = *data.train,

@@ -8,6 +8,7 @@
 #include "runtime/base/error.h"
 #include "runtime/comm/node_group.h"
 #include "runtime/train/gradient_pool.h"
+#include "tests/support/listener.h"
 #include "tests/support/temporary_directory.h"
 
 namespace muster::test {
@@ -16,13 +17,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::SizeIs;
-
-class Nobody final : public TrainObserver {
- public:
-  Verdict on_report(const TrainReport& /*report*/) override { return Verdict::go_on; }
-  void on_remark(const std::string& /*text*/) override {}
-  void on_progress(const TrainReport& /*report*/) override {}
-};
 
 JobSettings small_job() {
   JobSettings job;
@@ -43,7 +37,7 @@ class TrialKeeperTest : public testing::Test {
   void train(TrialKeeper& keeper) {
     GradientPool::install();
     const auto model = make_model(job_.model, data_.train->shape(), 1);
-    Nobody nobody;
+    Listener nobody;
     Trainer trainer(job_,
                     TrainerParts{.model = *model,
                                  .train = *data_.train,

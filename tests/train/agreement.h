@@ -18,6 +18,7 @@
 #include "collectives/thread/thread_node_group.h"
 #include "runtime/train/gradient_pool.h"
 #include "runtime/train/trainer.h"
+#include "tests/support/listener.h"
 #include "tests/support/ranks.h"
 
 namespace muster::test {
@@ -35,14 +36,6 @@ inline JobSettings job_of(const std::string& hidden, std::uint64_t rows) {
   job.train.epochs = 1000;
   return job;
 }
-
-class Quiet final : public TrainObserver {
- public:
-  Verdict on_report(const TrainReport& /*report*/) override { return Verdict::go_on; }
-  void on_remark(const std::string& text) override { remarks.push_back(text); }
-  void on_progress(const TrainReport& /*report*/) override {}
-  std::vector<std::string> remarks;
-};
 
 struct Outcome {
   std::vector<double> losses;
@@ -63,7 +56,7 @@ inline Outcome train(const JobSettings& job, const RankGroups& ranks, std::uint6
   at::set_num_threads(1);
   const DataSets data = open_data(job.data, ranks.node);
   const auto model = make_model(job.model, data.train->shape(), job.train.seed);
-  Quiet observer;
+  Listener observer;
   Trainer trainer(job, {.model = *model, .train = *data.train, .ranks = ranks}, observer);
   Outcome outcome{.losses = trainer.run_steps(steps), .parameters = {}};
   ranks.node.barrier();

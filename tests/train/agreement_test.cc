@@ -106,7 +106,7 @@ TEST(Machines, HaveTheWholeMovingAverageAtTheEnd) {
     at::set_num_threads(1);
     const DataSets data = open_data(job.data, groups.node);
     const auto model = make_model(job.model, data.train->shape(), job.train.seed);
-    Quiet observer;
+    Listener observer;
     Trainer trainer(job, {.model = *model, .train = *data.train, .ranks = groups}, observer);
     demand(trainer.run() == TrainEnd::finished, "not finished");
     trainer.with_final_parameters([&] { averages[place] = parameters_of(*model); });
@@ -223,7 +223,7 @@ TEST(Trainer, OneRanksErrorEndsTheOthersWithItsSentence) {
       const auto across = solo_communicator();
       const DataSets data = open_data(job.data, group);
       Failing model(make_model(job.model, data.train->shape(), 1), group.rank() == 1 ? 3 : 1000);
-      Quiet observer;
+      Listener observer;
       Trainer trainer(job, {.model = model, .train = *data.train, .ranks = {group, *across, world}},
                       observer);
       trainer.run_steps(20);
@@ -250,7 +250,7 @@ TEST(Trainer, RulesSpeakAndStopAllRanks) {
     const auto across = solo_communicator();
     const DataSets data = open_data(job.data, group);
     const auto model = make_model(job.model, data.train->shape(), 1);
-    Quiet observer;
+    Listener observer;
     Trainer trainer(job, {.model = *model, .train = *data.train, .ranks = {group, *across, world}},
                     observer);
     demand(trainer.run() == TrainEnd::stopped, "the rule did not stop it");
@@ -274,7 +274,7 @@ TEST(Trainer, LeavesOutTheRaggedBatchWhereAsked) {
     const auto across = solo_communicator();
     const DataSets data = open_data(job.data, group);
     const auto model = make_model(job.model, data.train->shape(), 1);
-    Quiet observer;
+    Listener observer;
     Trainer trainer(job, {.model = *model, .train = *data.train, .ranks = {group, *across, world}},
                     observer);
     demand(trainer.steps() == 3, "a step an epoch");

@@ -51,7 +51,7 @@ void run_to_end(const JobSettings& job, LocalGroup& group, const Path& from, con
   const auto across = solo_communicator();
   const DataSets data = open_data(job.data, group);
   const auto model = make_model(job.model, data.train->shape(), job.train.seed);
-  Quiet observer;
+  Listener observer;
   SystemClock clock;
   Trainer* self = nullptr;
   CheckpointEngine on_the_way(engine_options(steps), world, posix_file_system(), clock);
@@ -260,7 +260,7 @@ TEST_F(Resume, AnotherNumberOfRanksKeepsSamplesOrderAndSchedule) {
       const auto across = solo_communicator();
       const DataSets data = open_data(job.data, group);
       const auto model = make_model(job.model, data.train->shape(), job.train.seed);
-      Quiet observer;
+      Listener observer;
       SystemClock clock;
       Trainer trainer(
           job, {.model = *model, .train = *data.train, .ranks = {group, *across, world}}, observer);
